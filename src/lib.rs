@@ -1,0 +1,16 @@
+//! miniascape turns a libvirt host into a lab that can be described, shipped and rebuilt.
+//!
+//! The library does the work and never touches a terminal, never exits, and reads no environment variable;
+//! the program in `main.rs` and `cli/` does those things. Data flows one way: a definition is read, checked,
+//! compiled to a plan, and only the last step, apply, reaches the host, through [`host`].
+
+pub mod domain;
+pub mod guest;
+pub mod host;
+pub mod image;
+pub mod install;
+pub mod lease;
+pub mod name;
+pub mod network;
+pub mod package;
+pub mod template;

@@ -1,0 +1,2 @@
+//! The `miniascape` program.
+fn main() {}

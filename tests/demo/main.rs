@@ -1,0 +1,2 @@
+//! Lab tests.
+fn main() {}
