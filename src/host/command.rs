@@ -1,0 +1,303 @@
+//! Running other programs: the one place where processes are started.
+//!
+//! A program is looked for in fixed directories, never along the caller's PATH; it gets `LC_ALL=C.UTF-8`, an empty
+//! standard input and no shell; it dies with us; its last lines on standard error end up in the error. What the
+//! arguments mean is the callers' business.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt::Write;
+use std::io::{self, Read};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+/// Where programs are looked for, in this order.
+const DIRECTORIES: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+
+/// How much of a failed program's standard error is kept for the message, in bytes from its end.
+const STDERR_KEPT: usize = 2048;
+
+/// Why a program could not be run, or failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// It is not installed.
+    #[error("`{name}` is not installed (looked in {}); Debian has it in the package {package}", DIRECTORIES.join(", "))]
+    Missing {
+        /// The program's name.
+        name: &'static str,
+        /// The Debian package that holds it.
+        package: &'static str,
+    },
+    /// The operating system refused to start it or to talk to it.
+    #[error("cannot run `{command}`: {source}")]
+    Spawn {
+        /// The command line.
+        command: String,
+        /// The reason.
+        source: io::Error,
+    },
+    /// It ran and ended with a status other than 0.
+    #[error("`{command}` failed ({status}){}", tail(stderr))]
+    Failed {
+        /// The command line.
+        command: String,
+        /// How it ended.
+        status: ExitStatus,
+        /// The end of what it wrote to standard error.
+        stderr: String,
+    },
+    /// It succeeded, but its output is not what it should be.
+    #[error("`{command}` gave an answer that cannot be read: {reason}")]
+    Answer {
+        /// The command line.
+        command: String,
+        /// What is wrong with the output.
+        reason: String,
+    },
+}
+
+fn tail(stderr: &str) -> String {
+    let text = stderr.trim();
+    if text.is_empty() {
+        String::new()
+    } else {
+        format!(": {text}")
+    }
+}
+
+/// An installed program.
+#[derive(Debug, Clone)]
+pub struct Program {
+    path: PathBuf,
+}
+
+impl Program {
+    /// Finds the program `name`; `package` is the Debian package to name when it is missing.
+    pub fn find(name: &'static str, package: &'static str) -> Result<Self, CommandError> {
+        DIRECTORIES
+            .iter()
+            .map(|dir| Path::new(dir).join(name))
+            .find(|path| path.is_file())
+            .map(|path| Self { path })
+            .ok_or(CommandError::Missing { name, package })
+    }
+
+    /// Its absolute path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A run of it, to be given arguments.
+    pub fn run(&self) -> Run {
+        Run {
+            program: self.path.clone(),
+            arguments: Vec::new(),
+            directory: None,
+            environment: Vec::new(),
+        }
+    }
+}
+
+/// One run of a program, before it is started.
+#[derive(Debug, Clone)]
+pub struct Run {
+    program: PathBuf,
+    arguments: Vec<OsString>,
+    directory: Option<PathBuf>,
+    environment: Vec<(&'static str, OsString)>,
+}
+
+impl Run {
+    /// Adds one argument.
+    #[must_use]
+    pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
+        self.arguments.push(argument.as_ref().to_owned());
+        self
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args<A: AsRef<OsStr>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
+        self.arguments
+            .extend(arguments.into_iter().map(|a| a.as_ref().to_owned()));
+        self
+    }
+
+    /// Sets the working directory.
+    #[must_use]
+    pub fn dir(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.directory = Some(directory.into());
+        self
+    }
+
+    /// Sets an environment variable.
+    #[must_use]
+    pub fn env(mut self, name: &'static str, value: impl AsRef<OsStr>) -> Self {
+        self.environment.push((name, value.as_ref().to_owned()));
+        self
+    }
+
+    /// The command line for messages; arguments with spaces in quotes.
+    pub fn line(&self) -> String {
+        let mut line = self.program.display().to_string();
+        for argument in &self.arguments {
+            let text = argument.to_string_lossy();
+            let plain = !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control());
+            let _ = if plain {
+                write!(line, " {text}")
+            } else {
+                write!(line, " {text:?}")
+            };
+        }
+        line
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command
+            .args(&self.arguments)
+            .env("LC_ALL", "C.UTF-8")
+            .stdin(Stdio::null());
+        if let Some(directory) = &self.directory {
+            command.current_dir(directory);
+        }
+        for (name, value) in &self.environment {
+            command.env(name, value);
+        }
+        // SAFETY: the closure runs between fork and exec and makes a single prctl system call.
+        unsafe {
+            command.pre_exec(|| {
+                rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))?;
+                Ok(())
+            });
+        }
+        tracing::debug!(command = %self.line(), "run");
+        command
+    }
+
+    /// Starts the program and leaves it running, its output going where ours goes.
+    pub fn start(&self) -> Result<Child, CommandError> {
+        self.command().spawn().map_err(|source| self.spawn_error(source))
+    }
+
+    /// Runs the program to its end, whatever status that is.
+    pub fn finish(&self) -> Result<Finished, CommandError> {
+        let mut child = self
+            .command()
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|source| self.spawn_error(source))?;
+        let errors = child.stderr.take();
+        let collector = std::thread::spawn(move || last_bytes(errors));
+        let mut stdout = Vec::new();
+        let read = child
+            .stdout
+            .take()
+            .map_or(Ok(0), |mut pipe| pipe.read_to_end(&mut stdout));
+        let status = child.wait().map_err(|source| self.spawn_error(source))?;
+        read.map_err(|source| self.spawn_error(source))?;
+        let stderr = collector.join().unwrap_or_default();
+        Ok(Finished {
+            command: self.line(),
+            status,
+            stdout,
+            stderr,
+        })
+    }
+
+    /// Runs the program to its end; a status other than 0 is an error.
+    pub fn output(&self) -> Result<Finished, CommandError> {
+        let finished = self.finish()?;
+        if finished.status.success() {
+            return Ok(finished);
+        }
+        Err(CommandError::Failed {
+            command: finished.command,
+            status: finished.status,
+            stderr: finished.stderr,
+        })
+    }
+
+    fn spawn_error(&self, source: io::Error) -> CommandError {
+        CommandError::Spawn {
+            command: self.line(),
+            source,
+        }
+    }
+}
+
+/// Reads a pipe to its end and keeps the last [`STDERR_KEPT`] bytes as printable text.
+fn last_bytes(pipe: Option<impl Read>) -> String {
+    let Some(mut pipe) = pipe else {
+        return String::new();
+    };
+    let mut kept = Vec::new();
+    let mut block = [0; 4096];
+    while let Ok(n @ 1..) = pipe.read(&mut block) {
+        kept.extend_from_slice(&block[..n]);
+        if kept.len() > 4 * STDERR_KEPT {
+            kept.drain(..kept.len() - STDERR_KEPT);
+        }
+    }
+    let start = kept.len().saturating_sub(STDERR_KEPT);
+    let text = String::from_utf8_lossy(&kept[start..]);
+    text.lines()
+        .map(|line| crate::name::printable(line, 400))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// A program that has ended.
+#[derive(Debug)]
+pub struct Finished {
+    /// The command line.
+    pub command: String,
+    /// How it ended.
+    pub status: ExitStatus,
+    /// All it wrote to standard output.
+    pub stdout: Vec<u8>,
+    /// The end of what it wrote to standard error.
+    pub stderr: String,
+}
+
+impl Finished {
+    /// Standard output read as JSON.
+    pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, CommandError> {
+        serde_json::from_slice(&self.stdout).map_err(|e| CommandError::Answer {
+            command: self.command.clone(),
+            reason: e.to_string(),
+        })
+    }
+
+    /// Standard output as text without its last newline.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).trim_end().to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_program_names_its_package() {
+        let error = Program::find("no-such-program", "some-package")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("no-such-program") && error.contains("some-package"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn failure_carries_the_command_and_its_last_words() {
+        let ls = Program::find("ls", "coreutils").unwrap();
+        let error = ls.run().arg("/nonexistent dir").output().unwrap_err().to_string();
+        assert!(
+            error.contains("ls \"/nonexistent dir\"") && error.contains("No such file"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,148 @@
+//! Writing files so that a reader, or a crash, sees the old content or the new, never a part; and locks between
+//! runs of this program. What goes into the files is decided elsewhere.
+
+use fs_err as fs;
+use rustix::fs::FlockOperation;
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+/// Makes `path` hold `content` with permission bits `mode`; true if that changed anything.
+///
+/// The content goes to a temporary file in the same directory, is synced, and renamed into place; then the
+/// directory is synced. Missing parent directories are made with mode 0755.
+pub fn write(path: &Path, content: &[u8], mode: u32) -> io::Result<bool> {
+    if is_already(path, content, mode)? {
+        return Ok(false);
+    }
+    let dir = parent(path)?;
+    fs::create_dir_all(dir)?;
+    let mut file = tempfile::Builder::new().prefix(".miniascape-").tempfile_in(dir)?;
+    file.write_all(content)?;
+    file.as_file()
+        .set_permissions(std::fs::Permissions::from_mode(mode))?;
+    file.as_file().sync_all()?;
+    file.persist(path)
+        .map_err(|e| io::Error::new(e.error.kind(), format!("{}: {}", path.display(), e.error)))?;
+    sync_dir(dir)?;
+    Ok(true)
+}
+
+fn is_already(path: &Path, content: &[u8], mode: u32) -> io::Result<bool> {
+    match fs::symlink_metadata(path) {
+        Ok(meta) => Ok(meta.is_file()
+            && meta.len() == content.len() as u64
+            && meta.permissions().mode() & 0o7777 == mode
+            && fs::read(path)? == content),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// Removes a file; false if there was none.
+pub fn remove(path: &Path) -> io::Result<bool> {
+    match fs::remove_file(path) {
+        Ok(()) => {
+            sync_dir(parent(path)?)?;
+            Ok(true)
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// Removes a directory with all its content; false if there was none.
+pub fn remove_dir(path: &Path) -> io::Result<bool> {
+    match fs::remove_dir_all(path) {
+        Ok(()) => {
+            sync_dir(parent(path)?)?;
+            Ok(true)
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// The file's content, or `None` if there is no such file.
+pub fn read_if_there(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match fs::read(path) {
+        Ok(content) => Ok(Some(content)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// Makes a directory, and its parents, with permission bits `mode` for the last one; true if it was not there.
+pub fn make_dir(path: &Path, mode: u32) -> io::Result<bool> {
+    let made = !path.is_dir();
+    fs::create_dir_all(path)?;
+    let current = fs::metadata(path)?.permissions().mode() & 0o7777;
+    if current != mode {
+        fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+    }
+    Ok(made)
+}
+
+/// Writes the directory's entries to the disk, so that a rename in it survives a crash.
+pub fn sync_dir(dir: &Path) -> io::Result<()> {
+    fs::File::open(dir)?.sync_all()
+}
+
+fn parent(path: &Path) -> io::Result<&Path> {
+    match path.parent() {
+        Some(dir) if dir.as_os_str().is_empty() => Ok(Path::new(".")),
+        Some(dir) => Ok(dir),
+        None => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("{} has no directory", path.display()),
+        )),
+    }
+}
+
+/// A lock between processes, held until it is dropped or the process dies (flock(2)).
+#[derive(Debug)]
+pub struct Lock(#[expect(dead_code, reason = "closing the file releases the lock")] fs::File);
+
+impl Lock {
+    /// Waits until the lock at `path` is ours; the file is made when it is missing and never removed.
+    pub fn acquire(path: &Path) -> io::Result<Self> {
+        fs::create_dir_all(parent(path)?)?;
+        let mut options = fs::OpenOptions::new();
+        options.write(true).create(true).truncate(false);
+        options.options_mut().mode(0o600);
+        let file = options.open(path)?;
+        rustix::fs::flock(&file, FlockOperation::LockExclusive)
+            .map_err(|e| io::Error::other(format!("cannot lock {}: {e}", path.display())))?;
+        Ok(Self(file))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writing_twice_changes_once_and_leaves_no_temporary_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b");
+        assert!(write(&path, b"one", 0o640).unwrap());
+        assert!(!write(&path, b"one", 0o640).unwrap());
+        assert!(write(&path, b"two", 0o640).unwrap());
+        assert!(write(&path, b"two", 0o600).unwrap());
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+        assert_eq!(fs::read_dir(dir.path().join("a")).unwrap().count(), 1);
+        assert!(remove(&path).unwrap());
+        assert!(!remove(&path).unwrap());
+    }
+
+    #[test]
+    fn a_lock_keeps_a_second_holder_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let held = Lock::acquire(&path).unwrap();
+        let second = fs::File::open(&path).unwrap();
+        assert!(rustix::fs::flock(&second, FlockOperation::NonBlockingLockExclusive).is_err());
+        drop(held);
+        assert!(rustix::fs::flock(&second, FlockOperation::NonBlockingLockExclusive).is_ok());
+    }
+}

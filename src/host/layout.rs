@@ -1,0 +1,192 @@
+//! Where things live on a host: every path that miniascape reads or writes has its method here and nowhere else.
+
+use crate::name::{Digest, GuestName, NetworkName};
+use std::path::{Path, PathBuf};
+
+/// A file or directory with its two names: where it is reached now, and what generated files call it.
+///
+/// The two differ only below another system's root (`--root`), whose files name paths as seen inside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    disk: PathBuf,
+    named: PathBuf,
+}
+
+impl Place {
+    /// The path to open.
+    pub fn on_disk(&self) -> &Path {
+        &self.disk
+    }
+
+    /// The path to write into generated files.
+    pub fn named(&self) -> &Path {
+        &self.named
+    }
+
+    /// The place of `part`, a relative path, inside this directory.
+    #[must_use]
+    pub fn join(&self, part: impl AsRef<Path>) -> Self {
+        let part = part.as_ref();
+        debug_assert!(
+            part.is_relative(),
+            "{} would replace the whole path",
+            part.display()
+        );
+        Self {
+            disk: self.disk.join(part),
+            named: self.named.join(part),
+        }
+    }
+}
+
+/// Which root the paths hang from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    disk: PathBuf,
+    named: PathBuf,
+    live: bool,
+}
+
+impl Default for Layout {
+    fn default() -> Self {
+        Self {
+            disk: "/".into(),
+            named: "/".into(),
+            live: true,
+        }
+    }
+}
+
+impl Layout {
+    /// Another system's root below `dir`: nothing live is contacted, and generated files name paths as that
+    /// system will see them.
+    pub fn other_root(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            disk: dir.into(),
+            named: "/".into(),
+            live: false,
+        }
+    }
+
+    /// This host and its live libvirt, with all our files below `dir`, an absolute path.
+    pub fn state_dir(dir: impl Into<PathBuf>) -> Self {
+        let dir = dir.into();
+        Self {
+            disk: dir.clone(),
+            named: dir,
+            live: true,
+        }
+    }
+
+    /// False when the files belong to a system that is not running here.
+    pub const fn is_live(&self) -> bool {
+        self.live
+    }
+
+    /// True when the files are at their standard places, where the distribution's services find them.
+    pub fn is_standard(&self) -> bool {
+        self.live && self.disk == Path::new("/")
+    }
+
+    fn at(&self, path: &str) -> Place {
+        Place {
+            disk: self.disk.join(path),
+            named: self.named.join(path),
+        }
+    }
+
+    /// `/etc/miniascape/config.yaml`: host settings.
+    pub fn config(&self) -> Place {
+        self.at("etc/miniascape/config.yaml")
+    }
+
+    /// `/etc/miniascape/networks`: network definitions written by people.
+    pub fn definitions(&self) -> Place {
+        self.at("etc/miniascape/networks")
+    }
+
+    /// `/etc/miniascape/templates`: templates that replace shipped ones.
+    pub fn templates(&self) -> Place {
+        self.at("etc/miniascape/templates")
+    }
+
+    /// `/usr/share/miniascape/networks`: the reference networks as shipped.
+    pub fn reference_networks(&self) -> Place {
+        self.at("usr/share/miniascape/networks")
+    }
+
+    /// `/var/lib/miniascape/networks`: one directory of generated files per registered network.
+    pub fn networks(&self) -> Place {
+        self.at("var/lib/miniascape/networks")
+    }
+
+    /// Generated files and applied state of one network.
+    pub fn network(&self, name: &NetworkName) -> Place {
+        self.networks().join(name.as_str())
+    }
+
+    /// `/usr/share/miniascape/guests/NAME`: `domain.xml` and `manifest.json` of an installed guest package.
+    pub fn guest_package(&self, package: &str) -> Place {
+        self.guest_packages().join(package)
+    }
+
+    /// `/usr/share/miniascape/guests`: all installed guest packages.
+    pub fn guest_packages(&self) -> Place {
+        self.at("usr/share/miniascape/guests")
+    }
+
+    /// `/var/lib/libvirt/images/miniascape/packaged`: images owned by image packages.
+    pub fn packaged_images(&self) -> Place {
+        self.at("var/lib/libvirt/images/miniascape/packaged")
+    }
+
+    /// One image owned by its image package.
+    pub fn packaged_image(&self, digest: &Digest) -> Place {
+        self.packaged_images().join(digest.file_name())
+    }
+
+    /// `/var/lib/libvirt/images/miniascape/guests/NAME`: an instance's overlays and its `chain/`.
+    pub fn instance_disks(&self, guest: &GuestName) -> Place {
+        self.at("var/lib/libvirt/images/miniascape/guests")
+            .join(guest.as_str())
+    }
+
+    /// `/var/lib/miniascape/guests`: the records of all instances.
+    pub fn instances(&self) -> Place {
+        self.at("var/lib/miniascape/guests")
+    }
+
+    /// The record of one instance: package, applied domain XML, NVRAM, pending work.
+    pub fn instance(&self, guest: &GuestName) -> Place {
+        self.instances().join(guest.as_str())
+    }
+
+    /// `/var/lib/miniascape/pending`: one file per piece of work that could not be finished.
+    pub fn pending(&self) -> Place {
+        self.at("var/lib/miniascape/pending")
+    }
+
+    /// `/run/miniascape`: sockets, locks, pid files.
+    pub fn run(&self) -> Place {
+        self.at("run/miniascape")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_root_is_named_from_inside_and_a_state_directory_from_outside() {
+        let name: NetworkName = "net-1".parse().unwrap();
+        let inside = Layout::other_root("/mnt/image").network(&name);
+        assert_eq!(
+            inside.on_disk(),
+            Path::new("/mnt/image/var/lib/miniascape/networks/net-1")
+        );
+        assert_eq!(inside.named(), Path::new("/var/lib/miniascape/networks/net-1"));
+        let state = Layout::state_dir("/tmp/s").network(&name);
+        assert_eq!(state.on_disk(), state.named());
+        assert_eq!(Layout::default().run().on_disk(), Path::new("/run/miniascape"));
+    }
+}

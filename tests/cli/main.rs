@@ -1,0 +1,1 @@
+//! Tests of the program itself that need no daemon: arguments, messages, exit statuses, generated files.
