@@ -125,6 +125,16 @@ impl Layout {
         self.networks().join(name.as_str())
     }
 
+    /// The record of a network's registration.
+    pub fn applied(&self, name: &NetworkName) -> Place {
+        self.network(name).join("applied.json")
+    }
+
+    /// The file in which a network's dnsmasq keeps its leases.
+    pub fn leases(&self, name: &NetworkName) -> Place {
+        self.network(name).join("leases")
+    }
+
     /// `/usr/share/miniascape/guests/NAME`: `domain.xml` and `manifest.json` of an installed guest package.
     pub fn guest_package(&self, package: &str) -> Place {
         self.guest_packages().join(package)

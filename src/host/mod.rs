@@ -3,9 +3,12 @@
 //! What lives elsewhere: every decision. The rooms that decide (`network`, `lease`, `guest`, `package`, `install`)
 //! hand over what is to be written or run and get back what happened.
 
+pub mod bus;
 pub mod command;
 pub mod files;
 pub mod layout;
+pub mod libvirt;
 
 pub use command::{CommandError, Program};
 pub use layout::{Layout, Place};
+pub use libvirt::{DomainRecord, DomainState, Libvirt, LibvirtError, NetworkRecord};

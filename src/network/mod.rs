@@ -1,1 +1,5 @@
-//! (to be written)
+//! Networks: from a YAML definition to a libvirt network with its own dnsmasq.
+
+mod state;
+
+pub use state::{Applied, StateError, registered};

@@ -1,0 +1,114 @@
+//! What every command needs: the options common to all of them, the layout they choose, and the way out for
+//! results. The only place where the environment is read (through clap).
+
+use super::Failure;
+use super::output::Output;
+use clap::{Args, ValueEnum};
+use miniascape::host::Layout;
+use std::path::PathBuf;
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Tables and sentences for people.
+    Text,
+    /// JSON for programs.
+    Json,
+}
+
+/// Options that may stand before or after the command.
+#[derive(Debug, Args)]
+pub(crate) struct Common {
+    /// The libvirt to talk to
+    #[arg(
+        long,
+        global = true,
+        value_name = "URI",
+        env = "LIBVIRT_DEFAULT_URI",
+        default_value = "qemu:///system"
+    )]
+    connect: String,
+    /// How to print results
+    #[arg(long, global = true, value_enum, default_value = "text")]
+    format: Format,
+    /// Print errors only
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Say more about what is done; twice for every program run
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// Work on another system's files below DIR; nothing live is contacted
+    #[arg(long, global = true, value_name = "DIR", conflicts_with = "state_dir")]
+    root: Option<PathBuf>,
+    /// Keep all files below DIR instead of /etc, /var, /usr and /run
+    #[arg(long, global = true, value_name = "DIR", env = "MINIASCAPE_STATE_DIR")]
+    state_dir: Option<PathBuf>,
+}
+
+/// The circumstances of one run.
+#[derive(Debug)]
+pub(crate) struct Context {
+    common: Common,
+    layout: Layout,
+    output: Output,
+}
+
+impl Context {
+    /// Checks the common options and sets logging up.
+    pub(crate) fn new(common: Common) -> Result<Self, Failure> {
+        let absolute = |dir: &PathBuf| {
+            std::path::absolute(dir)
+                .map_err(|e| Failure::usage(format!("`{}` is no usable path: {e}", dir.display())))
+        };
+        let layout = match (&common.root, &common.state_dir) {
+            (Some(dir), _) => {
+                if !dir.is_dir() {
+                    return Err(Failure::usage(format!(
+                        "--root {}: there is no such directory",
+                        dir.display()
+                    )));
+                }
+                Layout::other_root(absolute(dir)?)
+            }
+            (None, Some(dir)) => Layout::state_dir(absolute(dir)?),
+            (None, None) => Layout::default(),
+        };
+        let level = match (common.quiet, common.verbose) {
+            (true, _) => tracing::Level::ERROR,
+            (false, 0) => tracing::Level::WARN,
+            (false, 1) => tracing::Level::INFO,
+            (false, _) => tracing::Level::DEBUG,
+        };
+        tracing_subscriber::fmt()
+            .with_max_level(level)
+            .with_writer(std::io::stderr)
+            .with_target(false)
+            .init();
+        let output = Output::new(common.format, common.quiet);
+        Ok(Self {
+            common,
+            layout,
+            output,
+        })
+    }
+
+    /// Where files live.
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The libvirt URI.
+    pub(crate) fn uri(&self) -> &str {
+        &self.common.connect
+    }
+
+    /// How results are printed.
+    pub(crate) fn format(&self) -> Format {
+        self.common.format
+    }
+
+    /// Where results go.
+    pub(crate) fn output(&self) -> &Output {
+        &self.output
+    }
+}

@@ -1,0 +1,62 @@
+//! The command line: arguments, the dispatch to one file per command group, and nothing that does work itself.
+//!
+//! Each group's file holds its `Args` beside the `run` that calls the library and renders what comes back. Turning
+//! a library error into a message, hints and an exit status happens in `failure`.
+
+mod context;
+mod failure;
+mod lease;
+mod output;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+pub(crate) use context::{Common, Context, Format};
+pub(crate) use failure::Failure;
+
+/// Libvirt networks as files, guests as packages.
+#[derive(Debug, Parser)]
+#[command(
+    name = "miniascape",
+    version,
+    help_expected = true,
+    max_term_width = 100,
+    arg_required_else_help = true
+)]
+#[command(
+    after_help = "Exit status: 0 done or nothing to do, 1 failed, 2 wrong usage or invalid input,\n\
+    3 refused for safety, 4 a needed part of the host is missing."
+)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    group: Group,
+}
+
+#[derive(Debug, Subcommand)]
+enum Group {
+    /// DHCP leases of registered networks
+    #[command(subcommand)]
+    Lease(lease::Args),
+}
+
+/// Runs the program; the exit status is the only thing left to do.
+pub(crate) fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let context = match Context::new(cli.common) {
+        Ok(context) => context,
+        Err(failure) => return failure.report(Format::Text),
+    };
+    let format = context.format();
+    match run(&context, cli.group) {
+        Ok(status) => status,
+        Err(failure) => failure.report(format),
+    }
+}
+
+fn run(context: &Context, group: Group) -> Result<ExitCode, Failure> {
+    match group {
+        Group::Lease(args) => lease::run(context, &args),
+    }
+}

@@ -1,0 +1,76 @@
+//! D-Bus: receiving dnsmasq's signals from the system bus. What they mean is decided in `lease`.
+
+use crate::name::NetworkName;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use zbus::blocking::{Connection, MessageIterator};
+use zbus::{MatchRule, message};
+
+/// The object whose signals count; dnsmasq keeps this path whatever its bus name.
+const PATH: &str = "/uk/org/thekelleys/dnsmasq";
+
+/// The bus name of a network's dnsmasq.
+pub fn dnsmasq_bus_name(network: &NetworkName) -> String {
+    format!("uk.org.thekelleys.dnsmasq.{}", network.bus_element())
+}
+
+/// The system bus is not there, or refuses us.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot reach the D-Bus system bus: {0}")]
+pub struct BusError(#[from] zbus::Error);
+
+/// What arrives while lease signals are watched.
+#[derive(Debug)]
+pub enum Arrival {
+    /// A signal of this network's dnsmasq: its name, and its arguments (address, hardware address, host name), which
+    /// are a stranger's text.
+    Signal(NetworkName, String, [String; 3]),
+    /// The connection to the bus has ended; nothing more will come.
+    Lost(String),
+}
+
+/// Subscribes to the lease signals of the networks' dnsmasq processes. When this returns, the bus has accepted the
+/// subscriptions: no later signal is missed. Restarts of dnsmasq do not end a subscription.
+pub fn watch_leases(networks: &[NetworkName]) -> Result<Receiver<Arrival>, BusError> {
+    let connection = Connection::system()?;
+    let (sender, receiver) = channel();
+    for network in networks {
+        let bus_name = dnsmasq_bus_name(network);
+        // The bus matches the sender by who owns that name when the signal is sent.
+        let rule = MatchRule::builder()
+            .msg_type(message::Type::Signal)
+            .path(PATH)?
+            .sender(bus_name.clone())?
+            .interface(bus_name)?
+            .build();
+        let messages = MessageIterator::for_match_rule(rule, &connection, Some(1024))?;
+        let (network, sender) = (network.clone(), sender.clone());
+        std::thread::spawn(move || forward(messages, &network, &sender));
+    }
+    Ok(receiver)
+}
+
+/// Passes signals on until the bus or the receiver is gone.
+fn forward(messages: MessageIterator, network: &NetworkName, sender: &Sender<Arrival>) {
+    for message in messages {
+        let arrival = match message {
+            Err(e) => Arrival::Lost(e.to_string()),
+            Ok(message) => {
+                let member = message
+                    .header()
+                    .member()
+                    .map(ToString::to_string)
+                    .unwrap_or_default();
+                let Ok(arguments) = message.body().deserialize::<(String, String, String)>() else {
+                    continue;
+                };
+                Arrival::Signal(network.clone(), member, arguments.into())
+            }
+        };
+        let lost = matches!(arrival, Arrival::Lost(_));
+        if sender.send(arrival).is_err() || lost {
+            return;
+        }
+    }
+    // A closed connection ends the stream without a word.
+    let _ = sender.send(Arrival::Lost("the bus closed the connection".to_owned()));
+}

@@ -1,0 +1,111 @@
+//! libvirt, through the `virt` crate: connecting, and errors as this program tells them apart. Networks and domains
+//! have a file each. What XML is handed over is decided elsewhere.
+
+mod domains;
+mod networks;
+
+pub use domains::{DomainRecord, DomainState, GraceError};
+pub use networks::NetworkRecord;
+
+use virt::connect::Connect;
+use virt::error::{Error, ErrorNumber};
+
+/// Why a call to libvirt failed.
+#[derive(Debug, thiserror::Error)]
+pub enum LibvirtError {
+    /// The connection cannot be made, or has broken.
+    #[error("cannot reach libvirt at {uri}: {message}")]
+    Unreachable {
+        /// The URI that was tried.
+        uri: String,
+        /// libvirt's words.
+        message: String,
+    },
+    /// libvirt refused or failed; `what` was to be done.
+    #[error("libvirt could not {what}: {message}")]
+    Call {
+        /// What was to be done, to which object.
+        what: String,
+        /// libvirt's words.
+        message: String,
+    },
+}
+
+/// A connection to libvirt.
+#[derive(Debug, Clone)]
+pub struct Libvirt {
+    connection: Connect,
+    uri: String,
+}
+
+impl Libvirt {
+    /// Connects to `uri`, with the right to change things.
+    pub fn connect(uri: &str) -> Result<Self, LibvirtError> {
+        Self::open(uri, |uri| Connect::open(Some(uri)))
+    }
+
+    /// Connects to `uri` for reading only, which libvirt allows to more users.
+    pub fn connect_read_only(uri: &str) -> Result<Self, LibvirtError> {
+        Self::open(uri, |uri| Connect::open_read_only(Some(uri)))
+    }
+
+    fn open(uri: &str, open: impl Fn(&str) -> Result<Connect, Error>) -> Result<Self, LibvirtError> {
+        // libvirt would print every error on its own.
+        virt::error::clear_error_callback();
+        let connection = open(uri).map_err(|e| LibvirtError::Unreachable {
+            uri: uri.to_owned(),
+            message: e.message().to_owned(),
+        })?;
+        Ok(Self {
+            connection,
+            uri: uri.to_owned(),
+        })
+    }
+
+    /// The URI this is connected to.
+    pub fn uri(&self) -> &str {
+        &self.uri
+    }
+
+    /// True if libvirt runs on this host and may open our files (a URI without a host part).
+    pub fn is_local(&self) -> bool {
+        self.uri
+            .split_once("://")
+            .is_none_or(|(_, rest)| rest.starts_with('/'))
+    }
+
+    fn error(&self, what: impl Into<String>, error: &Error) -> LibvirtError {
+        let message = error.message().to_owned();
+        match error.code().known() {
+            Some(ErrorNumber::NoConnect | ErrorNumber::InvalidConn | ErrorNumber::SystemError)
+                if !self.connection.is_alive().unwrap_or(false) =>
+            {
+                LibvirtError::Unreachable {
+                    uri: self.uri.clone(),
+                    message,
+                }
+            }
+            _ => LibvirtError::Call {
+                what: what.into(),
+                message,
+            },
+        }
+    }
+}
+
+/// `None` where libvirt says that there is no such object.
+fn absent<T>(result: Result<T, Error>, none: ErrorNumber) -> Result<Option<T>, Error> {
+    match result {
+        Ok(object) => Ok(Some(object)),
+        Err(e) if e.code().known() == Some(none) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// Calls with `flags`, and with `plain` where the driver (libvirt's simulator) does not know them.
+fn without_unknown_flags<F, T>(flags: F, plain: F, call: impl Fn(F) -> Result<T, Error>) -> Result<T, Error> {
+    match call(flags) {
+        Err(e) if e.code().known() == Some(ErrorNumber::InvalidArg) => call(plain),
+        result => result,
+    }
+}

@@ -1,0 +1,145 @@
+//! What is registered on this host: one `applied.json` per network, written when `net register` has done its work.
+//! What a definition says, and making it real, live next door.
+
+use crate::host::{Layout, files};
+use crate::name::{InterfaceName, NetworkName};
+use fs_err as fs;
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::path::PathBuf;
+
+/// The version of `applied.json`.
+const FORMAT: u32 = 1;
+
+/// Why the record of registered networks could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The operating system's words.
+    #[error("cannot read the record of registered networks: {0}")]
+    Io(#[from] io::Error),
+    /// A record is damaged, or from a later version.
+    #[error("{}: {reason}; `miniascape net register` writes it anew", path.display())]
+    Damaged {
+        /// The record.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// The record of a registered network, `applied.json` in its directory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// The version of this form, 1.
+    pub format: u32,
+    /// The network.
+    pub name: NetworkName,
+    /// Its bridge.
+    pub bridge: InterfaceName,
+    /// True if a dnsmasq of ours serves it.
+    pub dnsmasq: bool,
+    /// SHA-256, in hexadecimal, over all that was compiled from the definition; equal if nothing has changed.
+    pub digest: String,
+    /// The definition this was made from, for messages.
+    pub source: String,
+}
+
+impl Applied {
+    /// A record in the present format.
+    pub fn new(
+        name: NetworkName,
+        bridge: InterfaceName,
+        dnsmasq: bool,
+        digest: String,
+        source: String,
+    ) -> Self {
+        Self {
+            format: FORMAT,
+            name,
+            bridge,
+            dnsmasq,
+            digest,
+            source,
+        }
+    }
+
+    /// The record of the network `name`; `None` if it is not registered.
+    pub fn read(layout: &Layout, name: &NetworkName) -> Result<Option<Self>, StateError> {
+        let place = layout.applied(name);
+        let Some(content) = files::read_if_there(place.on_disk())? else {
+            return Ok(None);
+        };
+        let damaged = |reason: String| StateError::Damaged {
+            path: place.on_disk().to_owned(),
+            reason,
+        };
+        let applied: Self = serde_json::from_slice(&content).map_err(|e| damaged(e.to_string()))?;
+        if applied.format != FORMAT {
+            return Err(damaged(format!(
+                "format {} is from a later version of miniascape",
+                applied.format
+            )));
+        }
+        if applied.name != *name {
+            return Err(damaged(format!("it is the record of {}", applied.name)));
+        }
+        Ok(Some(applied))
+    }
+
+    /// Writes the record; true if it was not there in this form.
+    pub fn write(&self, layout: &Layout) -> Result<bool, StateError> {
+        let mut content = serde_json::to_vec_pretty(self).map_err(io::Error::other)?;
+        content.push(b'\n');
+        Ok(files::write(
+            layout.applied(&self.name).on_disk(),
+            &content,
+            0o644,
+        )?)
+    }
+}
+
+/// All registered networks, by name.
+pub fn registered(layout: &Layout) -> Result<Vec<Applied>, StateError> {
+    let dir = layout.networks();
+    let entries = match fs::read_dir(dir.on_disk()) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(e.into()),
+    };
+    let mut all = Vec::new();
+    for entry in entries {
+        // Anything that cannot be a network's directory is not ours to judge.
+        let Ok(name) = entry?.file_name().to_string_lossy().parse::<NetworkName>() else {
+            continue;
+        };
+        all.extend(Applied::read(layout, &name)?);
+    }
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_round_trips_and_damage_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::state_dir(dir.path());
+        assert!(registered(&layout).unwrap().is_empty());
+        let name: NetworkName = "net-1".parse().unwrap();
+        let applied = Applied::new(
+            name.clone(),
+            "virbr151".parse().unwrap(),
+            true,
+            "00".into(),
+            "net-1.yaml".into(),
+        );
+        assert!(applied.write(&layout).unwrap());
+        assert!(!applied.write(&layout).unwrap());
+        assert_eq!(registered(&layout).unwrap(), [applied]);
+        fs::write(layout.applied(&name).on_disk(), "{").unwrap();
+        let error = registered(&layout).unwrap_err().to_string();
+        assert!(error.contains("net-1/applied.json"), "{error}");
+    }
+}
