@@ -2,7 +2,8 @@
 //! that the meaning of an exit status is decided in one place.
 
 use super::Format;
-use miniascape::host::{CommandError, LibvirtError};
+use miniascape::host::services::DaemonError;
+use miniascape::host::{CommandError, LibvirtError, ServiceError};
 use miniascape::lease::{LeaseFileError, WatchError};
 use miniascape::network::StateError;
 use std::io::Write;
@@ -133,6 +134,28 @@ impl From<WatchError> for Failure {
 impl From<LeaseFileError> for Failure {
     fn from(error: LeaseFileError) -> Self {
         Self::failed(error.to_string())
+    }
+}
+
+impl From<DaemonError> for Failure {
+    fn from(error: DaemonError) -> Self {
+        match error {
+            DaemonError::AlreadyRunning(_) => Self::refused(error.to_string()),
+            DaemonError::Listen(_) => Self::failed(error.to_string()),
+            DaemonError::Command(error) => error.into(),
+        }
+    }
+}
+
+impl From<ServiceError> for Failure {
+    fn from(error: ServiceError) -> Self {
+        match error {
+            ServiceError::NoManager { .. } => {
+                Self::missing(error.to_string()).hint("start `miniascape daemon` first")
+            }
+            ServiceError::Systemctl(error) => error.into(),
+            ServiceError::Talk(_) | ServiceError::Refused(_) => Self::failed(error.to_string()),
+        }
     }
 }
 

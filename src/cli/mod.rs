@@ -4,6 +4,7 @@
 //! a library error into a message, hints and an exit status happens in `failure`.
 
 mod context;
+mod daemon;
 mod failure;
 mod lease;
 mod output;
@@ -39,6 +40,8 @@ enum Group {
     /// DHCP leases of registered networks
     #[command(subcommand)]
     Lease(lease::Args),
+    /// Keep dnsmasq running where systemd does not, and finish pending work
+    Daemon(daemon::Args),
 }
 
 /// Runs the program; the exit status is the only thing left to do.
@@ -58,5 +61,6 @@ pub(crate) fn main() -> ExitCode {
 fn run(context: &Context, group: Group) -> Result<ExitCode, Failure> {
     match group {
         Group::Lease(args) => lease::run(context, &args),
+        Group::Daemon(args) => daemon::run(context, &args),
     }
 }

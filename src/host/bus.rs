@@ -18,6 +18,16 @@ pub fn dnsmasq_bus_name(network: &NetworkName) -> String {
 #[error("cannot reach the D-Bus system bus: {0}")]
 pub struct BusError(#[from] zbus::Error);
 
+/// True if the network's dnsmasq is on the bus.
+pub fn has_owner(network: &NetworkName) -> Result<bool, BusError> {
+    let connection = Connection::system()?;
+    let name = dnsmasq_bus_name(network);
+    let proxy = zbus::blocking::fdo::DBusProxy::new(&connection)?;
+    Ok(proxy
+        .name_has_owner(name.as_str().try_into().map_err(zbus::Error::from)?)
+        .map_err(zbus::Error::from)?)
+}
+
 /// What arrives while lease signals are watched.
 #[derive(Debug)]
 pub enum Arrival {

@@ -175,9 +175,13 @@ impl Run {
         command
     }
 
-    /// Starts the program and leaves it running, its output going where ours goes.
-    pub fn start(&self) -> Result<Child, CommandError> {
-        self.command().spawn().map_err(|source| self.spawn_error(source))
+    /// Starts the program and leaves it running, its output going where the caller says.
+    pub fn start_with(&self, stdout: Stdio, stderr: Stdio) -> Result<Child, CommandError> {
+        self.command()
+            .stdout(stdout)
+            .stderr(stderr)
+            .spawn()
+            .map_err(|source| self.spawn_error(source))
     }
 
     /// Runs the program to its end, whatever status that is.

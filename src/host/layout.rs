@@ -180,6 +180,26 @@ impl Layout {
     pub fn run(&self) -> Place {
         self.at("run/miniascape")
     }
+
+    /// Where the daemon answers.
+    pub fn daemon_socket(&self) -> Place {
+        self.run().join("daemon.sock")
+    }
+
+    /// The process id of a dnsmasq that the daemon runs.
+    pub fn dnsmasq_pid(&self, name: &NetworkName) -> Place {
+        self.run().join(format!("dnsmasq-{name}.pid"))
+    }
+
+    /// The lock of one network: held while it is changed.
+    pub fn network_lock(&self, name: &NetworkName) -> Place {
+        self.run().join(format!("network-{name}.lock"))
+    }
+
+    /// The lock of one guest: held while it is changed.
+    pub fn guest_lock(&self, guest: &GuestName) -> Place {
+        self.run().join(format!("guest-{guest}.lock"))
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,9 @@ pub mod command;
 pub mod files;
 pub mod layout;
 pub mod libvirt;
+pub mod services;
 
 pub use command::{CommandError, Program};
 pub use layout::{Layout, Place};
 pub use libvirt::{DomainRecord, DomainState, Libvirt, LibvirtError, NetworkRecord};
+pub use services::{ServiceError, Services};
