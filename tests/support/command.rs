@@ -178,9 +178,7 @@ impl Command {
         let stdout = Collector::start(child.stdout.take());
         let stderr = Collector::start(child.stderr.take());
         let ended = wait_child(&mut child, self.timeout).context(self)?;
-        let status = if let Some(status) = ended {
-            status
-        } else {
+        let Some(status) = ended else {
             kill_group(&child);
             child.wait().context(self)?;
             let partial = Output {
