@@ -81,6 +81,7 @@ install: ## install an already built program below DESTDIR and PREFIX
 stage: build
 	@rm -rf $(STAGE)
 	@$(MAKE) -s install DESTDIR=$(abspath $(STAGE)) PREFIX=/usr PROFILE=$(PROFILE)
+	@strip $(STAGE)/usr/bin/$(NAME)
 
 deb: stage ## make the Debian package in dist/
 	@packaging/build-deb $(STAGE) $(VERSION) $(DEB)
