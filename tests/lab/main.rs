@@ -1,2 +1,45 @@
-//! Lab tests.
-fn main() {}
+//! The lab tests: the program under test on private hosts with a real libvirt.
+//!
+//! Every test function is listed here. One that is not listed is dead code, which the build reports.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod harness;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+/// Lists test functions by module: the name of a test is `module::function`.
+macro_rules! tests {
+    ($($module:ident { $($function:ident),* $(,)? })*) => {
+        vec![$($(
+            Trial::test(concat!(stringify!($module), "::", stringify!($function)), || {
+                $module::$function();
+                Ok(())
+            }),
+        )*)*]
+    };
+}
+
+fn main() -> ExitCode {
+    if let Some(code) = support::entry() {
+        return code;
+    }
+    support::set_under_test(env!("CARGO_BIN_EXE_miniascape"));
+    let tests = tests! {
+        harness {
+            host_runs_commands_with_its_own_name_and_environment,
+            command_that_hangs_is_killed,
+            running_program_gives_lines_and_takes_signals,
+            files_move_between_hosts_that_share_nothing,
+            message_bus_obeys_its_policy,
+            libvirtd_answers_stops_and_starts_again,
+            host_dies_with_the_process_that_started_it,
+        }
+    };
+    let arguments = Arguments::from_args();
+    let conclusion = libtest_mimic::run(&arguments, tests);
+    conclusion.exit_code()
+}

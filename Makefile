@@ -1,0 +1,94 @@
+# Everything that is built, tested and installed goes through here. `make` alone lists the targets.
+#
+# PROFILE=dev builds without optimisation (faster to build, slower to run); the default is release.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+PREFIX ?= /usr
+DESTDIR ?=
+PROFILE ?= release
+
+NAME := miniascape
+VERSION := $(shell sed -n 's/^version *= *"\(.*\)"/\1/p' Cargo.toml | head -n 1)
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+PROFILE_DIR := $(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
+PROGRAM := $(TARGET)/$(PROFILE_DIR)/$(NAME)
+# Packages of a build without optimisation are for tests only; they stand apart so that no one ships them.
+DIST := dist$(if $(filter release,$(PROFILE)),,/$(PROFILE))
+STAGE := $(DIST)/stage
+DEB := $(DIST)/$(NAME)_$(VERSION)_amd64.deb
+RPM := $(DIST)/$(NAME)-$(VERSION)-1.x86_64.rpm
+
+# Asked when a recipe runs, not before: `setup` may just have installed it.
+CARGO = PATH="$$(packaging/setup --cargo):$$PATH" cargo
+
+.PHONY: help setup build demo test test-rings test-system lint fmt install stage deb rpm clean
+
+help: ## list the targets
+	@printf 'miniascape %s\n\n' '$(VERSION)'
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
+	@printf '\nVariables: PROFILE=release|dev  PREFIX=%s  DESTDIR=  (see the head of the Makefile)\n' '$(PREFIX)'
+
+setup: ## install what building and testing need (asks first on a terminal)
+	@packaging/setup
+
+build: ## build the program
+	$(CARGO) build --locked --profile $(PROFILE)
+
+demo: setup ## set up, build, and show the main job on two private hosts
+	@$(MAKE) build deb rpm
+	$(CARGO) run --quiet --locked --release --example demo -- --program $(PROGRAM) --deb $(DEB) --rpm $(RPM)
+
+test: setup ## set up, build, and run test rings 1 to 3
+	@$(MAKE) deb rpm PROFILE=dev
+	@$(MAKE) test-rings PROFILE=dev
+
+# The rings alone, for those who know that everything is in place.
+test-rings:
+	@PATH="$$(packaging/setup --cargo):$$PATH" MINIASCAPE_TEST_DEB=$(abspath $(DEB)) MINIASCAPE_TEST_RPM=$(abspath $(RPM)) packaging/run-rings
+
+test-system: ## test ring 4: packages on a container with real systemd (not there yet)
+	@echo 'ring 4 is not there yet: nothing installs the packages in a booted container so far' >&2; exit 1
+
+lint: ## check formatting, clippy and the shell scripts
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	shellcheck packaging/setup packaging/run-rings packaging/build-deb packaging/build-rpm packaging/build-rpm-stub .ci/run
+
+fmt: ## format the sources
+	$(CARGO) fmt
+
+install: ## install an already built program below DESTDIR and PREFIX
+	@test -x $(PROGRAM) || { echo 'make install: $(PROGRAM) is not built; run "make build" first (as the user who builds)' >&2; exit 1; }
+	install -d '$(DESTDIR)$(PREFIX)/bin'
+	install -m 0755 $(PROGRAM) '$(DESTDIR)$(PREFIX)/bin/$(NAME)'
+	install -d '$(DESTDIR)$(PREFIX)/lib/systemd/system'
+	for unit in packaging/systemd/*.service; do \
+	    sed 's|/usr/bin/$(NAME)|$(PREFIX)/bin/$(NAME)|' "$$unit" > '$(DESTDIR)$(PREFIX)/lib/systemd/system/'"$${unit##*/}" || exit 1; \
+	    chmod 0644 '$(DESTDIR)$(PREFIX)/lib/systemd/system/'"$${unit##*/}" || exit 1; done
+	install -D -m 0644 packaging/sysusers.d/$(NAME).conf '$(DESTDIR)$(PREFIX)/lib/sysusers.d/$(NAME).conf'
+	install -D -m 0644 packaging/tmpfiles.d/$(NAME).conf '$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/$(NAME).conf'
+	install -D -m 0644 packaging/dbus/org.miniascape.dnsmasq.conf '$(DESTDIR)$(PREFIX)/share/dbus-1/system.d/org.miniascape.dnsmasq.conf'
+	install -d '$(DESTDIR)$(PREFIX)/share/$(NAME)/networks'
+	for file in networks/*.yaml; do test ! -e "$$file" || install -m 0644 "$$file" '$(DESTDIR)$(PREFIX)/share/$(NAME)/networks/' || exit 1; done
+	install -d '$(DESTDIR)$(PREFIX)/share/doc/$(NAME)'
+	install -m 0644 README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE '$(DESTDIR)$(PREFIX)/share/doc/$(NAME)/'
+
+# The tree that both packages are made from.
+stage: build
+	@rm -rf $(STAGE)
+	@$(MAKE) -s install DESTDIR=$(abspath $(STAGE)) PREFIX=/usr PROFILE=$(PROFILE)
+	@strip $(STAGE)/usr/bin/$(NAME)
+
+deb: stage ## make the Debian package in dist/
+	@packaging/build-deb $(STAGE) $(VERSION) $(DEB)
+
+rpm: stage ## make the RPM package in dist/
+	@packaging/build-rpm $(STAGE) $(VERSION) $(RPM)
+
+clean: ## remove what was built
+	rm -rf dist
+	@if dir=$$(packaging/setup --cargo 2>/dev/null); then PATH="$$dir:$$PATH" cargo clean; else rm -rf $(TARGET); fi

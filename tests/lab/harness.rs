@@ -1,0 +1,161 @@
+//! The lab tests itself: what a host promises must hold before anything is concluded from it.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::support::{self, BusPolicy, Command, Host, HostOptions, wait_until};
+
+const NETWORK: &str = "<network><name>plain</name><bridge name='virbr7'/><dns enable='no'/>\
+    <ip address='192.168.7.1' netmask='255.255.255.0'/></network>";
+
+pub(crate) fn host_runs_commands_with_its_own_name_and_environment() {
+    let host = Host::start(HostOptions::bare().name("lone").env("COLOUR", "green"));
+    assert_eq!(host.check(["hostname"]).text(), "lone");
+    assert_eq!(
+        host.command(["sh", "-c", "echo $COLOUR$SHAPE"])
+            .env("SHAPE", "-cube")
+            .check()
+            .text(),
+        "green-cube"
+    );
+    host.run(["sh", "-c", "exit 7"]).expect_code(7);
+    assert_eq!(
+        host.command(["wc", "-c"])
+            .stdin(vec![b'x'; 300_000])
+            .check()
+            .text(),
+        "300000"
+    );
+    assert_eq!(
+        host.check(["cat", "/sys/class/net/lo/operstate"]).text(),
+        "unknown",
+        "lo is up"
+    );
+    assert_eq!(host.list_dir("/sys/class/net"), ["lo"]);
+    assert!(!host.exists("/dev/kvm"));
+}
+
+pub(crate) fn command_that_hangs_is_killed() {
+    let host = Host::start(HostOptions::bare());
+    let started = Instant::now();
+    let error = host
+        .command(["sleep", "3600"])
+        .timeout(Duration::from_millis(300))
+        .try_run();
+    assert!(error.is_err_and(|error| error.to_string().contains("ran out of time")));
+    assert!(started.elapsed() < Duration::from_secs(5));
+    assert!(!host.run(["pgrep", "-x", "sleep"]).ok());
+}
+
+pub(crate) fn running_program_gives_lines_and_takes_signals() {
+    let host = Host::start(HostOptions::bare());
+    let script =
+        "trap 'echo got TERM; exit 3' TERM; echo started; while read word; do echo \"heard $word\"; done";
+    let mut running = host.command(["sh", "-c", script]).stdin_pipe().spawn();
+    running.wait_line(Duration::from_secs(10), |line| line == "started");
+    running.send("hello\n");
+    running.wait_line(Duration::from_secs(10), |line| line == "heard hello");
+    running.expect_silence(Duration::from_millis(100));
+    assert!(running.pid_inside().is_some_and(|pid| pid < 1000));
+    running.signal(Signal::TERM);
+    running.send("wake up\n");
+    running.wait_line(Duration::from_secs(10), |line| line == "got TERM");
+    running.wait(Duration::from_secs(10)).expect_code(3);
+}
+
+pub(crate) fn files_move_between_hosts_that_share_nothing() {
+    let (one, two) = (Host::start(HostOptions::bare()), Host::start(HostOptions::bare()));
+    for path in [
+        "/etc/lab-file",
+        "/usr/share/lab/file",
+        "/var/lib/lab/file",
+        "/run/file",
+        "/tmp/file",
+        "/root/file",
+    ] {
+        one.write_file(path, "from one");
+        assert!(!two.exists(path), "{path} is seen in the other host");
+        assert!(!Path::new(path).exists(), "{path} is seen on the machine");
+    }
+    one.check(["truncate", "-s", "1G", "/var/lib/lab/big"]);
+    one.copy_to(&two, &["/var/lib/lab", "/etc/lab-file"]);
+    assert_eq!(two.read_file("/etc/lab-file"), "from one");
+    assert_eq!(
+        two.check(["stat", "-c", "%s %b", "/var/lib/lab/big"]).text(),
+        "1073741824 0"
+    );
+    two.remove("/usr/bin/tini");
+    assert!(
+        !two.exists("/usr/bin/tini") && one.exists("/usr/bin/tini") && Path::new("/usr/bin/tini").exists()
+    );
+}
+
+pub(crate) fn message_bus_obeys_its_policy() {
+    let host = Host::start(HostOptions::bare().bus_policy(BusPolicy::Open));
+    let own = |host: &Host| {
+        let request = [
+            "dbus-send",
+            "--system",
+            "--print-reply",
+            "--dest=org.freedesktop.DBus",
+            "/org/freedesktop/DBus",
+            "org.freedesktop.DBus.RequestName",
+            "string:uk.org.thekelleys.dnsmasq.n_lab",
+            "uint32:0",
+        ];
+        host.run(request).ok()
+    };
+    assert!(own(&host));
+    host.set_bus_policy(
+        "deny",
+        "<policy context='mandatory'><deny own_prefix='uk.org.thekelleys'/></policy>",
+    );
+    assert!(!own(&host));
+    let strict = Host::start(HostOptions::bare().bus_policy(BusPolicy::Distribution));
+    assert!(!own(&strict));
+    strict.write_file(
+        "/usr/share/dbus-1/system.d/lab.conf",
+        "<busconfig><policy user='root'><allow own_prefix='uk.org.thekelleys.dnsmasq'/></policy></busconfig>",
+    );
+    strict.reload_bus();
+    assert!(own(&strict));
+}
+
+pub(crate) fn libvirtd_answers_stops_and_starts_again() {
+    let mut host = Host::start(HostOptions::default());
+    let version = host.check(["virsh", "version"]);
+    assert!(version.stdout.contains("Running hypervisor: QEMU"), "{version}");
+    host.write_file("/root/net.xml", NETWORK);
+    host.check(["virsh", "net-define", "/root/net.xml"]);
+    host.check(["virsh", "net-start", "plain"]);
+    assert!(host.exists("/sys/class/net/virbr7"));
+    assert!(
+        !host.run(["pgrep", "-x", "dnsmasq"]).ok(),
+        "libvirt started a dnsmasq of its own"
+    );
+    host.stop_libvirtd();
+    assert!(!host.run(["virsh", "-c", "qemu:///system", "list"]).ok());
+    host.start_libvirtd();
+    assert!(
+        host.check(["virsh", "net-list", "--name"])
+            .stdout
+            .contains("plain")
+    );
+    assert!(
+        !Path::new("/sys/class/net/virbr7").exists(),
+        "the bridge is on the machine"
+    );
+}
+
+pub(crate) fn host_dies_with_the_process_that_started_it() {
+    let mut parent = Command::machine([support::own_executable(), support::HOLD_ARGUMENT.into()]).spawn();
+    let pid = parent.wait_line(Duration::from_secs(60), |line| line.parse::<u32>().is_ok());
+    let process = Path::new("/proc").join(pid);
+    assert!(process.exists());
+    parent.kill();
+    wait_until("the end of the orphaned host", Duration::from_secs(10), || {
+        !process.exists()
+    });
+}

@@ -1,0 +1,55 @@
+//! The lab: private hosts in namespaces with a real libvirt, message bus and guests, for tests and the demo.
+//!
+//! The executable that uses it must call [`entry`] first thing in `main`: the same executable is also the
+//! first process inside each host.
+
+// The lab tests and the demo share this module, and each uses a part of it.
+#![allow(dead_code, unused_imports)]
+
+mod command;
+mod error;
+mod host;
+mod init;
+mod program;
+mod running;
+mod services;
+mod wait;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+pub(crate) use command::{Command, Output};
+pub(crate) use error::{Context, LabError, Result};
+pub(crate) use host::{Host, HostOptions, MINIASCAPE};
+pub(crate) use program::set_under_test;
+pub(crate) use running::Running;
+pub(crate) use services::{BUS_POLICY_DIR, BusPolicy, QemuUser};
+pub(crate) use wait::{hold_true, poll_for, wait_for, wait_until};
+
+/// The first argument that makes the executable start a host with libvirtd, print the number of its first
+/// process, and hold it until killed: the lab's own test of what then is left.
+pub(crate) const HOLD_ARGUMENT: &str = "--lab-hold";
+
+/// The path of this executable.
+pub(crate) fn own_executable() -> std::path::PathBuf {
+    std::env::current_exe().expect("Linux knows the path of an executable")
+}
+
+fn hold() -> ExitCode {
+    let host = Host::start(HostOptions::default().without_miniascape());
+    let said = writeln!(std::io::stdout(), "{}", host.pid());
+    assert!(said.is_ok(), "no one listens");
+    loop {
+        std::thread::park();
+    }
+}
+
+/// Does what the lab started this executable for, if it was the lab that started it.
+pub(crate) fn entry() -> Option<ExitCode> {
+    let mut args = std::env::args().skip(1);
+    match args.next()?.as_str() {
+        init::INIT_ARGUMENT => Some(init::main(args.next().as_deref())),
+        HOLD_ARGUMENT => Some(hold()),
+        _ => None,
+    }
+}

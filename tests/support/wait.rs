@@ -1,0 +1,44 @@
+//! Waiting for a condition with a deadline. Nothing here knows what is waited for.
+
+use std::fmt::Display;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// How long to sleep between two looks at a condition.
+const PAUSE: Duration = Duration::from_millis(25);
+
+/// Looks at `probe` until it gives a value; `None` when `timeout` passed first.
+pub(crate) fn poll_for<T>(timeout: Duration, mut probe: impl FnMut() -> Option<T>) -> Option<T> {
+    let deadline = Instant::now() + timeout;
+    loop {
+        if let Some(value) = probe() {
+            return Some(value);
+        }
+        if Instant::now() >= deadline {
+            return None;
+        }
+        sleep(PAUSE);
+    }
+}
+
+/// Waits until `probe` gives a value, and panics with `what` when `timeout` passed first.
+#[track_caller]
+pub(crate) fn wait_for<T>(what: impl Display, timeout: Duration, probe: impl FnMut() -> Option<T>) -> T {
+    match poll_for(timeout, probe) {
+        Some(value) => value,
+        None => panic!("waited {timeout:?} in vain for: {what}"),
+    }
+}
+
+/// Waits until `condition` holds, and panics with `what` when `timeout` passed first.
+#[track_caller]
+pub(crate) fn wait_until(what: impl Display, timeout: Duration, mut condition: impl FnMut() -> bool) {
+    wait_for(what, timeout, || condition().then_some(()));
+}
+
+/// Asserts that `condition` holds during the whole of `duration`.
+#[track_caller]
+pub(crate) fn hold_true(what: impl Display, duration: Duration, mut condition: impl FnMut() -> bool) {
+    let broken = poll_for(duration, || (!condition()).then_some(()));
+    assert!(broken.is_none(), "did not stay true for {duration:?}: {what}");
+}
