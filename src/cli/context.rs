@@ -4,7 +4,7 @@
 use super::Failure;
 use super::output::Output;
 use clap::{Args, ValueEnum};
-use miniascape::host::Layout;
+use miniascape::host::{Layout, Libvirt};
 use std::path::PathBuf;
 
 /// How results are printed.
@@ -97,9 +97,44 @@ impl Context {
         &self.layout
     }
 
-    /// The libvirt URI.
-    pub(crate) fn uri(&self) -> &str {
-        &self.common.connect
+    /// A connection to libvirt that may change things.
+    pub(crate) fn libvirt(&self) -> Result<Libvirt, Failure> {
+        self.refuse_root("libvirt")?;
+        Ok(Libvirt::connect(&self.common.connect)?)
+    }
+
+    /// A connection to libvirt for looking only, which needs no rights.
+    pub(crate) fn libvirt_for_reading(&self) -> Result<Libvirt, Failure> {
+        self.refuse_root("libvirt")?;
+        // libvirt's simulator has no read-only side.
+        let open = if self.common.connect.starts_with("test:") {
+            Libvirt::connect
+        } else {
+            Libvirt::connect_read_only
+        };
+        Ok(open(&self.common.connect)?)
+    }
+
+    /// A connection for commands that also touch files, which have to lie on libvirt's own host.
+    pub(crate) fn local_libvirt(&self) -> Result<Libvirt, Failure> {
+        let libvirt = self.libvirt()?;
+        if libvirt.is_local() {
+            return Ok(libvirt);
+        }
+        Err(Failure::refused(format!(
+            "{} is another host: this command works with files and runs only there",
+            libvirt.uri()
+        ))
+        .hint("log in to that host and run it there"))
+    }
+
+    fn refuse_root(&self, what: &str) -> Result<(), Failure> {
+        if self.layout.is_live() {
+            return Ok(());
+        }
+        Err(Failure::usage(format!(
+            "this command needs {what}, which --root does not contact"
+        )))
     }
 
     /// How results are printed.

@@ -28,9 +28,8 @@ pub(crate) fn run(context: &Context, _: &Args) -> Result<ExitCode, Failure> {
         .collect();
     let daemon = Daemon::new(layout.clone(), supervise)?;
     let ready = || {
-        context
-            .output()
-            .note(format!("ready: {} networks", networks.len()))
+        let count = networks.len();
+        context.output().note(format!("ready: {count} networks"));
     };
     daemon.run(&networks, || {}, ready)?;
     Ok(ExitCode::SUCCESS)

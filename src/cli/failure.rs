@@ -2,6 +2,8 @@
 //! that the meaning of an exit status is decided in one place.
 
 use super::Format;
+use miniascape::guest::{GuestError, WaitError};
+use miniascape::host::libvirt::GraceError;
 use miniascape::host::services::DaemonError;
 use miniascape::host::{CommandError, LibvirtError, ServiceError};
 use miniascape::lease::{LeaseFileError, WatchError};
@@ -155,6 +157,42 @@ impl From<ServiceError> for Failure {
             }
             ServiceError::Systemctl(error) => error.into(),
             ServiceError::Talk(_) | ServiceError::Refused(_) => Self::failed(error.to_string()),
+        }
+    }
+}
+
+impl From<GuestError> for Failure {
+    fn from(error: GuestError) -> Self {
+        match error {
+            GuestError::Libvirt(error) => error.into(),
+            GuestError::Unknown(_) => {
+                Self::failed(error.to_string()).hint("`miniascape guest list` shows what there is")
+            }
+            GuestError::Xml { .. } | GuestError::State(_) | GuestError::Leases(_) => {
+                Self::failed(error.to_string())
+            }
+        }
+    }
+}
+
+impl From<WaitError> for Failure {
+    fn from(error: WaitError) -> Self {
+        match error {
+            WaitError::Guest(error) => error.into(),
+            WaitError::Watch(error) => error.into(),
+            WaitError::Timeout { .. } | WaitError::NoNetwork(_) | WaitError::NotRunning { .. } => {
+                Self::failed(error.to_string())
+            }
+        }
+    }
+}
+
+impl From<GraceError> for Failure {
+    fn from(error: GraceError) -> Self {
+        match error {
+            GraceError::Libvirt(error) => error.into(),
+            GraceError::StillRunning { .. } => Self::failed(error.to_string())
+                .hint("give it more time with --timeout, or let --force-after pull the plug"),
         }
     }
 }

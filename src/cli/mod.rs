@@ -6,6 +6,7 @@
 mod context;
 mod daemon;
 mod failure;
+mod guest;
 mod lease;
 mod output;
 
@@ -40,6 +41,9 @@ enum Group {
     /// DHCP leases of registered networks
     #[command(subcommand)]
     Lease(lease::Args),
+    /// Guests by hand: list, start, shut down, wait
+    #[command(subcommand)]
+    Guest(guest::Args),
     /// Keep dnsmasq running where systemd does not, and finish pending work
     Daemon(daemon::Args),
 }
@@ -61,6 +65,7 @@ pub(crate) fn main() -> ExitCode {
 fn run(context: &Context, group: Group) -> Result<ExitCode, Failure> {
     match group {
         Group::Lease(args) => lease::run(context, &args),
+        Group::Guest(args) => guest::run(context, &args),
         Group::Daemon(args) => daemon::run(context, &args),
     }
 }

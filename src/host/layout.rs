@@ -130,6 +130,11 @@ impl Layout {
         self.network(name).join("applied.json")
     }
 
+    /// The configuration of a network's dnsmasq.
+    pub fn dnsmasq_conf(&self, name: &NetworkName) -> Place {
+        self.network(name).join("dnsmasq.conf")
+    }
+
     /// The file in which a network's dnsmasq keeps its leases.
     pub fn leases(&self, name: &NetworkName) -> Place {
         self.network(name).join("leases")

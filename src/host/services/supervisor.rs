@@ -108,15 +108,13 @@ impl Daemon {
     ) -> Result<(), DaemonError> {
         let socket = self.layout.daemon_socket();
         let listener = self.listen()?;
-        for signal in [SIGTERM, SIGINT] {
-            let sender = self.events.0.clone();
-            let mut signals = signal_hook::iterator::Signals::new([signal])?;
-            std::thread::spawn(move || {
-                for _ in signals.forever() {
-                    let _ = sender.send(Event::Terminate);
-                }
-            });
-        }
+        let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT])?;
+        let sender = self.events.0.clone();
+        std::thread::spawn(move || {
+            for _ in signals.forever() {
+                let _ = sender.send(Event::Terminate);
+            }
+        });
         if self.supervise {
             for network in networks {
                 self.end_leftover(network);
@@ -244,7 +242,7 @@ impl Daemon {
     }
 
     fn command(&self, network: &NetworkName) -> Run {
-        let conf = self.layout.network(network).join("dnsmasq.conf");
+        let conf = self.layout.dnsmasq_conf(network);
         let run = self
             .dnsmasq
             .run()
@@ -380,7 +378,7 @@ impl Daemon {
             return;
         };
         let line = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
-        let conf = self.layout.network(network).join("dnsmasq.conf");
+        let conf = self.layout.dnsmasq_conf(network);
         let ours = format!("--conf-file={}", conf.on_disk().display());
         if !line
             .split(|b| *b == 0)
