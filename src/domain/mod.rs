@@ -1,1 +1,34 @@
-//! (to be written)
+//! Domain XML: a typed read-only view, and edits that leave every other byte as it was.
+//!
+//! [`Domain::parse`] reads what miniascape acts on. [`for_package`] and [`for_instance`] are the two edits that a
+//! guest goes through on its way from one host to another. All of them are pure: text in, text out. Nothing here
+//! talks to libvirt, and nothing here writes a whole document: libvirt's own formatting, comments, and elements
+//! that miniascape has never heard of stay as they are.
+
+mod disk_edit;
+mod edit;
+mod error;
+mod host_bound;
+mod instance;
+mod package;
+mod read;
+pub mod scan;
+mod scanner;
+mod value;
+mod view;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::{DomainXmlError, Place};
+pub use host_bound::{Fate, HostBound, HostBoundKind};
+pub use instance::{Instance, InstanceDisk, InstanceNote, InstanceSpec, VirtType, for_instance};
+pub use package::{PackageSpec, Packaged, PackedDisk, Report, for_package};
+pub use value::XmlValue;
+pub use view::{
+    BackingLayer, Disk, DiskDevice, DiskSource, Domain, DomainType, Firmware, Interface, InterfaceSource,
+    Loader, Mark, Nvram,
+};
+
+/// The XML namespace of everything that miniascape writes into a `<metadata>` element.
+pub const NAMESPACE: &str = "https://miniascape.org/xmlns/1";

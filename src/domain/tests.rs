@@ -1,0 +1,1 @@
+//! Tests of the whole module over real-looking domain XML.
