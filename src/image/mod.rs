@@ -1,1 +1,126 @@
-//! (to be written)
+//! Disk images: what they are, their digests, and the operations that `qemu-img` does for us.
+//!
+//! Everything in an image's header is untrusted: it is read into typed values, and a file that a header names (a
+//! backing file) is opened only after the caller allowed it. What lives elsewhere: which image becomes a base or a
+//! delta (`package::plan`), where images lie on a host (`host::layout`).
+
+mod digest;
+mod header;
+mod info;
+mod qemu;
+
+pub use digest::{ContentDigest, content_digest, sha256_file};
+pub use header::{QcowHeader, peek};
+pub use info::{Backing, Chain, ImageInfo, chain, info};
+pub use qemu::{Extent, check, compare, convert, convert_delta, create_overlay, map, rebase};
+
+use crate::host::CommandError;
+use std::io;
+use std::path::PathBuf;
+
+/// The format of an image file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// The guest's bytes as they are.
+    Raw,
+    /// QEMU's copy-on-write format, version 2 or 3.
+    Qcow2,
+}
+
+impl Format {
+    /// The name that QEMU and libvirt use.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Qcow2 => "qcow2",
+        }
+    }
+
+    /// The format of that name, if it is one of these.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Raw, Self::Qcow2].into_iter().find(|f| f.as_str() == name)
+    }
+}
+
+impl std::fmt::Display for Format {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why an image cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// There is no such file.
+    #[error("the image {} does not exist", path.display())]
+    Missing {
+        /// The image.
+        path: PathBuf,
+    },
+    /// The backing file that an image names does not exist.
+    #[error("{} needs the backing file {}, which does not exist", image.display(), backing.display())]
+    MissingBacking {
+        /// The image that names it.
+        image: PathBuf,
+        /// The file that is not there.
+        backing: PathBuf,
+    },
+    /// It is a directory, device or socket.
+    #[error("{} is not a regular file", path.display())]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The header breaks the format's rules.
+    #[error("{} is not a sound qcow2 image: {reason}", path.display())]
+    Header {
+        /// The image.
+        path: PathBuf,
+        /// The broken rule.
+        reason: String,
+    },
+    /// The image is sound, but of a kind that is not handled.
+    #[error("{}: {what} is not supported; {hint}", path.display())]
+    Unsupported {
+        /// The image.
+        path: PathBuf,
+        /// What it has or is.
+        what: String,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// The header names a backing file without saying its format, and guessing is not safe.
+    #[error(
+        "{} does not record the format of its backing file `{backing}`; record it with \
+         `qemu-img rebase -u -b {backing} -F FORMAT {}`", path.display(), path.display()
+    )]
+    NoBackingFormat {
+        /// The image.
+        path: PathBuf,
+        /// Its backing file as recorded, made printable.
+        backing: String,
+    },
+    /// The caller does not allow the backing file to be opened.
+    #[error("{} names {} as its backing file, which lies outside the places allowed for images", image.display(), backing.display())]
+    BackingNotAllowed {
+        /// The image that names it.
+        image: PathBuf,
+        /// The file it names.
+        backing: PathBuf,
+    },
+    /// The two images differ, or one is damaged.
+    #[error("{}: {reason}", path.display())]
+    Damaged {
+        /// The image.
+        path: PathBuf,
+        /// What was found.
+        reason: String,
+    },
+    /// `qemu-img` is missing or failed.
+    #[error(transparent)]
+    Tool(#[from] CommandError),
+    /// The operating system refused.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}

@@ -1,1 +1,6 @@
-//! (to be written)
+//! Guests as packages.
+mod name;
+mod text;
+mod manifest;
+pub use name::*;
+pub use text::*;

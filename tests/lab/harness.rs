@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use crate::support::guest::{BOOT_TIMEOUT, DiskSpec, DomainSpec, Markers};
 use crate::support::{self, BusPolicy, Command, Host, HostOptions, wait_until};
 
 const NETWORK: &str = "<network><name>plain</name><bridge name='virbr7'/><dns enable='no'/>\
@@ -158,4 +159,67 @@ pub(crate) fn host_dies_with_the_process_that_started_it() {
     wait_until("the end of the orphaned host", Duration::from_secs(10), || {
         !process.exists()
     });
+}
+
+pub(crate) fn guest_boots_gets_a_lease_keeps_a_marker_and_shuts_down() {
+    const DISK: &str = "/var/lib/libvirt/images/g.qcow2";
+    let host = Host::start(HostOptions::default());
+    host.write_file("/root/net.xml", NETWORK);
+    host.check(["virsh", "net-define", "/root/net.xml"]);
+    host.check(["virsh", "net-start", "plain"]);
+    let dnsmasq = [
+        "dnsmasq",
+        "--keep-in-foreground",
+        "--conf-file=/dev/null",
+        "--bind-dynamic",
+        "--interface=virbr7",
+        "--except-interface=lo",
+        "--no-resolv",
+        "--no-hosts",
+        "--dhcp-range=192.168.7.100,192.168.7.120",
+        "--dhcp-host=52:54:00:07:00:50,192.168.7.50,reserved",
+        "--dhcp-leasefile=/var/lib/misc/lab.leases",
+    ];
+    let _dnsmasq = host.spawn(dnsmasq);
+    DiskSpec::new("base-1").hostname("tester").make(&host, DISK);
+    let domain = DomainSpec::new("g", DISK).network("plain", "52:54:00:07:00:50");
+
+    let started = Instant::now();
+    let mut console = domain.start(&host);
+    let markers = console.wait("MARKER", BOOT_TIMEOUT);
+    assert_eq!((markers.value("base"), markers.value("guest")), ("base-1", "-"));
+    console.wait_ready();
+    let lease = console.wait("LEASE", BOOT_TIMEOUT);
+    support::note(format_args!("boot to lease: {:.1?}", started.elapsed()));
+    assert_eq!(
+        (lease.value("ip"), lease.value("name")),
+        ("192.168.7.50", "reserved")
+    );
+    assert!(
+        host.read_file("/var/lib/misc/lab.leases")
+            .contains("52:54:00:07:00:50 192.168.7.50 reserved")
+    );
+    assert_eq!(console.ask("ping 192.168.7.1", "PONG").0, "PONG 192.168.7.1");
+    console.write_marker("guest-1");
+
+    let asked = Instant::now();
+    host.check(["virsh", "shutdown", "g"]);
+    wait_until("the guest's graceful end", Duration::from_secs(60), || {
+        host.check(["virsh", "domstate", "g"]).text() == "shut off"
+    });
+    support::note(format_args!("shutdown: {:.1?}", asked.elapsed()));
+    console.wait("BUTTON", Duration::from_secs(1));
+    let markers = Markers::read(&host, DISK);
+    assert_eq!(
+        markers,
+        Markers {
+            base: Some("base-1".into()),
+            guest: Some("guest-1".into())
+        }
+    );
+    assert!(
+        host.check(["qemu-img", "info", DISK])
+            .stdout
+            .contains("virtual size: 37 MiB")
+    );
 }

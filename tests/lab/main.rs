@@ -36,6 +36,7 @@ fn main() -> ExitCode {
             files_move_between_hosts_that_share_nothing,
             message_bus_obeys_its_policy,
             libvirtd_answers_stops_and_starts_again,
+            guest_boots_gets_a_lease_keeps_a_marker_and_shuts_down,
             host_dies_with_the_process_that_started_it,
         }
     };

@@ -8,6 +8,7 @@
 
 mod command;
 mod error;
+pub(crate) mod guest;
 mod host;
 mod init;
 mod program;
@@ -33,6 +34,12 @@ pub(crate) const HOLD_ARGUMENT: &str = "--lab-hold";
 /// The path of this executable.
 pub(crate) fn own_executable() -> std::path::PathBuf {
     std::env::current_exe().expect("Linux knows the path of an executable")
+}
+
+/// Says something on standard error beside the results: times, what is being done.
+pub(crate) fn note(text: impl std::fmt::Display) {
+    // A closed standard error takes the notes away, nothing more.
+    drop(writeln!(std::io::stderr(), "lab: {text}"));
 }
 
 fn hold() -> ExitCode {

@@ -121,9 +121,9 @@ impl Running {
         if let Some(pid) = self.pid().and_then(|pid| Pid::from_raw(pid.try_into().ok()?)) {
             let _ = kill_process(pid, Signal::KILL);
         }
-        if !matches!(wait_child(&mut self.child, Duration::from_secs(5)), Ok(Some(_))) {
-            kill_group(&self.child);
-        }
+        // Whatever it started in its own process group goes with it; waiting comes after, so that the number
+        // of the group cannot be anyone else's yet.
+        kill_group(&self.child);
         drop(self.child.wait());
     }
 

@@ -1,0 +1,227 @@
+//! What an image is and what it stands on, as `qemu-img info` tells it.
+
+use super::{Format, ImageError, header};
+use crate::host::Program;
+use crate::name::printable;
+use fs_err as fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What is known about one image file. Nothing in here was checked against another file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageInfo {
+    /// The file, absolute.
+    pub path: PathBuf,
+    /// Its format.
+    pub format: Format,
+    /// Size of the disk that the guest sees, in bytes.
+    pub virtual_size: u64,
+    /// Length of the file, in bytes, holes included.
+    pub file_size: u64,
+    /// Bytes that the file takes on the disk.
+    pub disk_usage: u64,
+    /// The backing file that the header names.
+    pub backing: Option<Backing>,
+    /// True if the data is encrypted.
+    pub encrypted: bool,
+    /// Names of its internal snapshots, made printable.
+    pub snapshots: Vec<String>,
+    /// True if everyone on the host may read the file.
+    pub world_readable: bool,
+}
+
+/// A backing file as a header records it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backing {
+    /// The name, as recorded: untrusted text, often relative.
+    pub recorded: String,
+    /// The recorded format. `None` if there is none or it is not one of [`Format`].
+    pub format: Option<Format>,
+}
+
+/// An image and, if it has one, its single backing file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chain {
+    /// The image that the guest writes to.
+    pub top: ImageInfo,
+    /// What it stands on.
+    pub base: Option<ImageInfo>,
+}
+
+/// The part of `qemu-img info --output=json` that is used (QEMU's qapi/block-core.json, `ImageInfo`).
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Answer {
+    virtual_size: u64,
+    #[serde(default)]
+    encrypted: bool,
+    backing_filename: Option<String>,
+    backing_filename_format: Option<String>,
+    #[serde(default)]
+    snapshots: Vec<Snapshot>,
+}
+
+#[derive(serde::Deserialize)]
+struct Snapshot {
+    name: String,
+}
+
+/// Describes the image `path`, read as `format`. Opens that file only, and locks nothing.
+///
+/// The format is never guessed: a guest can write a qcow2 header into its raw disk.
+pub fn info(path: &Path, format: Format) -> Result<ImageInfo, ImageError> {
+    let path = std::path::absolute(path)?;
+    let meta = match fs::metadata(&path) {
+        Ok(meta) => meta,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(ImageError::Missing { path }),
+        Err(e) => return Err(e.into()),
+    };
+    if !meta.is_file() {
+        return Err(ImageError::NotAFile { path });
+    }
+    if format == Format::Qcow2 {
+        match header::peek(&path)? {
+            None => {
+                return Err(ImageError::Header {
+                    path,
+                    reason: "it does not start with the format's magic number; is it a raw image?".into(),
+                });
+            }
+            Some(head) if head.external_data => {
+                return Err(ImageError::Unsupported {
+                    path,
+                    what: "an external data file".into(),
+                    hint: "make it one file with `qemu-img convert -O qcow2`",
+                });
+            }
+            Some(_) => {}
+        }
+    }
+    let finished = Program::find("qemu-img", "qemu-utils")?
+        .run()
+        .args(["info", "-U", "--output=json", "-f", format.as_str()])
+        .arg(&path)
+        .output()?;
+    let answer: Answer = finished.json()?;
+    Ok(describe(path, format, &meta, answer))
+}
+
+fn describe(path: PathBuf, format: Format, meta: &std::fs::Metadata, answer: Answer) -> ImageInfo {
+    use std::os::unix::fs::MetadataExt;
+    let backing_format = answer.backing_filename_format;
+    ImageInfo {
+        path,
+        format,
+        virtual_size: answer.virtual_size,
+        file_size: meta.len(),
+        disk_usage: meta.blocks() * 512,
+        backing: answer.backing_filename.map(|recorded| Backing {
+            recorded,
+            format: backing_format.as_deref().and_then(Format::from_name),
+        }),
+        encrypted: answer.encrypted,
+        snapshots: answer.snapshots.iter().map(|s| printable(&s.name, 80)).collect(),
+        world_readable: meta.mode() & 0o004 != 0,
+    }
+}
+
+impl Backing {
+    /// The file meant, seen from the image `of`: relative names start at that image's directory, as QEMU has it.
+    /// Names that are not file names (`json:…`, `nbd://…`) are refused.
+    pub fn resolve(&self, of: &Path) -> Result<PathBuf, ImageError> {
+        let name = self.recorded.strip_prefix("file:").unwrap_or(&self.recorded);
+        let protocol = name.split('/').next().is_some_and(|first| first.contains(':'));
+        if protocol || name.is_empty() || name.contains('\0') {
+            return Err(ImageError::Unsupported {
+                path: of.to_owned(),
+                what: format!("the backing file `{}`", printable(&self.recorded, 200)),
+                hint: "only a plain file can be packed; copy it and rebase the image on the copy",
+            });
+        }
+        Ok(of.parent().unwrap_or(Path::new("/")).join(name))
+    }
+}
+
+/// Describes the image `path` and the backing file it names, if `allow` says that this file may be opened.
+///
+/// `allow` gets the backing file's path and recorded format. A backing file that has one itself is refused.
+pub fn chain(
+    path: &Path,
+    format: Format,
+    allow: &dyn Fn(&Path, Format) -> bool,
+) -> Result<Chain, ImageError> {
+    let top = info(path, format)?;
+    let Some(backing) = &top.backing else {
+        return Ok(Chain { top, base: None });
+    };
+    let file = backing.resolve(&top.path)?;
+    let Some(format) = backing.format else {
+        return Err(ImageError::NoBackingFormat {
+            path: top.path.clone(),
+            backing: printable(&backing.recorded, 200),
+        });
+    };
+    if !allow(&file, format) {
+        return Err(ImageError::BackingNotAllowed {
+            image: top.path.clone(),
+            backing: file,
+        });
+    }
+    let base = match info(&file, format) {
+        Err(ImageError::Missing { path }) => {
+            return Err(ImageError::MissingBacking {
+                image: top.path.clone(),
+                backing: path,
+            });
+        }
+        other => other?,
+    };
+    if base.backing.is_some() {
+        return Err(ImageError::Unsupported {
+            path: base.path,
+            what: "a backing file that has a backing file itself".into(),
+            hint: "make it one image with `qemu-img convert -O qcow2` and rebase the disk on that",
+        });
+    }
+    Ok(Chain {
+        top,
+        base: Some(base),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn backing(recorded: &str) -> Backing {
+        Backing {
+            recorded: recorded.into(),
+            format: Some(Format::Qcow2),
+        }
+    }
+
+    #[test]
+    fn relative_names_start_beside_the_image() {
+        let of = Path::new("/srv/my disks/top.qcow2");
+        for (name, file) in [
+            ("base.qcow2", "/srv/my disks/base.qcow2"),
+            ("../b/x", "/srv/my disks/../b/x"),
+            ("/abs/x:y", "/abs/x:y"),
+            ("file:/abs/x", "/abs/x"),
+        ] {
+            assert_eq!(backing(name).resolve(of).unwrap(), Path::new(file));
+        }
+    }
+
+    #[test]
+    fn names_that_are_not_files_are_refused() {
+        for name in [
+            "json:{\"driver\":\"file\",\"filename\":\"/etc/shadow\"}",
+            "nbd://host/x",
+            "fat:rw:/etc",
+            "",
+        ] {
+            assert!(backing(name).resolve(Path::new("/a/b")).is_err(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! `qemu-img` as the writer of images: convert, overlay, rebase, check, compare, map.
+//!
+//! Paths are made absolute, because QEMU reads a relative name with a colon as a protocol; backing names are
+//! written exactly as given, because they are to stay relative. Images that a guest may hold open are locked by
+//! QEMU itself, and the error says so.
+
+use super::{Format, ImageError};
+use crate::host::{CommandError, Program, command::Run};
+use std::path::{Path, PathBuf};
+
+fn qemu_img() -> Result<Run, CommandError> {
+    Ok(Program::find("qemu-img", "qemu-utils")?.run())
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, ImageError> {
+    Ok(std::path::absolute(path)?)
+}
+
+/// Writes what a guest would read from `source` to a plain qcow2 file `target` without a backing file: version 3,
+/// 64 KiB clusters, nothing compressed, blocks of zeros left out. The same input gives the same bytes.
+pub fn convert(source: &Path, format: Format, target: &Path) -> Result<(), ImageError> {
+    qemu_img()?
+        .args(["convert", "-q", "-f", format.as_str(), "-O", "qcow2"])
+        .args(["-o", "compat=1.1,cluster_size=65536"])
+        .arg(absolute(source)?)
+        .arg(absolute(target)?)
+        .output()?;
+    Ok(())
+}
+
+/// Writes the part of the qcow2 image `source` that lies above its backing file to a plain qcow2 file `target` whose
+/// backing file is recorded as `backing`, a name relative to `target`'s directory, in format qcow2. That file must
+/// be there and have the content of `source`'s backing file.
+pub fn convert_delta(source: &Path, backing: &str, target: &Path) -> Result<(), ImageError> {
+    qemu_img()?
+        .args([
+            "convert", "-q", "-f", "qcow2", "-O", "qcow2", "-B", backing, "-F", "qcow2",
+        ])
+        .args(["-o", "compat=1.1,cluster_size=65536"])
+        .arg(absolute(source)?)
+        .arg(absolute(target)?)
+        .output()?;
+    Ok(())
+}
+
+/// Makes an empty qcow2 overlay `target` on `backing`, recorded as given (relative to `target`'s directory) with its
+/// format. `virtual_size` in bytes; `None` takes the backing file's. Fails if the backing file is not there.
+pub fn create_overlay(
+    target: &Path,
+    backing: &str,
+    format: Format,
+    virtual_size: Option<u64>,
+) -> Result<(), ImageError> {
+    let mut run = qemu_img()?
+        .args([
+            "create",
+            "-q",
+            "-f",
+            "qcow2",
+            "-o",
+            "compat=1.1,cluster_size=65536",
+        ])
+        .args(["-b", backing, "-F", format.as_str()])
+        .arg(absolute(target)?);
+    if let Some(size) = virtual_size {
+        run = run.arg(size.to_string());
+    }
+    run.output()?;
+    Ok(())
+}
+
+/// Records `backing` with its format as the backing file of `image`. Only the header changes: the two backing files
+/// must hold the same content.
+pub fn rebase(image: &Path, backing: &str, format: Format) -> Result<(), ImageError> {
+    qemu_img()?
+        .args([
+            "rebase",
+            "-q",
+            "-u",
+            "-f",
+            "qcow2",
+            "-b",
+            backing,
+            "-F",
+            format.as_str(),
+        ])
+        .arg(absolute(image)?)
+        .output()?;
+    Ok(())
+}
+
+/// Checks the metadata of a qcow2 image; leaked clusters count as damage too.
+pub fn check(image: &Path) -> Result<(), ImageError> {
+    let image = absolute(image)?;
+    let finished = qemu_img()?
+        .args(["check", "-q", "-U", "-f", "qcow2"])
+        .arg(&image)
+        .finish()?;
+    match finished.status.code() {
+        Some(0) => Ok(()),
+        Some(2 | 3) => Err(ImageError::Damaged {
+            path: image,
+            reason: format!("`qemu-img check` found damage: {}", finished.text()),
+        }),
+        _ => Err(failed(finished)),
+    }
+}
+
+/// True if a guest would read the same from both images. One that is longer counts as equal when the rest is zeros.
+pub fn compare(a: &Path, a_format: Format, b: &Path, b_format: Format) -> Result<bool, ImageError> {
+    let finished = qemu_img()?
+        .args([
+            "compare",
+            "-q",
+            "-U",
+            "-f",
+            a_format.as_str(),
+            "-F",
+            b_format.as_str(),
+        ])
+        .arg(absolute(a)?)
+        .arg(absolute(b)?)
+        .finish()?;
+    match finished.status.code() {
+        Some(0) => Ok(true),
+        Some(1) => Ok(false),
+        _ => Err(failed(finished)),
+    }
+}
+
+fn failed(finished: crate::host::command::Finished) -> ImageError {
+    ImageError::Tool(CommandError::Failed {
+        command: finished.command,
+        status: finished.status,
+        stderr: finished.stderr,
+    })
+}
+
+/// A run of guest bytes that are stored alike (QEMU's qapi/block-core.json, `MapEntry`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+pub struct Extent {
+    /// First guest byte.
+    pub start: u64,
+    /// Number of bytes.
+    pub length: u64,
+    /// Which file of the chain holds it: 0 is the image itself, 1 its backing file.
+    pub depth: usize,
+    /// True if it reads as zeros.
+    pub zero: bool,
+    /// True if it is stored in a file.
+    pub data: bool,
+    /// Where it starts in that file; not given for compressed clusters.
+    pub offset: Option<u64>,
+}
+
+/// The extents of an image, in order, over its whole virtual size.
+pub fn map(image: &Path, format: Format) -> Result<Vec<Extent>, ImageError> {
+    let finished = qemu_img()?
+        .args(["map", "-U", "--output=json", "-f", format.as_str()])
+        .arg(absolute(image)?)
+        .output()?;
+    Ok(finished.json()?)
+}

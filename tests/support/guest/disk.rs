@@ -1,0 +1,224 @@
+//! The guest's disk: it boots by itself from a BIOS, without any file of the host.
+//!
+//! A master boot record and a FAT partition with syslinux, kernel and initramfs, which is the same for all
+//! guests and cached; then an ext4 partition with the guest's data, which is made inside the host, so that
+//! nothing stays on the machine whenever the test dies.
+
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+use sha2::{Digest, Sha256};
+
+use super::cache;
+use super::initramfs;
+use super::kernel::Kernel;
+use crate::support::command::Command;
+use crate::support::error::{Context, LabError, Result};
+use crate::support::host::Host;
+
+const SECTOR: u64 = 512;
+const MIB: u64 = 1024 * 1024;
+/// Where the FAT partition starts.
+const BOOT_START: u64 = MIB;
+/// Room for a kernel of a size that distributions ship, and its initramfs.
+const BOOT_SIZE: u64 = 24 * MIB;
+/// Where the data partition starts.
+const DATA_START: u64 = BOOT_START + BOOT_SIZE;
+const DATA_SIZE: u64 = 12 * MIB;
+
+const MBR_CODE: [&str; 2] = ["/usr/lib/SYSLINUX/mbr.bin", "/usr/lib/syslinux/mbr/mbr.bin"];
+
+const SYSLINUX_CONFIG: &str = "DEFAULT lab\nPROMPT 0\nTIMEOUT 0\nLABEL lab\nKERNEL vmlinuz\nINITRD initrd\n\
+APPEND console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on\n";
+
+/// What a guest's disk is to be.
+#[derive(Debug, Clone)]
+pub(crate) struct DiskSpec {
+    base_marker: String,
+    hostname: String,
+    format: &'static str,
+}
+
+impl DiskSpec {
+    /// A qcow2 disk whose data partition holds this marker (one line without spaces).
+    pub(crate) fn new(base_marker: &str) -> Self {
+        assert!(
+            !base_marker.is_empty() && !base_marker.contains(char::is_whitespace),
+            "a word"
+        );
+        Self {
+            base_marker: base_marker.to_owned(),
+            hostname: "guest".to_owned(),
+            format: "qcow2",
+        }
+    }
+
+    /// The name that the guest tells the DHCP server; by default `guest`.
+    pub(crate) fn hostname(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.hostname);
+        self
+    }
+
+    /// A raw disk.
+    pub(crate) fn raw(mut self) -> Self {
+        self.format = "raw";
+        self
+    }
+
+    /// Makes the disk at `path` in the host. The virtual size is below 64 MiB.
+    #[track_caller]
+    pub(crate) fn make(&self, host: &Host, path: &str) {
+        self.try_make(host, path)
+            .unwrap_or_else(|error| panic!("no guest disk: {error}"));
+    }
+
+    /// [`make`](Self::make) for those who can go on without.
+    pub(crate) fn try_make(&self, host: &Host, path: &str) -> Result<()> {
+        let boot = boot_image()?;
+        let work = host.command(["mktemp", "-d"]).try_check()?.text().to_owned();
+        let raw = format!("{work}/disk");
+        host.copy_from_machine(&boot, &raw);
+        for (name, content) in [("base-marker", &self.base_marker), ("hostname", &self.hostname)] {
+            host.write_file(format!("{work}/data/{name}"), format!("{content}\n"));
+        }
+        host.command(["truncate", "-s", &(DATA_START + DATA_SIZE).to_string(), &raw])
+            .try_check()?;
+        let place = format!("offset={DATA_START},root_owner=0:0");
+        let size = format!("{}k", DATA_SIZE / 1024);
+        let data = format!("{work}/data");
+        host.command([
+            "mke2fs", "-q", "-F", "-t", "ext4", "-d", &data, "-E", &place, &raw, &size,
+        ])
+        .try_check()?;
+        if let Some(dir) = Path::new(path).parent() {
+            host.command(["mkdir".as_ref(), "-p".as_ref(), dir.as_os_str()])
+                .try_check()?;
+        }
+        host.command(["qemu-img", "convert", "-f", "raw", "-O", self.format, &raw, path])
+            .try_check()?;
+        host.command(["rm", "-r", &work]).try_check()?;
+        Ok(())
+    }
+}
+
+/// The markers on a disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Markers {
+    /// The one that the disk was made with.
+    pub(crate) base: Option<String>,
+    /// The one that the running guest wrote.
+    pub(crate) guest: Option<String>,
+}
+
+impl Markers {
+    /// Reads the markers of an image in the host from outside, through its backing chain; the guest must be
+    /// off.
+    #[track_caller]
+    pub(crate) fn read(host: &Host, image: &str) -> Self {
+        let work = host.check(["mktemp", "-d"]).text().to_owned();
+        let raw = format!("{work}/disk");
+        host.check(["qemu-img", "convert", "-O", "raw", image, &raw]);
+        let data = format!("{raw}?offset={DATA_START}");
+        let marker = |name: &str| {
+            let shown = host.check(["debugfs", "-R", &format!("cat /{name}"), &data]);
+            assert!(
+                !shown.stderr.contains("Bad magic"),
+                "{image} has no data partition: {shown}"
+            );
+            let text = shown.text();
+            (!text.is_empty()).then(|| text.to_owned())
+        };
+        let markers = Self {
+            base: marker("base-marker"),
+            guest: marker("guest-marker"),
+        };
+        host.remove(&work);
+        markers
+    }
+}
+
+/// The part of the disk that is the same for all guests: a file of the cache.
+pub(crate) fn boot_image() -> Result<PathBuf> {
+    let kernel = Kernel::load()?;
+    let initramfs = initramfs::build(&kernel.parts);
+    let mbr = MBR_CODE
+        .iter()
+        .find_map(|path| fs::read(path).ok())
+        .ok_or_else(|| {
+            LabError::new("syslinux' boot record was not found")
+                .remedy("apt-get install syslinux syslinux-common mtools")
+        })?;
+    let mut hasher = Sha256::new();
+    hasher.update(kernel.image.as_os_str().as_encoded_bytes());
+    hasher.update(&initramfs);
+    hasher.update(&mbr);
+    hasher.update(SYSLINUX_CONFIG);
+    hasher.update(BOOT_SIZE.to_le_bytes());
+    let digest: String = hasher
+        .finalize()
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    cache::entry(&format!("boot-{digest}.img"), |target| {
+        let dir = target.parent().unwrap_or(Path::new("/"));
+        let fat = fat_partition(dir, &kernel.image, &initramfs)?;
+        let mut image = boot_record(&mbr)?;
+        image.resize(usize::try_from(BOOT_START).context("the boot image")?, 0);
+        image.extend(fs::read(fat).context("the boot image")?);
+        fs::write(target, image).context("the boot image")
+    })
+}
+
+/// A FAT file system that syslinux boots from.
+fn fat_partition(dir: &Path, kernel: &Path, initramfs: &[u8]) -> Result<PathBuf> {
+    let fat = dir.join("fat");
+    fs::File::create(&fat)
+        .and_then(|file| file.set_len(BOOT_SIZE))
+        .context("the boot image")?;
+    let compressed = zstd::encode_all(initramfs, 9).context("the initramfs")?;
+    fs::write(dir.join("initrd"), compressed).context("the initramfs")?;
+    fs::write(dir.join("syslinux.cfg"), SYSLINUX_CONFIG).context("the boot image")?;
+    fs::copy(kernel, dir.join("vmlinuz")).context("the boot image")?;
+    let run = |argv: &[&str]| Command::machine(argv).cwd(dir).try_check();
+    let (sectors, hidden) = (
+        (BOOT_SIZE / SECTOR).to_string(),
+        (BOOT_START / SECTOR).to_string(),
+    );
+    run(&[
+        "mformat", "-i", "fat", "-H", &hidden, "-h", "16", "-s", "63", "-T", &sectors, "-v", "LAB", "::",
+    ])?;
+    run(&["syslinux", "--install", "fat"])?;
+    run(&["mcopy", "-i", "fat", "vmlinuz", "initrd", "syslinux.cfg", "::"])?;
+    Ok(fat)
+}
+
+/// The master boot record: syslinux' code and a table of two partitions.
+fn boot_record(code: &[u8]) -> Result<Vec<u8>> {
+    /// Where the disk's signature, the table and the mark at the end are.
+    const SIGNATURE: usize = 440;
+    const TABLE: usize = 446;
+    const FAT16_LBA: u8 = 0x0e;
+    const LINUX: u8 = 0x83;
+    if code.len() > SIGNATURE {
+        return Err(LabError::new("syslinux' boot record is too long"));
+    }
+    let mut record = code.to_vec();
+    record.resize(SIGNATURE, 0);
+    record.extend_from_slice(b"lab!");
+    record.resize(TABLE, 0);
+    for (active, kind, start, size) in [
+        (0x80, FAT16_LBA, BOOT_START, BOOT_SIZE),
+        (0x00, LINUX, DATA_START, DATA_SIZE),
+    ] {
+        // Cylinder, head and sector are all "beyond what can be said": readers use the sector numbers.
+        record.extend_from_slice(&[active, 0xfe, 0xff, 0xff, kind, 0xfe, 0xff, 0xff]);
+        for bytes in [start, size] {
+            let sectors = u32::try_from(bytes / SECTOR).context("the boot record")?;
+            record.extend_from_slice(&sectors.to_le_bytes());
+        }
+    }
+    record.resize(510, 0);
+    record.extend_from_slice(&[0x55, 0xaa]);
+    Ok(record)
+}

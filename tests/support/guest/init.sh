@@ -1,0 +1,81 @@
+#!/bin/sh
+# The first and only program of a lab guest. It speaks on the serial console in lines that tests read:
+#   MARKER base=TEXT guest=TEXT     what the data partition holds ("-" where there is nothing)
+#   LEASE ip=A mask=M router=R name=N iface=I     what DHCP gave, at first and at every renewal
+#   READY                           commands are read from now on, one in a line
+# and it obeys: write-marker TEXT, markers, ip, ping ADDRESS, lookup NAME, run COMMAND, poweroff, reboot.
+
+PATH=/bin
+export PATH
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs dev /dev
+exec <>/dev/ttyS0 >&0 2>&1
+stty -F /dev/ttyS0 -echo
+
+while read -r module; do insmod "/modules/$module"; done </modules/order
+
+# The power button: any event from it is a wish to be off.
+watch_button() {
+    for name in /sys/class/input/event*/device/name; do
+        [ -e "$name" ] && grep -q "Power Button" "$name" || continue
+        event=${name#/sys/class/input/}
+        ( head -c 24 "/dev/input/${event%%/*}" >/dev/null && echo BUTTON && kill -USR1 1 ) &
+    done
+}
+
+stop() {
+    echo "$1"
+    killall -q udhcpc
+    sync
+    umount /data
+    "$1" -f
+}
+trap 'stop poweroff' USR1
+watch_button
+
+markers() {
+    base=-
+    guest=-
+    [ -e /data/base-marker ] && read -r base </data/base-marker
+    [ -e /data/guest-marker ] && read -r guest </data/guest-marker
+    echo "MARKER base=$base guest=$guest"
+}
+
+disk=
+for try in 1 2 3 4 5 6 7 8 9 10; do
+    [ -b /dev/vda2 ] && disk=/dev/vda2 && break
+    sleep 0.2
+done
+if [ -n "$disk" ] && mount -t ext4 "$disk" /data; then
+    markers
+else
+    echo "NODISK"
+fi
+
+ip link set lo up
+name=guest
+[ -e /data/hostname ] && read -r name </data/hostname
+hostname "$name"
+for net in /sys/class/net/eth*; do
+    [ -e "$net" ] || continue
+    iface=${net##*/}
+    ip link set "$iface" up
+    udhcpc -i "$iface" -f -t 60 -T 1 -A 1 -s /lease.sh -x "hostname:$name" >/dev/null 2>&1 &
+done
+
+echo READY
+while true; do
+    read -r verb rest || { sleep 1; continue; }
+    case "$verb" in
+        write-marker) echo "$rest" >/data/guest-marker && sync && echo "WROTE $rest" ;;
+        markers) markers ;;
+        ip) ip -4 -o addr show scope global | while read -r _ dev _ addr _; do echo "IP $dev $addr"; done ;;
+        ping) if ping -c 1 -W 5 "$rest" >/dev/null 2>&1; then echo "PONG $rest"; else echo "NOPONG $rest"; fi ;;
+        lookup) nslookup "$rest" 2>&1 | sed 's/^/LOOKUP /'; echo "LOOKED $rest" ;;
+        run) sh -c "$rest"; echo "DONE $?" ;;
+        poweroff | reboot) stop "$verb" ;;
+        "") ;;
+        *) echo "UNKNOWN $verb" ;;
+    esac
+done
