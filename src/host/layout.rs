@@ -166,9 +166,33 @@ impl Layout {
             .join(guest.as_str())
     }
 
+    /// An instance's own links to the images below its overlays.
+    pub fn instance_chain(&self, guest: &GuestName) -> Place {
+        self.instance_disks(guest).join("chain")
+    }
+
+    /// The overlay that an instance writes to, of the disk that its domain calls `target`.
+    pub fn instance_disk(&self, guest: &GuestName, target: &str) -> Place {
+        self.instance_disks(guest).join(format!("{target}.qcow2"))
+    }
+
+    /// `/etc/group` of the system whose files these are; with a state directory, this host's.
+    pub fn groups(&self) -> Place {
+        if self.live {
+            Self::default().at("etc/group")
+        } else {
+            self.at("etc/group")
+        }
+    }
+
     /// `/var/lib/miniascape/guests`: the records of all instances.
     pub fn instances(&self) -> Place {
         self.at("var/lib/miniascape/guests")
+    }
+
+    /// The file that says what an instance is.
+    pub fn instance_record(&self, guest: &GuestName) -> Place {
+        self.instance(guest).join("instance.json")
     }
 
     /// The record of one instance: package, applied domain XML, NVRAM, pending work.

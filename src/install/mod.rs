@@ -1,1 +1,108 @@
-//! (to be written)
+//! What happens on the host that a guest package was installed on: instances are made from packages, kept when a
+//! package goes, and found again when it returns; work that cannot be done now is kept for later.
+//!
+//! The package manager brings images and manifest; nothing here writes to what it owns.
+
+mod chain;
+mod pending;
+mod record;
+mod register;
+mod start;
+mod unregister;
+
+pub use chain::ChainError;
+pub use pending::{Pending, PendingKind, PendingNetwork, list as pending};
+pub use record::{ImageRecord, Instance, InstanceState};
+pub use register::{Registered, register};
+pub use start::check_images;
+pub use unregister::{Unregistered, unregister};
+
+use crate::domain::DomainXmlError;
+use crate::host::LibvirtError;
+use crate::image::ImageError;
+use crate::name::{Digest, GuestName};
+use crate::package::{GuestPackage, ManifestError};
+use std::io;
+use std::path::PathBuf;
+
+/// Why an instance was not made, kept or taken away.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    /// The package is not installed.
+    #[error("the guest package {package} is not installed: {} does not exist", manifest.display())]
+    NotInstalled {
+        /// The package.
+        package: GuestPackage,
+        /// Where its manifest should be.
+        manifest: PathBuf,
+    },
+    /// The manifest is refused.
+    #[error("{package}: {source}")]
+    Manifest {
+        /// The package.
+        package: GuestPackage,
+        /// What is wrong.
+        source: ManifestError,
+    },
+    /// The domain XML is refused.
+    #[error("the domain XML of {package}: {source}")]
+    Xml {
+        /// The package.
+        package: GuestPackage,
+        /// What is wrong.
+        source: DomainXmlError,
+    },
+    /// An image of the package is not on the disk.
+    #[error("{package} needs the image {}, which is not there; reinstall the package {image}", path.display())]
+    ImageMissing {
+        /// The guest package.
+        package: GuestPackage,
+        /// Where the image should be.
+        path: PathBuf,
+        /// The package that brings it.
+        image: String,
+    },
+    /// An image is not what its name says.
+    #[error("the image {} is damaged: its digest is {found}, not {wanted}", path.display())]
+    Digest {
+        /// The image.
+        path: PathBuf,
+        /// The digest that the manifest names.
+        wanted: Digest,
+        /// The digest of what is there.
+        found: Digest,
+    },
+    /// A layer of an instance was changed after it had been verified.
+    #[error("{} has been {what} since it was verified, so {guest} is not started", path.display())]
+    Swapped {
+        /// The instance.
+        guest: GuestName,
+        /// The layer.
+        path: PathBuf,
+        /// What happened to it: "replaced", "removed", …
+        what: &'static str,
+    },
+    /// Another guest has the name.
+    #[error("libvirt already has a guest {0}, which was not made from this package")]
+    NameTaken(GuestName),
+    /// The record of an instance is damaged.
+    #[error("{}: {reason}", path.display())]
+    Record {
+        /// The record.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Linking images failed.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// An image cannot be read or written.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// libvirt cannot be reached, or refused.
+    #[error(transparent)]
+    Libvirt(#[from] LibvirtError),
+    /// A file cannot be read or written.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}

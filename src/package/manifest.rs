@@ -30,7 +30,9 @@ pub enum ManifestError {
     #[error("the manifest has {0} bytes; more than {MAX_BYTES} are not read")]
     TooLong(usize),
     /// It was made by a later miniascape, in a form that this one does not know.
-    #[error("the manifest has format {0}, and this miniascape reads format {FORMAT}: install a newer miniascape")]
+    #[error(
+        "the manifest has format {0}, and this miniascape reads format {FORMAT}: install a newer miniascape"
+    )]
     Format(u64),
     /// It is not JSON, lacks a key, or has a value of the wrong kind.
     #[error("the manifest cannot be read: {0}")]
@@ -315,7 +317,8 @@ impl Manifest {
             if !targets.insert(&disk.target) {
                 return Err(format!("two disks have the target {}", disk.target));
             }
-            disk.check().map_err(|fault| format!("disk {}: {fault}", disk.target))?;
+            disk.check()
+                .map_err(|fault| format!("disk {}: {fault}", disk.target))?;
         }
         Ok(())
     }
@@ -394,7 +397,9 @@ impl Serialize for Timestamp {
 
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        let moment: jiff::Timestamp = String::deserialize(d)?.parse().map_err(serde::de::Error::custom)?;
+        let moment: jiff::Timestamp = String::deserialize(d)?
+            .parse()
+            .map_err(serde::de::Error::custom)?;
         Self::from_epoch(moment.as_second()).ok_or_else(|| serde::de::Error::custom("not a moment in time"))
     }
 }

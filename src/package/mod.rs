@@ -1,6 +1,6 @@
 //! Guests as packages.
+mod manifest;
 mod name;
 mod text;
-mod manifest;
 pub use name::*;
 pub use text::*;

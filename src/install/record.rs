@@ -1,0 +1,131 @@
+//! The record of an instance, `instance.json`: which package it came from, its identity, and the images that were
+//! verified for it.
+
+use super::InstallError;
+use crate::host::{Layout, files};
+use crate::name::{Digest, GuestName};
+use crate::package::GuestPackage;
+use fs_err as fs;
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use uuid::Uuid;
+
+const FORMAT: u32 = 1;
+
+/// Whether libvirt is to know the instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InstanceState {
+    /// Its package is installed, and libvirt has the domain.
+    Registered,
+    /// Its package has gone; disks and firmware variables are kept.
+    Unregistered,
+}
+
+/// A guest made from a package on this host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Instance {
+    /// The version of this form, 1.
+    pub format: u32,
+    /// Its name, and the name of its domain.
+    pub name: GuestName,
+    /// The package it was made from.
+    pub package: GuestPackage,
+    /// Its identity in libvirt.
+    pub uuid: Uuid,
+    /// Whether libvirt is to know it.
+    pub state: InstanceState,
+    /// SHA-256, in hexadecimal, of the packaged domain XML that it was last defined from.
+    pub domain_xml: String,
+    /// The images that it stands on, as they were when their digests were checked.
+    pub images: Vec<ImageRecord>,
+}
+
+/// An image as it was when its digest was checked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageRecord {
+    /// Its digest.
+    pub digest: Digest,
+    /// The file's inode number.
+    pub inode: u64,
+    /// The file's length, in bytes.
+    pub size: u64,
+    /// When it was last written, in nanoseconds since 1970.
+    pub mtime: i128,
+}
+
+impl ImageRecord {
+    /// The file at `path` as it is now, taken to have `digest`.
+    pub(super) fn of(path: &Path, digest: Digest) -> io::Result<Self> {
+        let meta = fs::metadata(path)?;
+        let mtime = i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec());
+        Ok(Self {
+            digest,
+            inode: meta.ino(),
+            size: meta.len(),
+            mtime,
+        })
+    }
+}
+
+impl Instance {
+    pub(super) fn new(name: GuestName, package: GuestPackage) -> Self {
+        Self {
+            format: FORMAT,
+            name,
+            package,
+            uuid: Uuid::new_v4(),
+            state: InstanceState::Unregistered,
+            domain_xml: String::new(),
+            images: Vec::new(),
+        }
+    }
+
+    /// The record of the instance `name`; `None` if there is none.
+    pub fn read(layout: &Layout, name: &GuestName) -> Result<Option<Self>, InstallError> {
+        let place = layout.instance_record(name);
+        let Some(content) = files::read_if_there(place.on_disk())? else {
+            return Ok(None);
+        };
+        let damaged = |reason| InstallError::Record {
+            path: place.on_disk().to_owned(),
+            reason,
+        };
+        let instance: Self = serde_json::from_slice(&content).map_err(|e| damaged(e.to_string()))?;
+        if instance.format != FORMAT || instance.name != *name {
+            return Err(damaged(format!(
+                "it is not a record of {name} in format {FORMAT}"
+            )));
+        }
+        Ok(Some(instance))
+    }
+
+    /// All instances, by name.
+    pub fn all(layout: &Layout) -> Result<Vec<Self>, InstallError> {
+        let entries = match fs::read_dir(layout.instances().on_disk()) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(e.into()),
+        };
+        let mut all = Vec::new();
+        for entry in entries {
+            let Ok(name) = entry?.file_name().to_string_lossy().parse::<GuestName>() else {
+                continue;
+            };
+            all.extend(Self::read(layout, &name)?);
+        }
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(all)
+    }
+
+    /// Writes the record.
+    pub(super) fn write(&self, layout: &Layout) -> Result<(), InstallError> {
+        let mut content = serde_json::to_vec_pretty(self).map_err(io::Error::other)?;
+        content.push(b'\n');
+        files::make_dir(layout.instance(&self.name).on_disk(), 0o755)?;
+        files::write(layout.instance_record(&self.name).on_disk(), &content, 0o600)?;
+        Ok(())
+    }
+}

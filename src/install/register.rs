@@ -1,0 +1,269 @@
+//! `guest register PACKAGE`: an instance from an installed guest package. Every step may be done twice; overlays that
+//! are there are adopted, never written over.
+
+use super::record::{ImageRecord, Instance, InstanceState};
+use super::{InstallError, chain};
+use crate::domain::{self, InstanceDisk, InstanceNote, InstanceSpec, VirtType, XmlValue};
+use crate::host::{Layout, Libvirt, files};
+use crate::image::{self, Format};
+use crate::package::{DiskSection, GuestPackage, Manifest};
+use fs_err as fs;
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+/// What registering did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Registered {
+    /// The instance's name.
+    pub guest: crate::name::GuestName,
+    /// False if all was there.
+    pub changed: bool,
+    /// Remarks for the user: what differs from the package for this host's sake.
+    pub notes: Vec<String>,
+}
+
+/// Makes, completes or brings back the instance of `package`, which will run as `virt`.
+pub fn register(
+    layout: &Layout,
+    libvirt: &Libvirt,
+    package: &GuestPackage,
+    virt: VirtType,
+) -> Result<Registered, InstallError> {
+    let (manifest, packaged_xml) = installed(layout, package)?;
+    let name = package.guest();
+    let _lock = files::Lock::acquire(layout.guest_lock(name).on_disk())?;
+    let before = Instance::read(layout, name)?;
+    let mut instance = before
+        .clone()
+        .unwrap_or_else(|| Instance::new(name.clone(), package.clone()));
+    refuse_name_clash(libvirt, &instance)?;
+    let digest = format!("{:x}", HexDigest(Sha256::digest(&packaged_xml).into()));
+    let mut changed = before.is_none();
+
+    make_directories(layout, name)?;
+    changed |= link_images(layout, package, &manifest, &mut instance)?;
+    if before.is_none() {
+        // Known before the overlay and the domain exist, so that a killed run leaves nothing without an owner.
+        instance.write(layout)?;
+    }
+    for disk in &manifest.disks {
+        changed |= make_overlay(layout, name, disk)?;
+    }
+
+    let defined = libvirt.domain_by_uuid(instance.uuid)?;
+    let mut notes = Vec::new();
+    if defined.is_none() || instance.domain_xml != digest {
+        if defined.as_ref().is_some_and(|d| d.state.is_active()) {
+            notes.push(format!(
+                "{name} is running: the new definition takes effect at its next start"
+            ));
+        }
+        let xml = instance_xml(
+            layout,
+            package,
+            &manifest,
+            &instance,
+            &packaged_xml,
+            virt,
+            &mut notes,
+        )?;
+        libvirt.define_domain(name.as_str(), &xml)?;
+        files::write(
+            layout.instance(name).join("domain.xml").on_disk(),
+            xml.as_bytes(),
+            0o600,
+        )?;
+        instance.domain_xml = digest;
+        changed = true;
+    }
+    changed |= instance.state != InstanceState::Registered;
+    instance.state = InstanceState::Registered;
+    instance.write(layout)?;
+    Ok(Registered {
+        guest: name.clone(),
+        changed,
+        notes,
+    })
+}
+
+struct HexDigest([u8; 32]);
+
+impl std::fmt::LowerHex for HexDigest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+    }
+}
+
+/// Reads what the package has installed.
+fn installed(layout: &Layout, package: &GuestPackage) -> Result<(Manifest, String), InstallError> {
+    let dir = layout.guest_package(package.guest().as_str());
+    let manifest_path = dir.join("manifest.json");
+    let content =
+        files::read_if_there(manifest_path.on_disk())?.ok_or_else(|| InstallError::NotInstalled {
+            package: package.clone(),
+            manifest: manifest_path.on_disk().to_owned(),
+        })?;
+    let manifest = Manifest::parse(&content).map_err(|source| InstallError::Manifest {
+        package: package.clone(),
+        source,
+    })?;
+    let xml = fs::read_to_string(dir.join("domain.xml").on_disk())?;
+    Ok((manifest, xml))
+}
+
+/// The name is free, or has the instance's own domain.
+fn refuse_name_clash(libvirt: &Libvirt, instance: &Instance) -> Result<(), InstallError> {
+    match libvirt.domain(instance.name.as_str())? {
+        Some(other) if other.uuid != instance.uuid => Err(InstallError::NameTaken(instance.name.clone())),
+        _ => Ok(()),
+    }
+}
+
+/// The instance's directories: its own is for root and QEMU's group, so that world-readable images are not public.
+fn make_directories(layout: &Layout, name: &crate::name::GuestName) -> Result<(), InstallError> {
+    let own = layout.instance_disks(name);
+    if let Some(parent) = own.on_disk().parent() {
+        files::make_dir(parent, 0o755)?;
+    }
+    let group = qemu_group(layout);
+    for dir in [own.on_disk(), layout.instance_chain(name).on_disk()] {
+        files::make_dir(dir, 0o750)?;
+        if let Some(group) = group
+            && rustix::process::geteuid().is_root()
+        {
+            std::os::unix::fs::chown(dir, None, Some(group))?;
+        }
+    }
+    Ok(())
+}
+
+/// The group that libvirt runs QEMU as: Debian's name for it, then everyone else's.
+fn qemu_group(layout: &Layout) -> Option<u32> {
+    let groups = fs::read_to_string(layout.groups().on_disk()).ok()?;
+    let id = |name: &str| {
+        let entry = groups
+            .lines()
+            .map(|line| line.split(':').collect::<Vec<_>>())
+            .find(|f| f[0] == name)?;
+        entry.get(2)?.parse().ok()
+    };
+    ["libvirt-qemu", "qemu"].into_iter().find_map(id)
+}
+
+/// Links every image of the package into the instance's chain and verifies those that are new there.
+fn link_images(
+    layout: &Layout,
+    package: &GuestPackage,
+    manifest: &Manifest,
+    instance: &mut Instance,
+) -> Result<bool, InstallError> {
+    let chain = layout.instance_chain(&instance.name);
+    let mut changed = false;
+    for layer in manifest.images() {
+        let packaged = layout.packaged_image(&layer.digest);
+        let linked = chain.join(layer.digest.file_name());
+        if packaged.on_disk().exists() {
+            changed |= chain::link(packaged.on_disk(), chain.on_disk(), &layer.digest)?;
+        } else if !linked.on_disk().exists() {
+            return Err(InstallError::ImageMissing {
+                package: package.clone(),
+                path: packaged.on_disk().to_owned(),
+                image: layer.package.to_string(),
+            });
+        }
+        let now = ImageRecord::of(linked.on_disk(), layer.digest)?;
+        if instance.images.contains(&now) {
+            continue;
+        }
+        let found = image::sha256_file(linked.on_disk(), &mut |_| {})?;
+        if found != layer.digest {
+            // Left in place it would be found again; the packaged file stays for the user to look at.
+            files::remove(linked.on_disk())?;
+            let path = packaged.on_disk().to_owned();
+            return Err(InstallError::Digest {
+                path,
+                wanted: layer.digest,
+                found,
+            });
+        }
+        instance.images.retain(|image| image.digest != layer.digest);
+        instance.images.push(now);
+    }
+    Ok(changed)
+}
+
+/// Makes the overlay of one disk unless there is one.
+fn make_overlay(
+    layout: &Layout,
+    name: &crate::name::GuestName,
+    disk: &DiskSection,
+) -> Result<bool, InstallError> {
+    let place = layout.instance_disk(name, disk.target.as_str());
+    let overlay = place.on_disk();
+    if overlay.exists() {
+        return Ok(false);
+    }
+    let Some(top) = disk.layers.last() else {
+        return Ok(false);
+    };
+    let draft = layout.instance_disks(name).join(".making.qcow2");
+    files::remove(draft.on_disk())?;
+    let backing = format!("chain/{}", top.digest.file_name());
+    image::create_overlay(draft.on_disk(), &backing, Format::Qcow2, None)?;
+    fs::set_permissions(draft.on_disk(), std::fs::Permissions::from_mode(0o600))?;
+    fs::File::open(draft.on_disk())?.sync_all()?;
+    fs::rename(draft.on_disk(), overlay)?;
+    files::sync_dir(layout.instance_disks(name).on_disk())?;
+    Ok(true)
+}
+
+fn instance_xml(
+    layout: &Layout,
+    package: &GuestPackage,
+    manifest: &Manifest,
+    instance: &Instance,
+    packaged_xml: &str,
+    virt: VirtType,
+    notes: &mut Vec<String>,
+) -> Result<String, InstallError> {
+    let wrong = |source| InstallError::Xml {
+        package: package.clone(),
+        source,
+    };
+    let path = |path: &Path| XmlValue::path(path).map_err(wrong);
+    let chain = layout.instance_chain(&instance.name);
+    let mut disks = Vec::new();
+    for disk in &manifest.disks {
+        let below = disk
+            .layers
+            .iter()
+            .rev()
+            .map(|layer| path(chain.join(layer.digest.file_name()).named()));
+        disks.push(InstanceDisk {
+            target: disk.target.as_str().to_owned(),
+            file: path(layout.instance_disk(&instance.name, disk.target.as_str()).named())?,
+            backing: below.collect::<Result<_, _>>()?,
+        });
+    }
+    let text = |text: &str| XmlValue::new(text).map_err(wrong);
+    let spec = InstanceSpec {
+        name: text(instance.name.as_str())?,
+        uuid: instance.uuid,
+        virt,
+        disks,
+        macs: BTreeMap::new(),
+        nvram: None,
+        serial_log: None,
+        mark: vec![
+            ("version", text("1")?),
+            ("package", text(package.as_str())?),
+            ("package-version", text(manifest.package.version.as_str())?),
+        ],
+    };
+    let made = domain::for_instance(packaged_xml, &spec).map_err(wrong)?;
+    notes.extend(made.notes.iter().map(InstanceNote::to_string));
+    Ok(made.xml)
+}

@@ -1,0 +1,60 @@
+//! `guest unregister PACKAGE`: what a removed package leaves behind is taken out of libvirt; disks, firmware variables
+//! and the last XML are kept, and come back with the package.
+
+use super::InstallError;
+use super::record::{Instance, InstanceState};
+use crate::host::{Layout, Libvirt, files};
+use crate::name::GuestName;
+use crate::package::GuestPackage;
+use serde::Serialize;
+
+/// What unregistering did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Unregistered {
+    /// Instances that libvirt no longer knows; their disks are kept.
+    pub undefined: Vec<GuestName>,
+    /// Instances that are running: they stay until they are off.
+    pub running: Vec<GuestName>,
+    /// True if nothing was to be done because the package is still installed.
+    pub still_installed: bool,
+}
+
+/// Takes the instances of `package` out of libvirt, unless the package is still installed, as it is while it is being
+/// upgraded. A running instance is left alone, to be taken up again by a later run.
+pub fn unregister(
+    layout: &Layout,
+    libvirt: &Libvirt,
+    package: &GuestPackage,
+) -> Result<Unregistered, InstallError> {
+    let mut done = Unregistered::default();
+    if layout
+        .guest_package(package.guest().as_str())
+        .join("manifest.json")
+        .on_disk()
+        .exists()
+    {
+        done.still_installed = true;
+        return Ok(done);
+    }
+    for mut instance in Instance::all(layout)?
+        .into_iter()
+        .filter(|i| i.package == *package)
+    {
+        let _lock = files::Lock::acquire(layout.guest_lock(&instance.name).on_disk())?;
+        if let Some(domain) = libvirt.domain_by_uuid(instance.uuid)? {
+            if domain.state.is_active() {
+                done.running.push(instance.name);
+                continue;
+            }
+            let kept = layout.instance(&instance.name).join("domain.xml");
+            files::write(kept.on_disk(), domain.xml.as_bytes(), 0o600)?;
+            libvirt.undefine_domain(&domain.name)?;
+            done.undefined.push(instance.name.clone());
+        }
+        if instance.state != InstanceState::Unregistered {
+            instance.state = InstanceState::Unregistered;
+            instance.write(layout)?;
+        }
+    }
+    Ok(done)
+}
