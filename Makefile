@@ -23,7 +23,8 @@ DEB := $(DIST)/$(NAME)_$(VERSION)_amd64.deb
 RPM := $(DIST)/$(NAME)-$(VERSION)-1.x86_64.rpm
 
 # Asked when a recipe runs, not before: `setup` may just have installed it.
-CARGO = PATH="$$(packaging/setup --cargo):$$PATH" cargo
+WITH_CARGO = dir=$$(packaging/setup --cargo) && PATH="$$dir:$$PATH"
+CARGO = $(WITH_CARGO) cargo
 
 .PHONY: help setup build demo test test-rings test-system lint fmt install stage deb rpm clean
 
@@ -48,7 +49,7 @@ test: setup ## set up, build, and run test rings 1 to 3
 
 # The rings alone, for those who know that everything is in place.
 test-rings:
-	@PATH="$$(packaging/setup --cargo):$$PATH" MINIASCAPE_TEST_DEB=$(abspath $(DEB)) MINIASCAPE_TEST_RPM=$(abspath $(RPM)) packaging/run-rings
+	@$(WITH_CARGO) MINIASCAPE_TEST_DEB=$(abspath $(DEB)) MINIASCAPE_TEST_RPM=$(abspath $(RPM)) packaging/run-rings
 
 test-system: ## test ring 4: packages on a container with real systemd (not there yet)
 	@echo 'ring 4 is not there yet: nothing installs the packages in a booted container so far' >&2; exit 1
@@ -56,7 +57,7 @@ test-system: ## test ring 4: packages on a container with real systemd (not ther
 lint: ## check formatting, clippy and the shell scripts
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	shellcheck packaging/setup packaging/run-rings packaging/build-deb packaging/build-rpm packaging/build-rpm-stub .ci/run
+	shellcheck packaging/setup packaging/run-rings packaging/build-deb packaging/build-rpm packaging/build-rpm-stub packaging/state-dirs packaging/deb/p* .ci/run
 
 fmt: ## format the sources
 	$(CARGO) fmt

@@ -107,8 +107,18 @@ pub(super) fn find(root: Element<'_>) -> Vec<Found<'_>> {
     let mut finder = Finder { found: Vec::new() };
     finder.firmware(root);
     for device in root.children_named("devices").flat_map(Element::children) {
+        let before = finder.found.len();
         finder.device(device);
-        finder.secrets(device);
+        // What belongs to a device that is left out needs no mention.
+        let gone = |found: &Found<'_>| {
+            found.element == device
+                && found.bound.fate == Fate::Removed
+                && found.bound.kind != HostBoundKind::Password
+        };
+        if !finder.found[before..].iter().any(gone) {
+            finder.option_rom(device);
+            finder.secrets(device);
+        }
     }
     finder.tuning(root);
     finder.rest(root);
@@ -257,6 +267,9 @@ impl<'d> Finder<'d> {
             }
             _ => {}
         }
+    }
+
+    fn option_rom(&mut self, device: Element<'d>) {
         if let Some(rom) = device.child("rom") {
             self.path(rom, "option ROM", rom.attribute("file"));
         }
@@ -266,14 +279,20 @@ impl<'d> Finder<'d> {
         if !matches!(disk.attribute("device"), Some("cdrom" | "floppy")) {
             return;
         }
-        let Some((_, medium)) = disk.child("source").and_then(|source| source.attributes().next()) else {
+        let Some(source) = disk.child("source") else {
             return;
         };
+        let named = ["file", "dev", "dir", "protocol", "pool", "name", "volume"];
+        let medium: Vec<&str> = named.iter().filter_map(|name| source.attribute(name)).collect();
         let target = disk
             .child("target")
             .and_then(|target| target.attribute("dev"))
             .unwrap_or("?");
-        let what = format!("medium {} in the drive {}", shown(medium), shown(target));
+        let what = format!(
+            "medium {} in the drive {}",
+            shown(&medium.join(" ")),
+            shown(target)
+        );
         self.add(disk, HostBoundKind::Media, Fate::Emptied, what);
     }
 

@@ -53,7 +53,7 @@ pub struct InstanceSpec {
     pub disks: Vec<InstanceDisk>,
     /// Hardware addresses by the index of the interface; the others stay as they are.
     pub macs: BTreeMap<usize, XmlValue>,
-    /// The file with its firmware variables. None leaves `<nvram>` as it is.
+    /// The file with its firmware variables, for a domain whose firmware has any. None leaves `<nvram>` as it is.
     pub nvram: Option<XmlValue>,
     /// Where the first serial port is logged to. None leaves it as it is.
     pub serial_log: Option<XmlValue>,
@@ -143,7 +143,11 @@ pub fn for_instance(xml: &str, spec: &InstanceSpec) -> Result<Instance, DomainXm
     let uuid = XmlValue::from(spec.uuid);
     match root.child("uuid") {
         Some(element) => editor.set_text(element, &uuid),
-        None => editor.insert_after(name, &Fragment::new("uuid").text(uuid)),
+        None => editor.insert_after(name, &Fragment::new("uuid").text(uuid.clone())),
+    }
+    if let Some(genid) = root.child("genid").filter(|genid| genid.text().trim().is_empty()) {
+        // Left empty, libvirt would make a new one each time the instance is defined again.
+        editor.set_text(genid, &uuid);
     }
     set_mark(&mut editor, root, root.child("uuid").unwrap_or(name), &spec.mark);
     if let Some(nvram) = &spec.nvram {
@@ -203,15 +207,20 @@ fn set_mark<'d>(
 
 fn set_nvram<'d>(editor: &mut Editor<'d>, root: Element<'d>, path: &XmlValue) {
     let Some(os) = root.child("os") else { return };
-    let Some(nvram) = os.child("nvram") else {
-        let nvram = Fragment::new("nvram").text(path.clone());
-        return match os.child("loader") {
-            Some(loader) => editor.insert_after(loader, &nvram),
-            None => editor.append(os, nvram),
-        };
-    };
-    editor.remove_attribute(nvram, "type");
-    editor.set_text(nvram, path);
+    if let Some(nvram) = os.child("nvram") {
+        editor.remove_attribute(nvram, "type");
+        return editor.set_text(nvram, path);
+    }
+    // libvirt refuses variables without a firmware that has them.
+    let flash = os
+        .child("loader")
+        .filter(|loader| loader.attribute("type") == Some("pflash"));
+    let nvram = Fragment::new("nvram").text(path.clone());
+    match flash {
+        Some(loader) => editor.insert_after(loader, &nvram),
+        None if os.attribute("firmware") == Some("efi") => editor.append(os, nvram),
+        None => {}
+    }
 }
 
 fn set_disks<'d>(

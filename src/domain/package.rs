@@ -148,7 +148,7 @@ fn remove_identity<'d>(editor: &mut Editor<'d>, root: Element<'d>) {
     editor.remove_attribute(root, "id");
     remove_children(editor, root, "uuid");
     for genid in root.children_named("genid") {
-        // Empty, libvirt makes a new one: the guest shall notice that it is a copy.
+        // Each instance gets its own: the guest shall notice that it is a copy.
         editor.remove_content(genid);
     }
     for label in root.children_named("seclabel") {

@@ -156,9 +156,6 @@ fn vcpus(root: Element<'_>) -> Result<u32, DomainXmlError> {
         return Ok(1);
     };
     let number = element.text().trim();
-    if number.is_empty() {
-        return Ok(1);
-    }
     let count = number
         .parse()
         .ok()

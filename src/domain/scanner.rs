@@ -74,7 +74,11 @@ impl<'x> Scanner<'x> {
 
     fn run(mut self) -> Result<Document<'x>, DomainXmlError> {
         let mut reader = Reader::from_str(&self.source[self.base..]);
-        reader.config_mut().check_comments = true;
+        let config = reader.config_mut();
+        config.check_comments = true;
+        // `end` checks them, and says it more plainly.
+        config.check_end_names = false;
+        config.allow_unmatched_ends = true;
         let base = self.base;
         let position = |offset: u64| base + usize::try_from(offset).unwrap_or(usize::MAX - base);
         let mut start = self.base;
@@ -337,7 +341,10 @@ impl<'x> Scanner<'x> {
                     let name = rest.find(';').map(|end| &rest[..end]);
                     let Some((name, c)) = name.and_then(|name| Some((name, resolve(name)?))) else {
                         let name = shown(name.unwrap_or(rest));
-                        return Err(self.bad(span.start + at, format!("&{name} is not a known entity")));
+                        return Err(self.bad(
+                            span.start + at,
+                            format!("&{name}; is not an entity that is known here"),
+                        ));
                     };
                     decoded.push(c);
                     chars.nth(name.chars().count());

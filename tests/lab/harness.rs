@@ -47,7 +47,9 @@ pub(crate) fn command_that_hangs_is_killed() {
         .try_run();
     assert!(error.is_err_and(|error| error.to_string().contains("ran out of time")));
     assert!(started.elapsed() < Duration::from_secs(5));
-    assert!(!host.run(["pgrep", "-x", "sleep"]).ok());
+    wait_until("the end of the killed command", Duration::from_secs(5), || {
+        !host.run(["pgrep", "-x", "sleep"]).ok()
+    });
 }
 
 pub(crate) fn running_program_gives_lines_and_takes_signals() {
@@ -61,7 +63,6 @@ pub(crate) fn running_program_gives_lines_and_takes_signals() {
     running.expect_silence(Duration::from_millis(100));
     assert!(running.pid_inside().is_some_and(|pid| pid < 1000));
     running.signal(Signal::TERM);
-    running.send("wake up\n");
     running.wait_line(Duration::from_secs(10), |line| line == "got TERM");
     running.wait(Duration::from_secs(10)).expect_code(3);
 }
@@ -222,4 +223,14 @@ pub(crate) fn guest_boots_gets_a_lease_keeps_a_marker_and_shuts_down() {
             .stdout
             .contains("virtual size: 37 MiB")
     );
+}
+
+pub(crate) fn ordinary_user_has_the_same_lab() {
+    if support::needs_user_namespace() {
+        support::note("an ordinary user runs these tests: all of them are the proof");
+        return;
+    }
+    let run = support::as_ordinary_user(["harness::"]).expect("root can become anyone");
+    let output = run.timeout(Duration::from_secs(300)).check();
+    assert!(output.stdout.contains("test result: ok"), "{output}");
 }

@@ -24,10 +24,10 @@ macro_rules! tests {
 }
 
 fn main() -> ExitCode {
+    support::set_under_test(env!("CARGO_BIN_EXE_miniascape"));
     if let Some(code) = support::entry() {
         return code;
     }
-    support::set_under_test(env!("CARGO_BIN_EXE_miniascape"));
     let tests = tests! {
         harness {
             host_runs_commands_with_its_own_name_and_environment,
@@ -38,6 +38,7 @@ fn main() -> ExitCode {
             libvirtd_answers_stops_and_starts_again,
             guest_boots_gets_a_lease_keeps_a_marker_and_shuts_down,
             host_dies_with_the_process_that_started_it,
+            ordinary_user_has_the_same_lab,
         }
     };
     let arguments = Arguments::from_args();

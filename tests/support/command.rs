@@ -16,10 +16,10 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
 
 use super::error::{Context, LabError, Result};
-use super::running::Running;
+use super::running::{self, Running};
 
 /// The search path of every program that the lab runs.
 pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -167,7 +167,7 @@ impl Command {
 
     /// Runs to the end; the time-out and a program that cannot be started are errors.
     pub(crate) fn try_run(&self) -> Result<Output> {
-        let child = self.start(self.input.stdio(), Stdio::piped())?;
+        let child = self.start(self.input.stdio(), Stdio::piped(), Stdio::piped())?;
         self.end(child)
     }
 
@@ -179,8 +179,7 @@ impl Command {
         let stderr = Collector::start(child.stderr.take());
         let ended = wait_child(&mut child, self.timeout).context(self)?;
         let Some(status) = ended else {
-            kill_group(&child);
-            child.wait().context(self)?;
+            kill(&mut child, matches!(self.place, Place::Inside { .. }));
             let partial = Output {
                 command: self.to_string(),
                 status: ExitStatus::default(),
@@ -202,15 +201,22 @@ impl Command {
         })
     }
 
+    /// Runs to the end with the output of the lab itself, and without time-out.
+    pub(crate) fn run_in_foreground(&self) -> Result<ExitStatus> {
+        self.start(Stdio::null(), Stdio::inherit(), Stdio::inherit())?
+            .wait()
+            .context(self)
+    }
+
     /// Runs this command and `reader` with a pipe between them, and panics unless both succeed.
     #[track_caller]
     pub(crate) fn check_into(&self, reader: &Self) {
         let mut writer = self
-            .start(Stdio::null(), Stdio::piped())
+            .start(Stdio::null(), Stdio::piped(), Stdio::piped())
             .unwrap_or_else(|error| panic!("{error}"));
         let pipe = writer.stdout.take().expect("was piped");
         let read = reader
-            .start(pipe.into(), Stdio::piped())
+            .start(pipe.into(), Stdio::piped(), Stdio::piped())
             .and_then(|child| reader.end(child));
         let written = self.end(writer);
         for output in [written, read] {
@@ -227,7 +233,7 @@ impl Command {
 
     /// [`spawn`](Self::spawn) with an error instead of a panic.
     pub(crate) fn try_spawn(&self) -> Result<Running> {
-        let mut child = self.start(self.input.stdio(), Stdio::piped())?;
+        let mut child = self.start(self.input.stdio(), Stdio::piped(), Stdio::piped())?;
         self.feed(&mut child);
         Ok(Running::new(
             self.to_string(),
@@ -246,7 +252,7 @@ impl Command {
         }
     }
 
-    fn start(&self, stdin: Stdio, stdout: Stdio) -> Result<Child> {
+    fn start(&self, stdin: Stdio, stdout: Stdio, stderr: Stdio) -> Result<Child> {
         let mut command = match &self.place {
             Place::Machine => {
                 let mut command = std::process::Command::new(&self.argv[0]);
@@ -277,7 +283,7 @@ impl Command {
         command
             .stdin(stdin)
             .stdout(stdout)
-            .stderr(Stdio::piped())
+            .stderr(stderr)
             .process_group(0);
         command.spawn().context(format_args!("cannot start {self}"))
     }
@@ -381,10 +387,24 @@ fn pidfd(child: &Child) -> std::io::Result<OwnedFd> {
     Ok(pidfd_open(Pid::from_child(child), PidfdFlags::empty())?)
 }
 
-/// Kills a child that was started in a process group of its own, with everything in the group.
-pub(super) fn kill_group(child: &Child) {
-    // Gone already is as good.
+/// Kills a child that was started in a process group of its own, with everything in the group, and waits for its end.
+pub(super) fn kill(child: &mut Child, behind_nsenter: bool) {
+    // What is gone already is as good, here and below.
+    if behind_nsenter && let Some(inside) = running::first_child(child.id()) {
+        // First the program, so that nsenter reaps it: an orphan would go to the machine's first process, which
+        // in some containers reaps nothing.
+        let _ = Pid::from_raw(inside.cast_signed()).map(|pid| kill_process(pid, Signal::KILL));
+        if let Ok(pidfd) = pidfd(child) {
+            let patience = Timespec {
+                tv_sec: 2,
+                tv_nsec: 0,
+            };
+            let _ = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&patience));
+        }
+    }
+    // The child is not waited for yet, so the number of the group is no one else's.
     let _ = kill_process_group(Pid::from_child(child), Signal::KILL);
+    drop(child.wait());
 }
 
 /// Reads a pipe to its end in a thread.

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use super::command::{Command, Output, Place, kill_group, wait_child};
+use super::command::{Command, Output, Place, kill, wait_child};
 use super::error::{Context, LabError, Result};
 use super::init::{CopyIn, INIT_ARGUMENT, InitPlan, READY};
 use super::program;
@@ -412,8 +412,7 @@ impl Namespaces {
     fn end(&mut self) {
         self.lifeline = None;
         if !matches!(wait_child(&mut self.unshare, Duration::from_secs(5)), Ok(Some(_))) {
-            kill_group(&self.unshare);
-            drop(self.unshare.wait());
+            kill(&mut self.unshare, false);
         }
     }
 }

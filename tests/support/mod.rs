@@ -11,6 +11,7 @@ mod error;
 pub(crate) mod guest;
 mod host;
 mod init;
+mod ordinary_user;
 mod program;
 mod running;
 mod services;
@@ -21,7 +22,9 @@ use std::process::ExitCode;
 
 pub(crate) use command::{Command, Output};
 pub(crate) use error::{Context, LabError, Result};
+pub(crate) use host::needs_user_namespace;
 pub(crate) use host::{Host, HostOptions, MINIASCAPE};
+pub(crate) use ordinary_user::{AS_USER_ARGUMENT, as_ordinary_user};
 pub(crate) use program::set_under_test;
 pub(crate) use running::Running;
 pub(crate) use services::{BUS_POLICY_DIR, BusPolicy, QemuUser};
@@ -56,6 +59,8 @@ pub(crate) fn entry() -> Option<ExitCode> {
     let mut args = std::env::args().skip(1);
     match args.next()?.as_str() {
         init::INIT_ARGUMENT => Some(init::main(args.next().as_deref())),
+        ordinary_user::AS_USER_ARGUMENT => Some(ordinary_user::main(args)),
+        ordinary_user::STAGE_ARGUMENT => Some(ordinary_user::stage(args)),
         HOLD_ARGUMENT => Some(hold()),
         _ => None,
     }

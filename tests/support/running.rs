@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use fs_err as fs;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::command::{Output, kill_group, wait_child};
+use super::command::{Output, kill, wait_child};
 use super::wait::poll_for;
 
 /// A running program. Dropping it kills it.
@@ -116,15 +116,9 @@ impl Running {
         kill_process(pid, signal).unwrap_or_else(|error| panic!("signal to {}: {error}", self.command));
     }
 
-    /// Kills the program as `kill -9` does, and waits for its end.
+    /// Kills the program as `kill -9` does, with what it started in its own process group, and waits for its end.
     pub(crate) fn kill(&mut self) {
-        if let Some(pid) = self.pid().and_then(|pid| Pid::from_raw(pid.try_into().ok()?)) {
-            let _ = kill_process(pid, Signal::KILL);
-        }
-        // Whatever it started in its own process group goes with it; waiting comes after, so that the number
-        // of the group cannot be anyone else's yet.
-        kill_group(&self.child);
-        drop(self.child.wait());
+        kill(&mut self.child, self.behind_nsenter);
     }
 
     /// Waits for the end; panics with all output after `timeout`.

@@ -149,7 +149,8 @@ pub(crate) fn boot_image() -> Result<PathBuf> {
                 .remedy("apt-get install syslinux syslinux-common mtools")
         })?;
     let mut hasher = Sha256::new();
-    hasher.update(kernel.image.as_os_str().as_encoded_bytes());
+    // The name has the version.
+    hasher.update(kernel.image.file_name().unwrap_or_default().as_encoded_bytes());
     hasher.update(&initramfs);
     hasher.update(&mbr);
     hasher.update(SYSLINUX_CONFIG);
