@@ -14,3 +14,4 @@ pub mod name;
 pub mod network;
 pub mod package;
 pub mod template;
+pub mod yaml;
