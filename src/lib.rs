@@ -14,3 +14,7 @@ pub mod name;
 pub mod network;
 pub mod package;
 pub mod template;
+pub mod yaml;
+
+/// The XML namespace of miniascape's marks in the `<metadata>` of libvirt's networks and domains.
+pub const XML_NAMESPACE: &str = "https://miniascape.org/xmlns/1";

@@ -7,7 +7,8 @@ use miniascape::host::libvirt::GraceError;
 use miniascape::host::services::DaemonError;
 use miniascape::host::{CommandError, LibvirtError, ServiceError};
 use miniascape::lease::{LeaseFileError, WatchError};
-use miniascape::network::StateError;
+use miniascape::network::{CompileError, FindError, NetworkError, RegisterError, StateError, StatusError};
+use miniascape::template::TemplateError;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -193,6 +194,79 @@ impl From<GraceError> for Failure {
             GraceError::Libvirt(error) => error.into(),
             GraceError::StillRunning { .. } => Self::failed(error.to_string())
                 .hint("give it more time with --timeout, or let --force-after pull the plug"),
+        }
+    }
+}
+
+impl From<NetworkError> for Failure {
+    fn from(error: NetworkError) -> Self {
+        Self::usage(error.to_string())
+    }
+}
+
+impl From<FindError> for Failure {
+    fn from(error: FindError) -> Self {
+        match error {
+            FindError::Network(error) => error.into(),
+            FindError::Unknown { .. } => {
+                Self::usage(error.to_string()).hint("`miniascape net list` shows what there is")
+            }
+            FindError::Name(_) | FindError::OtherName { .. } => Self::usage(error.to_string()),
+        }
+    }
+}
+
+impl From<TemplateError> for Failure {
+    fn from(error: TemplateError) -> Self {
+        Self::usage(error.to_string())
+    }
+}
+
+impl From<CompileError> for Failure {
+    fn from(error: CompileError) -> Self {
+        match error {
+            CompileError::Template(error) => error.into(),
+            CompileError::Path(_) => Self::usage(error.to_string()),
+        }
+    }
+}
+
+impl From<RegisterError> for Failure {
+    fn from(error: RegisterError) -> Self {
+        let message = error.to_string();
+        match error {
+            RegisterError::Foreign(name) => Self::refused(message).hint(format!(
+                "give yours another name, or remove the other one: `virsh net-undefine {name}`"
+            )),
+            RegisterError::BridgeOfNetwork { .. } | RegisterError::BridgeOfHost { .. } => {
+                Self::refused(message).hint("choose another `bridge:` in the definition")
+            }
+            RegisterError::InUse { guests, .. } => {
+                let shut: Vec<String> = guests
+                    .iter()
+                    .map(|g| format!("`miniascape guest shutdown {g}`"))
+                    .collect();
+                Self::refused(message).hint(format!("shut them down first: {}", shut.join(", ")))
+            }
+            RegisterError::Libvirt(error) => error.into(),
+            RegisterError::Service(error) => error.into(),
+            RegisterError::Silent(..) => Self::failed(message).hint(
+                "does the bus policy allow the name? The package's policy is in /usr/share/dbus-1/system.d",
+            ),
+            RegisterError::Io(_) | RegisterError::State(_) => Self::failed(message),
+        }
+    }
+}
+
+impl From<StatusError> for Failure {
+    fn from(error: StatusError) -> Self {
+        match error {
+            StatusError::Libvirt(error) => error.into(),
+            StatusError::Service(error) => error.into(),
+            StatusError::Unknown(_) => {
+                Self::failed(error.to_string()).hint("`miniascape net list` shows what there is")
+            }
+            StatusError::State(_) | StatusError::Leases(_) => Self::failed(error.to_string()),
         }
     }
 }

@@ -8,6 +8,7 @@ mod daemon;
 mod failure;
 mod guest;
 mod lease;
+mod net;
 mod output;
 
 use clap::{Parser, Subcommand};
@@ -38,6 +39,9 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Group {
+    /// Networks as files: check, compile, register
+    #[command(subcommand)]
+    Net(net::Args),
     /// DHCP leases of registered networks
     #[command(subcommand)]
     Lease(lease::Args),
@@ -64,6 +68,7 @@ pub(crate) fn main() -> ExitCode {
 
 fn run(context: &Context, group: Group) -> Result<ExitCode, Failure> {
     match group {
+        Group::Net(args) => net::run(context, &args),
         Group::Lease(args) => lease::run(context, &args),
         Group::Guest(args) => guest::run(context, &args),
         Group::Daemon(args) => daemon::run(context, &args),

@@ -30,5 +30,4 @@ pub use view::{
     Loader, Mark, Nvram,
 };
 
-/// The XML namespace of everything that miniascape writes into a `<metadata>` element.
-pub const NAMESPACE: &str = "https://miniascape.org/xmlns/1";
+use crate::XML_NAMESPACE as NAMESPACE;

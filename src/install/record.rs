@@ -37,8 +37,8 @@ pub struct Instance {
     pub uuid: Uuid,
     /// Whether libvirt is to know it.
     pub state: InstanceState,
-    /// SHA-256, in hexadecimal, of the packaged domain XML that it was last defined from.
-    pub domain_xml: String,
+    /// SHA-256 of the packaged domain XML that it was last defined from.
+    pub domain_xml: Option<Digest>,
     /// The images that it stands on, as they were when their digests were checked.
     pub images: Vec<ImageRecord>,
 }
@@ -78,7 +78,7 @@ impl Instance {
             package,
             uuid: Uuid::new_v4(),
             state: InstanceState::Unregistered,
-            domain_xml: String::new(),
+            domain_xml: None,
             images: Vec::new(),
         }
     }

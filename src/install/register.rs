@@ -6,6 +6,7 @@ use super::{InstallError, chain};
 use crate::domain::{self, InstanceDisk, InstanceNote, InstanceSpec, VirtType, XmlValue};
 use crate::host::{Layout, Libvirt, files};
 use crate::image::{self, Format};
+use crate::name::{Digest, GuestName};
 use crate::package::{DiskSection, GuestPackage, Manifest};
 use fs_err as fs;
 use serde::Serialize;
@@ -18,7 +19,7 @@ use std::path::Path;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Registered {
     /// The instance's name.
-    pub guest: crate::name::GuestName,
+    pub guest: GuestName,
     /// False if all was there.
     pub changed: bool,
     /// Remarks for the user: what differs from the package for this host's sake.
@@ -40,7 +41,7 @@ pub fn register(
         .clone()
         .unwrap_or_else(|| Instance::new(name.clone(), package.clone()));
     refuse_name_clash(libvirt, &instance)?;
-    let digest = format!("{:x}", HexDigest(Sha256::digest(&packaged_xml).into()));
+    let digest = Digest::from_bytes(Sha256::digest(&packaged_xml).into());
     let mut changed = before.is_none();
 
     make_directories(layout, name)?;
@@ -55,7 +56,7 @@ pub fn register(
 
     let defined = libvirt.domain_by_uuid(instance.uuid)?;
     let mut notes = Vec::new();
-    if defined.is_none() || instance.domain_xml != digest {
+    if defined.is_none() || instance.domain_xml != Some(digest) {
         if defined.as_ref().is_some_and(|d| d.state.is_active()) {
             notes.push(format!(
                 "{name} is running: the new definition takes effect at its next start"
@@ -76,7 +77,7 @@ pub fn register(
             xml.as_bytes(),
             0o600,
         )?;
-        instance.domain_xml = digest;
+        instance.domain_xml = Some(digest);
         changed = true;
     }
     changed |= instance.state != InstanceState::Registered;
@@ -87,14 +88,6 @@ pub fn register(
         changed,
         notes,
     })
-}
-
-struct HexDigest([u8; 32]);
-
-impl std::fmt::LowerHex for HexDigest {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
-    }
 }
 
 /// Reads what the package has installed.
@@ -123,7 +116,7 @@ fn refuse_name_clash(libvirt: &Libvirt, instance: &Instance) -> Result<(), Insta
 }
 
 /// The instance's directories: its own is for root and QEMU's group, so that world-readable images are not public.
-fn make_directories(layout: &Layout, name: &crate::name::GuestName) -> Result<(), InstallError> {
+fn make_directories(layout: &Layout, name: &GuestName) -> Result<(), InstallError> {
     let own = layout.instance_disks(name);
     if let Some(parent) = own.on_disk().parent() {
         files::make_dir(parent, 0o755)?;
@@ -196,11 +189,7 @@ fn link_images(
 }
 
 /// Makes the overlay of one disk unless there is one.
-fn make_overlay(
-    layout: &Layout,
-    name: &crate::name::GuestName,
-    disk: &DiskSection,
-) -> Result<bool, InstallError> {
+fn make_overlay(layout: &Layout, name: &GuestName, disk: &DiskSection) -> Result<bool, InstallError> {
     let place = layout.instance_disk(name, disk.target.as_str());
     let overlay = place.on_disk();
     if overlay.exists() {

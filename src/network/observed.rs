@@ -1,12 +1,10 @@
 //! What a libvirt network's XML says that decides whether it is ours and whether it clashes: a small read-only view
 //! of XML that libvirt gives out. Writing such XML is `compile`'s business.
 
+use crate::XML_NAMESPACE;
 use quick_xml::NsReader;
 use quick_xml::events::{BytesStart, Event};
 use quick_xml::name::ResolveResult;
-
-/// The namespace of miniascape's marks in libvirt's `<metadata>`.
-pub const NAMESPACE: &str = "https://miniascape.org/xmlns/1";
 
 /// The facts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -51,7 +49,7 @@ fn read(xml: &str) -> Option<Observed> {
         };
         let local = start.local_name();
         let inside: Vec<&str> = path.iter().map(String::as_str).collect();
-        let marked = matches!(&namespace, ResolveResult::Bound(ns) if ns.as_ref() == NAMESPACE);
+        let marked = matches!(&namespace, ResolveResult::Bound(ns) if ns.as_ref() == XML_NAMESPACE);
         match (inside.as_slice(), local.as_ref()) {
             (["network", "metadata"], "network") if marked => facts.ours = true,
             (["network"], "bridge") => facts.bridge = attribute(start, "name"),

@@ -3,7 +3,8 @@
 //! Every step can be done twice, and `applied.json` is written last, so a run that was killed is finished by the
 //! next one. What the files say is decided in `compile`.
 
-use super::{Applied, Compiled, Network, Observed, StateError};
+use super::compile::{self, Compiled};
+use super::{Applied, Network, Observed, StateError};
 use crate::domain::{Domain, InterfaceSource};
 use crate::host::bus;
 use crate::host::{Layout, Libvirt, LibvirtError, NetworkRecord, ServiceError, Services, files};
@@ -33,7 +34,9 @@ pub enum RegisterError {
         owner: String,
     },
     /// The host has an interface of that name.
-    #[error("the host already has an interface {bridge}, which {network} wants as its bridge; nothing was changed")]
+    #[error(
+        "the host already has an interface {bridge}, which {network} wants as its bridge; nothing was changed"
+    )]
     BridgeOfHost {
         /// The network to be registered.
         network: NetworkName,
@@ -41,7 +44,10 @@ pub enum RegisterError {
         bridge: InterfaceName,
     },
     /// Guests would lose their network.
-    #[error("{} plugged into the network {network}, which would have to be stopped; nothing was changed", plugged(guests))]
+    #[error(
+        "{} plugged into the network {network}, which would have to be stopped; nothing was changed",
+        plugged(guests)
+    )]
     InUse {
         /// The network.
         network: NetworkName,
@@ -164,7 +170,10 @@ fn plan(facts: &Facts, needs_dnsmasq: bool) -> Vec<Step> {
     let restart = active && facts.xml_changed;
     add(Step::WriteFiles, facts.files_changed || !facts.recorded);
     add(Step::Define, facts.existing.is_none() || facts.xml_changed);
-    add(Step::Autostart, facts.existing.as_ref().is_none_or(|n| !n.autostart));
+    add(
+        Step::Autostart,
+        facts.existing.as_ref().is_none_or(|n| !n.autostart),
+    );
     add(Step::Stop, restart);
     add(Step::Start, restart || !active);
     match (needs_dnsmasq, facts.dnsmasq_running) {
@@ -195,13 +204,16 @@ pub fn register(
     }
     let recorded = Applied::read(layout, name)?.is_some_and(|a| a.digest == compiled.digest());
     let dir = layout.network(name);
-    let mut facts = Facts { recorded, ..Facts::default() };
+    let mut facts = Facts {
+        recorded,
+        ..Facts::default()
+    };
     for file in compiled.files() {
-        let before = files::read_if_there(dir.join(&file.name).on_disk())?;
+        let before = files::read_if_there(dir.join(file.name).on_disk())?;
         let changed = before.as_deref() != Some(file.content.as_bytes());
         facts.files_changed |= changed;
-        facts.conf_changed |= changed && file.name == Compiled::DNSMASQ_CONF;
-        facts.xml_changed |= changed && file.name == Compiled::LIBVIRT_XML;
+        facts.conf_changed |= changed && file.name == compile::DNSMASQ_CONF;
+        facts.xml_changed |= changed && file.name == compile::LIBVIRT_XML;
     }
     facts.xml_changed &= existing.is_some();
     facts.dnsmasq_running = if network.needs_dnsmasq() || layout.dnsmasq_conf(name).on_disk().exists() {
@@ -216,7 +228,10 @@ pub fn register(
     if steps.contains(&Step::Stop) {
         refuse_in_use(name, network.bridge().as_str(), target.libvirt)?;
     }
-    let report = Report { network: name.clone(), steps };
+    let report = Report {
+        network: name.clone(),
+        steps,
+    };
     if dry_run {
         return Ok(report);
     }
@@ -229,9 +244,14 @@ pub fn register(
         other => take(*other, name, target),
     });
     let record = || {
-        let digest = compiled.digest().to_owned();
-        let applied =
-            Applied::new(name.clone(), network.bridge().clone(), network.needs_dnsmasq(), digest, source.to_owned());
+        let digest = compiled.digest();
+        let applied = Applied::new(
+            name.clone(),
+            network.bridge().clone(),
+            network.needs_dnsmasq(),
+            digest,
+            source.to_owned(),
+        );
         applied.write(layout).map(drop).map_err(RegisterError::from)
     };
     if let Err(error) = done.and_then(|()| record()) {
@@ -252,8 +272,14 @@ pub fn register_offline(
     dry_run: bool,
 ) -> Result<Report, RegisterError> {
     let name = network.name();
-    let digest = compiled.digest().to_owned();
-    let applied = Applied::new(name.clone(), network.bridge().clone(), network.needs_dnsmasq(), digest, source.into());
+    let digest = compiled.digest();
+    let applied = Applied::new(
+        name.clone(),
+        network.bridge().clone(),
+        network.needs_dnsmasq(),
+        digest,
+        source.into(),
+    );
     let mut steps = Vec::new();
     if Applied::read(layout, name)?.as_ref() != Some(&applied) {
         steps.extend([Step::WriteFiles, Step::Defer]);
@@ -262,7 +288,10 @@ pub fn register_offline(
             applied.write(layout)?;
         }
     }
-    Ok(Report { network: name.clone(), steps })
+    Ok(Report {
+        network: name.clone(),
+        steps,
+    })
 }
 
 /// Unregisters the network `name`: its dnsmasq stopped, libvirt's network gone, generated files removed. Running
@@ -299,11 +328,18 @@ pub fn unregister(
     if !dry_run {
         steps.iter().try_for_each(|step| take(*step, name, target))?;
     }
-    Ok(Report { network: name.clone(), steps })
+    Ok(Report {
+        network: name.clone(),
+        steps,
+    })
 }
 
 fn lock(layout: &Layout, name: &NetworkName, dry_run: bool) -> Result<Option<files::Lock>, io::Error> {
-    if dry_run { Ok(None) } else { files::Lock::acquire(layout.network_lock(name).on_disk()).map(Some) }
+    if dry_run {
+        Ok(None)
+    } else {
+        files::Lock::acquire(layout.network_lock(name).on_disk()).map(Some)
+    }
 }
 
 /// libvirt's network of this name, if there is one; an error if it is not ours.
@@ -323,7 +359,11 @@ fn refuse_taken_bridge(
     let bridge = network.bridge();
     let of = |record: &NetworkRecord| Observed::parse(&record.xml).bridge;
     let same = |record: &NetworkRecord| of(record).as_deref() == Some(bridge.as_str());
-    if let Some(other) = libvirt.networks()?.into_iter().find(|r| r.name != network.name().as_str() && same(r)) {
+    if let Some(other) = libvirt
+        .networks()?
+        .into_iter()
+        .find(|r| r.name != network.name().as_str() && same(r))
+    {
         return Err(RegisterError::BridgeOfNetwork {
             network: network.name().clone(),
             bridge: bridge.clone(),
@@ -332,7 +372,10 @@ fn refuse_taken_bridge(
     }
     let mine = existing.is_some_and(|r| r.active && same(r));
     if !mine && libvirt.is_local() && Path::new("/sys/class/net").join(bridge.as_str()).exists() {
-        return Err(RegisterError::BridgeOfHost { network: network.name().clone(), bridge: bridge.clone() });
+        return Err(RegisterError::BridgeOfHost {
+            network: network.name().clone(),
+            bridge: bridge.clone(),
+        });
     }
     Ok(())
 }
@@ -358,14 +401,21 @@ pub fn guests_in(name: &NetworkName, bridge: &str, libvirt: &Libvirt) -> Result<
 
 fn refuse_in_use(name: &NetworkName, bridge: &str, libvirt: &Libvirt) -> Result<(), RegisterError> {
     let guests = guests_in(name, bridge, libvirt)?;
-    if guests.is_empty() { Ok(()) } else { Err(RegisterError::InUse { network: name.clone(), guests }) }
+    if guests.is_empty() {
+        Ok(())
+    } else {
+        Err(RegisterError::InUse {
+            network: name.clone(),
+            guests,
+        })
+    }
 }
 
 fn write_files(compiled: &Compiled, layout: &Layout, name: &NetworkName) -> Result<(), RegisterError> {
     let dir = layout.network(name);
     files::make_dir(dir.on_disk(), 0o755)?;
     for file in compiled.files() {
-        files::write(dir.join(&file.name).on_disk(), file.content.as_bytes(), file.mode)?;
+        files::write(dir.join(file.name).on_disk(), file.content.as_bytes(), file.mode)?;
     }
     Ok(())
 }
@@ -416,11 +466,21 @@ fn await_dnsmasq(name: &NetworkName) -> Result<(), RegisterError> {
 /// Removes what was generated; what guests brought (`hosts.d/`) stays for the next registration.
 fn remove_files(layout: &Layout, name: &NetworkName) -> Result<(), RegisterError> {
     let dir = layout.network(name);
-    for file in Compiled::FILES.into_iter().chain(["leases", "applied.json"]) {
+    for file in compile::FILES
+        .into_iter()
+        .chain([compile::LEASES, "applied.json"])
+    {
         files::remove(dir.join(file).on_disk())?;
     }
     match fs_err::remove_dir(dir.on_disk()) {
-        Err(e) if !matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) => Err(e.into()),
+        Err(e)
+            if !matches!(
+                e.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty
+            ) =>
+        {
+            Err(e.into())
+        }
         _ => Ok(()),
     }
 }
@@ -452,8 +512,12 @@ mod tests {
 
     #[test]
     fn a_registered_network_needs_no_step() {
-        let facts =
-            Facts { existing: Some(record(true)), recorded: true, dnsmasq_running: true, ..Facts::default() };
+        let facts = Facts {
+            existing: Some(record(true)),
+            recorded: true,
+            dnsmasq_running: true,
+            ..Facts::default()
+        };
         assert_eq!(plan(&facts, true), []);
     }
 
@@ -470,8 +534,17 @@ mod tests {
 
     #[test]
     fn a_new_network_is_defined_before_it_is_started() {
-        let facts = Facts { files_changed: true, ..Facts::default() };
-        let steps = [Step::WriteFiles, Step::Define, Step::Autostart, Step::Start, Step::StartDnsmasq];
+        let facts = Facts {
+            files_changed: true,
+            ..Facts::default()
+        };
+        let steps = [
+            Step::WriteFiles,
+            Step::Define,
+            Step::Autostart,
+            Step::Start,
+            Step::StartDnsmasq,
+        ];
         assert_eq!(plan(&facts, true), steps);
         assert_eq!(plan(&facts, false), &steps[..4]);
     }
@@ -480,7 +553,10 @@ mod tests {
     fn the_uuid_goes_behind_the_name() {
         let xml = "<network>\n  <name>n</name>\n</network>";
         let nil = uuid::Uuid::nil();
-        assert_eq!(with_uuid(xml, Some(nil)), format!("<network>\n  <name>n</name>\n  <uuid>{nil}</uuid>\n</network>"));
+        assert_eq!(
+            with_uuid(xml, Some(nil)),
+            format!("<network>\n  <name>n</name>\n  <uuid>{nil}</uuid>\n</network>")
+        );
         assert_eq!(with_uuid(xml, None), xml);
     }
 }

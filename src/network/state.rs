@@ -2,7 +2,7 @@
 //! What a definition says, and making it real, live next door.
 
 use crate::host::{Layout, files};
-use crate::name::{InterfaceName, NetworkName};
+use crate::name::{Digest, InterfaceName, NetworkName};
 use fs_err as fs;
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -38,8 +38,8 @@ pub struct Applied {
     pub bridge: InterfaceName,
     /// True if a dnsmasq of ours serves it.
     pub dnsmasq: bool,
-    /// SHA-256, in hexadecimal, over all that was compiled from the definition; equal if nothing has changed.
-    pub digest: String,
+    /// SHA-256 over all that was compiled from the definition; equal if nothing has changed.
+    pub digest: Digest,
     /// The definition this was made from, for messages.
     pub source: String,
 }
@@ -50,7 +50,7 @@ impl Applied {
         name: NetworkName,
         bridge: InterfaceName,
         dnsmasq: bool,
-        digest: String,
+        digest: Digest,
         source: String,
     ) -> Self {
         Self {
@@ -132,7 +132,7 @@ mod tests {
             name.clone(),
             "virbr151".parse().unwrap(),
             true,
-            "00".into(),
+            Digest::from_bytes([0; 32]),
             "net-1.yaml".into(),
         );
         assert!(applied.write(&layout).unwrap());

@@ -1,0 +1,279 @@
+//! `miniascape net`: networks as files.
+
+use super::output::table;
+use super::{Context, Failure};
+use clap::Subcommand;
+use fs_err as fs;
+use miniascape::host::{Libvirt, Services, files};
+use miniascape::name::NetworkName;
+use miniascape::network::{self, Compiled, Found, Owner, Registration, Step, Target, find, register_offline};
+use miniascape::template::Templates;
+use serde_json::json;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Args {
+    /// Check definitions without touching anything
+    #[command(after_help = "Example: miniascape net validate networks/net-1.yaml")]
+    Validate {
+        /// Names of networks, or definition files
+        #[arg(required = true, value_name = "NAME|FILE")]
+        networks: Vec<String>,
+    },
+    /// Write the files that libvirt and dnsmasq would read
+    #[command(after_help = "Example: miniascape net compile networks/net-1.yaml --output out")]
+    Compile {
+        /// A network's name, or a definition file
+        #[arg(value_name = "NAME|FILE")]
+        network: String,
+        /// The directory to write to; it is made if it is not there
+        #[arg(short, long, value_name = "DIR")]
+        output: PathBuf,
+    },
+    /// Make a network real: libvirt's network and its own dnsmasq
+    #[command(after_help = "Example: miniascape net register net-1")]
+    Register {
+        /// A network's name, or a definition file
+        #[arg(value_name = "NAME|FILE")]
+        network: String,
+        /// Only tell what would be done
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Take a network away again; its definition stays
+    #[command(after_help = "Example: miniascape net unregister net-1")]
+    Unregister {
+        /// The network's name
+        network: NetworkName,
+        /// Also when running guests are plugged into it
+        #[arg(long)]
+        force: bool,
+        /// Only tell what would be done
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// List networks: defined, registered, and libvirt's own
+    #[command(after_help = "Example: miniascape net list --format json")]
+    List,
+    /// Tell what a network is doing; ends with 1 if something is wrong
+    #[command(after_help = "Example: miniascape net status net-1")]
+    Status {
+        /// The network's name
+        network: NetworkName,
+    },
+}
+
+pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
+    match args {
+        Args::Validate { networks } => validate(context, networks),
+        Args::Compile { network, output } => compile(context, network, output).map(|()| ExitCode::SUCCESS),
+        Args::Register { network, dry_run } => {
+            register(context, network, *dry_run).map(|()| ExitCode::SUCCESS)
+        }
+        Args::Unregister {
+            network,
+            force,
+            dry_run,
+        } => unregister(context, network, *force, *dry_run).map(|()| ExitCode::SUCCESS),
+        Args::List => list(context).map(|()| ExitCode::SUCCESS),
+        Args::Status { network } => status(context, network),
+    }
+}
+
+/// The definition that `text` stands for; its warnings are shown.
+fn found(context: &Context, text: &str) -> Result<Found, Failure> {
+    let found = find::find(context.layout(), text)?;
+    for warning in &found.warnings {
+        context.output().warn(warning.to_string());
+    }
+    Ok(found)
+}
+
+fn compiled(context: &Context, found: &Found) -> Result<Compiled, Failure> {
+    let templates = Templates::with_replacements(context.layout().templates().on_disk())?;
+    Ok(network::compile(&found.network, context.layout(), &templates)?)
+}
+
+/// Checks every definition, so that one run shows the mistakes of all.
+fn validate(context: &Context, networks: &[String]) -> Result<ExitCode, Failure> {
+    let mut last = None;
+    for text in networks {
+        match found(context, text) {
+            Ok(found) => {
+                let network = &found.network;
+                let value = json!({ "file": found.path, "network": network.name(), "valid": true });
+                context.output().event(&value, || {
+                    format!(
+                        "{}: network {}, {} hosts, fine",
+                        found.path.display(),
+                        network.name(),
+                        network.hosts().len()
+                    )
+                })?;
+            }
+            Err(failure) => {
+                if let Some(earlier) = last.replace(failure) {
+                    earlier.report(context.format());
+                }
+            }
+        }
+    }
+    last.map_or(Ok(ExitCode::SUCCESS), Err)
+}
+
+fn compile(context: &Context, text: &str, output: &std::path::Path) -> Result<(), Failure> {
+    let found = found(context, text)?;
+    let compiled = compiled(context, &found)?;
+    let write = || -> std::io::Result<Vec<PathBuf>> {
+        fs::create_dir_all(output)?;
+        let mut written = Vec::new();
+        for file in compiled.files() {
+            let path = output.join(file.name);
+            files::write(&path, file.content.as_bytes(), file.mode)?;
+            written.push(path);
+        }
+        Ok(written)
+    };
+    let written = write().map_err(|e| Failure::failed(e.to_string()))?;
+    let value = json!({ "network": found.network.name(), "files": written });
+    context.output().report(&value, || {
+        written.iter().map(|p| format!("{}\n", p.display())).collect()
+    })
+}
+
+fn register(context: &Context, text: &str, dry_run: bool) -> Result<(), Failure> {
+    let found = found(context, text)?;
+    let compiled = compiled(context, &found)?;
+    let source = std::path::absolute(&found.path)
+        .unwrap_or_else(|_| found.path.clone())
+        .display()
+        .to_string();
+    let layout = context.layout();
+    if !layout.is_live() {
+        let report = register_offline(&found.network, &compiled, &found.path, layout, dry_run)?;
+        return tell(context, &report, "registered", dry_run);
+    }
+    let libvirt = context.local_libvirt()?;
+    let services = Services::of(layout);
+    let target = Target {
+        layout,
+        libvirt: &libvirt,
+        services: &services,
+    };
+    let report = network::register(&found.network, &compiled, &source, &target, dry_run)?;
+    tell(context, &report, "registered", dry_run)
+}
+
+fn unregister(context: &Context, network: &NetworkName, force: bool, dry_run: bool) -> Result<(), Failure> {
+    let libvirt = context.local_libvirt()?;
+    let services = Services::of(context.layout());
+    let target = Target {
+        layout: context.layout(),
+        libvirt: &libvirt,
+        services: &services,
+    };
+    let report = network::unregister(network, &target, force, dry_run)?;
+    tell(context, &report, "unregistered", dry_run)
+}
+
+fn tell(context: &Context, report: &Registration, done: &str, dry_run: bool) -> Result<(), Failure> {
+    let name = &report.network;
+    let value = json!({
+        "network": name, "changed": !report.steps.is_empty(), "dry_run": dry_run, "steps": report.steps,
+    });
+    context.output().report(&value, || {
+        let steps: Vec<String> = report.steps.iter().map(Step::to_string).collect();
+        match (steps.as_slice(), dry_run) {
+            ([], _) => format!("{name} is {done} already; nothing to do"),
+            (steps, true) => format!("{name} would be {done}: {}", steps.join(", ")),
+            (steps, false) => format!("{name} {done}: {}", steps.join(", ")),
+        }
+    })
+}
+
+fn list(context: &Context) -> Result<(), Failure> {
+    let all = network::overview(context.layout(), &context.libvirt_for_reading()?)?;
+    context.output().result(&all, || {
+        let yes = |is: bool| if is { "yes" } else { "no" }.to_owned();
+        let rows: Vec<_> = all
+            .iter()
+            .map(|n| {
+                let state = match n.active {
+                    Some(true) => "active",
+                    Some(false) => "inactive",
+                    None => "-",
+                };
+                let owner = match n.owner {
+                    Some(Owner::Miniascape) => "miniascape",
+                    Some(Owner::Other) => "other",
+                    None => "-",
+                };
+                [
+                    miniascape::name::printable(&n.name, 40),
+                    state.to_owned(),
+                    yes(n.defined),
+                    yes(n.registered),
+                    n.bridge.clone().unwrap_or_else(|| "-".to_owned()),
+                    owner.to_owned(),
+                ]
+            })
+            .collect();
+        table(
+            ["NAME", "STATE", "DEFINED", "REGISTERED", "BRIDGE", "OWNER"],
+            &rows,
+            "no networks",
+        )
+    })
+}
+
+fn status(context: &Context, name: &NetworkName) -> Result<ExitCode, Failure> {
+    let libvirt: Libvirt = context.libvirt_for_reading()?;
+    let status = network::status(context.layout(), &libvirt, &Services::of(context.layout()), name)?;
+    context.output().result(&status, || {
+        let mut lines = vec![format!("network {name}")];
+        let mut line = |key: &str, value: String| lines.push(format!("  {key:<10} {value}"));
+        line(
+            "registered",
+            if status.registered { "yes" } else { "no" }.to_owned(),
+        );
+        let libvirt = match (status.in_libvirt, status.active, status.autostart) {
+            (false, _, _) => "not defined".to_owned(),
+            (true, active, autostart) => format!(
+                "{}, {}",
+                if active { "active" } else { "inactive" },
+                if autostart {
+                    "starts at boot"
+                } else {
+                    "does not start at boot"
+                }
+            ),
+        };
+        line("libvirt", libvirt);
+        line("bridge", status.bridge.clone().unwrap_or_else(|| "-".to_owned()));
+        let dnsmasq = match (status.wants_dnsmasq, status.dnsmasq_pid) {
+            (false, _) => "none".to_owned(),
+            (true, Some(pid)) => format!("running, process {pid}"),
+            (true, None) => "not running".to_owned(),
+        };
+        line("dnsmasq", dnsmasq);
+        line("leases", status.leases.to_string());
+        line(
+            "guests",
+            if status.guests.is_empty() {
+                "none running".to_owned()
+            } else {
+                status.guests.join(", ")
+            },
+        );
+        for problem in &status.problems {
+            line("problem", problem.clone());
+        }
+        lines.join("\n")
+    })?;
+    Ok(if status.problems.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,36 @@
+//! The libvirt network XML (libvirt.org/formatnetwork.html).
+
+use crate::name::DnsName;
+use crate::network::model::{Mode, Network, Title};
+use crate::template::{TemplateError, Templates};
+use serde::Serialize;
+
+#[derive(Serialize)]
+struct Context<'a> {
+    name: &'a str,
+    mark: &'static str,
+    /// Our own element: libvirt before 9.7 drops the `<title>` of a network.
+    title: Option<&'a str>,
+    forward: Option<&'static str>,
+    bridge: &'a str,
+    domain: Option<&'a str>,
+    gateway: String,
+    prefix: u8,
+}
+
+pub(super) fn xml(network: &Network, templates: &Templates) -> Result<String, TemplateError> {
+    let context = Context {
+        name: network.name().as_str(),
+        mark: crate::XML_NAMESPACE,
+        title: network.title().map(Title::as_str),
+        forward: match network.mode() {
+            Mode::Nat => Some("nat"),
+            Mode::Isolated => None,
+        },
+        bridge: network.bridge().as_str(),
+        domain: network.domain().map(DnsName::as_str),
+        gateway: network.gateway().to_string(),
+        prefix: network.subnet().prefix_len(),
+    };
+    templates.render("network.xml", &context)
+}

@@ -1,0 +1,220 @@
+//! What a network is doing: definition, record, libvirt, dnsmasq and leases side by side, and what is wrong.
+
+use super::{Observed, StateError, find, guests_in, registered};
+use crate::host::{Layout, Libvirt, LibvirtError, NetworkRecord, ServiceError, Services};
+use crate::lease::{self, LeaseFileError};
+use crate::name::NetworkName;
+use serde::Serialize;
+use std::collections::BTreeSet;
+
+/// Why a network's state could not be found out.
+#[derive(Debug, thiserror::Error)]
+pub enum StatusError {
+    /// Neither libvirt nor a definition file nor a record has it.
+    #[error("there is no network {0}: libvirt has none, and no definition file has that name")]
+    Unknown(NetworkName),
+    /// libvirt cannot be reached, or failed.
+    #[error(transparent)]
+    Libvirt(#[from] LibvirtError),
+    /// The record is damaged.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The lease file is damaged.
+    #[error(transparent)]
+    Leases(#[from] LeaseFileError),
+    /// Nobody can tell whether dnsmasq runs.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+}
+
+/// Who made a libvirt network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Owner {
+    /// miniascape.
+    Miniascape,
+    /// Somebody else.
+    Other,
+}
+
+/// A line of `net list`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Overview {
+    /// The network's name; libvirt allows more than [`NetworkName`] does.
+    pub name: String,
+    /// True if a definition file has this name.
+    pub defined: bool,
+    /// True if miniascape has registered it.
+    pub registered: bool,
+    /// True if libvirt has started it; `None` if libvirt does not know it.
+    pub active: Option<bool>,
+    /// Its bridge, if libvirt knows it.
+    pub bridge: Option<String>,
+    /// Who made libvirt's network, if there is one.
+    pub owner: Option<Owner>,
+}
+
+/// All networks that have a definition file, a record, or an object in libvirt; by name.
+pub fn overview(layout: &Layout, libvirt: &Libvirt) -> Result<Vec<Overview>, StatusError> {
+    let live = libvirt.networks()?;
+    let records: BTreeSet<String> = registered(layout)?
+        .into_iter()
+        .map(|a| a.name.to_string())
+        .collect();
+    let files: BTreeSet<String> = find::defined(layout)
+        .into_iter()
+        .map(|(name, _)| name.to_string())
+        .collect();
+    let names: BTreeSet<String> = live
+        .iter()
+        .map(|n| n.name.clone())
+        .chain(records.iter().cloned())
+        .chain(files.iter().cloned())
+        .collect();
+    let describe = |name: String| {
+        let record = live.iter().find(|n| n.name == name);
+        let observed = record.map(|n| Observed::parse(&n.xml));
+        Overview {
+            defined: files.contains(&name),
+            registered: records.contains(&name),
+            active: record.map(|n| n.active),
+            bridge: observed.as_ref().and_then(|o| o.bridge.clone()),
+            owner: observed.map(|o| if o.ours { Owner::Miniascape } else { Owner::Other }),
+            name,
+        }
+    };
+    Ok(names.into_iter().map(describe).collect())
+}
+
+/// What `net status NAME` tells.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Status {
+    /// The network.
+    pub name: NetworkName,
+    /// True if miniascape has registered it.
+    pub registered: bool,
+    /// True if libvirt has it.
+    pub in_libvirt: bool,
+    /// True if libvirt has started it.
+    pub active: bool,
+    /// True if libvirt starts it at boot.
+    pub autostart: bool,
+    /// Who made libvirt's network.
+    pub owner: Option<Owner>,
+    /// Its bridge.
+    pub bridge: Option<String>,
+    /// True if a dnsmasq of ours is to serve it.
+    pub wants_dnsmasq: bool,
+    /// The process of that dnsmasq.
+    pub dnsmasq_pid: Option<u32>,
+    /// How many leases the lease file has.
+    pub leases: usize,
+    /// Running guests with an interface in it.
+    pub guests: Vec<String>,
+    /// What is not as it should be, with what to do about it; empty if all is well.
+    pub problems: Vec<String>,
+}
+
+/// The state of one network.
+pub fn status(
+    layout: &Layout,
+    libvirt: &Libvirt,
+    services: &Services,
+    name: &NetworkName,
+) -> Result<Status, StatusError> {
+    let record = libvirt.network(name.as_str())?;
+    let applied = registered(layout)?.into_iter().find(|a| a.name == *name);
+    if record.is_none() && applied.is_none() && !find::defined(layout).iter().any(|(known, _)| known == name)
+    {
+        return Err(StatusError::Unknown(name.clone()));
+    }
+    let observed = record
+        .as_ref()
+        .map(|n| Observed::parse(n.live_xml.as_ref().unwrap_or(&n.xml)));
+    let bridge = observed
+        .as_ref()
+        .and_then(|o| o.bridge.clone())
+        .or_else(|| applied.as_ref().map(|a| a.bridge.to_string()));
+    let wants_dnsmasq = applied.as_ref().is_some_and(|a| a.dnsmasq);
+    let dnsmasq_pid = if wants_dnsmasq {
+        match services.running(name) {
+            Ok(running) => running.pid,
+            // A daemon that is not there runs nothing.
+            Err(ServiceError::NoManager { .. }) => None,
+            Err(error) => return Err(error.into()),
+        }
+    } else {
+        None
+    };
+    let mut status = Status {
+        name: name.clone(),
+        registered: applied.is_some(),
+        in_libvirt: record.is_some(),
+        active: record.as_ref().is_some_and(|n| n.active),
+        autostart: record.as_ref().is_some_and(|n| n.autostart),
+        owner: observed
+            .as_ref()
+            .map(|o| if o.ours { Owner::Miniascape } else { Owner::Other }),
+        guests: match &bridge {
+            Some(bridge) if record.is_some() => guests_in(name, bridge, libvirt)?,
+            _ => Vec::new(),
+        },
+        bridge,
+        wants_dnsmasq,
+        dnsmasq_pid,
+        leases: if wants_dnsmasq {
+            lease::read(layout.leases(name).on_disk())?.len()
+        } else {
+            0
+        },
+        problems: Vec::new(),
+    };
+    status.problems = problems(&status, record.as_ref(), observed.as_ref());
+    Ok(status)
+}
+
+/// What is wrong with a network. One that is only defined, or only libvirt's, has nothing wrong with it.
+fn problems(status: &Status, record: Option<&NetworkRecord>, observed: Option<&Observed>) -> Vec<String> {
+    let name = &status.name;
+    let mut found = Vec::new();
+    if !status.registered {
+        if status.owner == Some(Owner::Miniascape) {
+            found.push(format!(
+                "libvirt has it but its files are gone: `miniascape net register {name}` brings them back"
+            ));
+        }
+        return found;
+    }
+    match (record, observed) {
+        (None, _) => found.push(format!(
+            "libvirt does not know it: `miniascape net register {name}` defines it again"
+        )),
+        (Some(_), Some(observed)) if !observed.ours => {
+            found.push("libvirt's network of this name was made by someone else".to_owned());
+        }
+        (Some(record), _) => {
+            if !record.active {
+                found.push(format!(
+                    "it is not started: `miniascape net register {name}` starts it"
+                ));
+            }
+            if !record.autostart {
+                found.push(format!(
+                    "it does not start at boot: `miniascape net register {name}` sets that"
+                ));
+            }
+        }
+    }
+    if observed.is_some_and(Observed::served_by_libvirt) {
+        found.push(
+            "libvirt runs a dnsmasq of its own beside ours: someone has added <dhcp> or <dns> to the network"
+                .to_owned(),
+        );
+    }
+    if status.wants_dnsmasq && status.dnsmasq_pid.is_none() {
+        found.push(format!(
+            "its dnsmasq does not run: `miniascape net register {name}` starts it"
+        ));
+    }
+    found
+}

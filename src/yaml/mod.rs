@@ -1,0 +1,18 @@
+//! YAML files as people write them: a tree whose values know their place, strict reading of it, and error messages
+//! that point at the line.
+//!
+//! The tree is built from the parser's events, not through serde, because a definition's reader needs what serde
+//! does not carry: the place of every key and value, all mistakes of a file in one go, both places of a duplicate,
+//! and scalars as they were written (`54:52:00:01:00:10` unquoted is an integer to YAML 1.1). What the keys mean is
+//! the readers' business (`network::definition`).
+
+mod fields;
+mod report;
+mod tree;
+
+pub use fields::{Fields, Key};
+pub use report::{At, Fault, Place, Problem, Problems, Report, Severity, Source};
+pub use tree::{Node, Value, parse};
+
+/// The largest file that is read, in bytes.
+pub const MAX_FILE: u64 = 16 * 1024 * 1024;

@@ -1,0 +1,435 @@
+//! Places in a source file, and problems that point at them.
+//!
+//! Every mistake of a file, whether in its syntax, the type of a value or its meaning, becomes a [`Problem`] and is
+//! shown in one form: `FILE:LINE:COLUMN: message`, the line with the part in question underlined, and a help line.
+
+use crate::name::printable;
+use std::fmt::{self, Write};
+
+/// How many problems of one file are kept; the rest is only counted.
+const KEPT: usize = 50;
+
+/// How many characters of a source line are shown.
+const SHOWN: usize = 100;
+
+/// A place in a source file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Place {
+    /// The line, counted from 1.
+    pub line: u32,
+    /// The column of the first character, counted in characters from 1.
+    pub column: u32,
+    /// How many characters belong to it; may reach past the end of the line.
+    pub length: u32,
+}
+
+/// A value with the place it was read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct At<T> {
+    /// The value.
+    pub value: T,
+    /// Where it stands.
+    pub place: Place,
+}
+
+impl<T> At<T> {
+    /// `value`, read at `place`.
+    pub const fn new(value: T, place: Place) -> Self {
+        Self { value, place }
+    }
+}
+
+/// A text and the name of the file it came from.
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'a> {
+    name: &'a str,
+    text: &'a str,
+}
+
+impl<'a> Source<'a> {
+    /// The text of the file `name`; a byte order mark at its start is skipped.
+    pub fn new(name: &'a str, text: &'a str) -> Self {
+        Self {
+            name,
+            text: text.strip_prefix('\u{feff}').unwrap_or(text),
+        }
+    }
+
+    /// The file's name, for messages.
+    pub const fn name(&self) -> &'a str {
+        self.name
+    }
+
+    /// The whole text.
+    pub const fn text(&self) -> &'a str {
+        self.text
+    }
+
+    /// Line `number`, counted from 1, without its line break; empty when there is no such line.
+    fn line(&self, number: u32) -> &'a str {
+        let mut rest = self.text;
+        let mut current = 1;
+        loop {
+            let end = rest.find(['\n', '\r']).unwrap_or(rest.len());
+            if current == number {
+                return &rest[..end];
+            }
+            let skip = if rest[end..].starts_with("\r\n") { 2 } else { 1 };
+            match rest.get(end + skip..) {
+                Some(next) => rest = next,
+                None => return "",
+            }
+            current += 1;
+        }
+    }
+}
+
+/// How bad a problem is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// The file cannot be used.
+    Error,
+    /// The file can be used, but is probably not what was meant.
+    Warning,
+}
+
+/// A problem before it is tied to a source: what is wrong, where, and what to do.
+#[derive(Debug, Clone)]
+pub struct Fault {
+    place: Place,
+    message: String,
+    help: Option<String>,
+    also: Option<(Place, &'static str)>,
+}
+
+impl Fault {
+    /// Something wrong at `place`.
+    pub fn new(place: Place, message: impl Into<String>) -> Self {
+        Self {
+            place,
+            message: message.into(),
+            help: None,
+            also: None,
+        }
+    }
+
+    /// Adds what to do about it.
+    #[must_use]
+    pub fn help(mut self, text: impl Into<String>) -> Self {
+        self.help = Some(text.into());
+        self
+    }
+
+    /// Adds a second place, with a few words on what stands there.
+    #[must_use]
+    pub const fn also(mut self, place: Place, label: &'static str) -> Self {
+        self.also = Some((place, label));
+        self
+    }
+}
+
+/// A second place that a problem has to do with.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Also {
+    /// The line, counted from 1.
+    pub line: u32,
+    /// The column, counted in characters from 1.
+    pub column: u32,
+    /// What stands there, in a few words.
+    pub label: &'static str,
+    #[serde(skip)]
+    excerpt: Excerpt,
+}
+
+/// Something wrong in a source file. Its `Display` form is the whole message of several lines, safe for a terminal,
+/// without a final line break.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Problem {
+    /// Error or warning.
+    pub severity: Severity,
+    /// The file's name.
+    pub file: String,
+    /// The line, counted from 1.
+    pub line: u32,
+    /// The column, counted in characters from 1.
+    pub column: u32,
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it.
+    pub help: Option<String>,
+    /// A second place that matters.
+    pub also: Option<Also>,
+    #[serde(skip)]
+    excerpt: Excerpt,
+}
+
+impl Problem {
+    fn new(source: Source<'_>, severity: Severity, fault: Fault) -> Self {
+        Self {
+            severity,
+            file: printable(source.name(), 4096),
+            line: fault.place.line,
+            column: fault.place.column,
+            message: printable(&fault.message, 1000),
+            help: fault.help.map(|text| printable(&text, 1000)),
+            also: fault.also.map(|(place, label)| Also {
+                line: place.line,
+                column: place.column,
+                label,
+                excerpt: Excerpt::new(source, place),
+            }),
+            excerpt: Excerpt::new(source, fault.place),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}: ", self.file, self.line, self.column)?;
+        if self.severity == Severity::Warning {
+            f.write_str("warning: ")?;
+        }
+        f.write_str(&self.message)?;
+        self.excerpt.show(f, self.line, '^', "")?;
+        if let Some(also) = &self.also {
+            also.excerpt.show(f, also.line, '-', also.label)?;
+        }
+        match &self.help {
+            Some(help) => write!(f, "\nhelp: {help}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A piece of a source line, escaped, and which of its characters to underline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Excerpt {
+    text: String,
+    start: usize,
+    length: usize,
+}
+
+impl Excerpt {
+    fn new(source: Source<'_>, place: Place) -> Self {
+        let line = source.line(place.line);
+        let column = (place.column.max(1) - 1) as usize;
+        let from = if column < SHOWN * 2 / 3 {
+            0
+        } else {
+            column - SHOWN / 2
+        };
+        let mut excerpt = Self {
+            text: if from > 0 { "…".into() } else { String::new() },
+            start: 0,
+            length: 0,
+        };
+        let end = column.saturating_add(place.length as usize);
+        let mut count = from;
+        for (index, c) in line.chars().enumerate().skip(from).take(SHOWN) {
+            count = index + 1;
+            let shown = if c == '\t' {
+                " ".into()
+            } else {
+                printable(c.encode_utf8(&mut [0; 4]), 1)
+            };
+            let width = shown.chars().count();
+            if index < column {
+                excerpt.start += width;
+            } else if index < end {
+                excerpt.length += width;
+            }
+            excerpt.text.push_str(&shown);
+        }
+        excerpt.start += usize::from(from > 0);
+        excerpt.length = excerpt.length.max(1);
+        if line.chars().nth(count).is_some() {
+            excerpt.text.push('…');
+        }
+        excerpt.text.truncate(excerpt.text.trim_end().len());
+        excerpt
+    }
+
+    fn show(&self, f: &mut fmt::Formatter<'_>, line: u32, mark: char, label: &str) -> fmt::Result {
+        write!(f, "\n{line:>5} | {}\n      | ", self.text)?;
+        let mut under = " ".repeat(self.start);
+        under.extend(std::iter::repeat_n(mark, self.length));
+        if !label.is_empty() {
+            write!(under, " {label}")?;
+        }
+        f.write_str(&under)
+    }
+}
+
+/// All the errors of a file, in the order of their lines; never empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problems {
+    list: Vec<Problem>,
+    more: usize,
+}
+
+impl Problems {
+    /// The errors, at most 50 of them.
+    pub fn list(&self) -> &[Problem] {
+        &self.list
+    }
+
+    /// How many further errors there were.
+    pub const fn more(&self) -> usize {
+        self.more
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.list.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{problem}")?;
+        }
+        match self.more {
+            0 => Ok(()),
+            more => write!(f, "\nand {more} more errors"),
+        }
+    }
+}
+
+impl std::error::Error for Problems {}
+
+/// Collects what is wrong with one source while it is read and checked.
+#[derive(Debug)]
+pub struct Report<'a> {
+    source: Source<'a>,
+    errors: Vec<Problem>,
+    warnings: Vec<Problem>,
+    count: usize,
+}
+
+impl<'a> Report<'a> {
+    /// An empty report on `source`.
+    pub const fn new(source: Source<'a>) -> Self {
+        Self {
+            source,
+            errors: Vec::new(),
+            warnings: Vec::new(),
+            count: 0,
+        }
+    }
+
+    /// What the report is about.
+    pub const fn source(&self) -> Source<'a> {
+        self.source
+    }
+
+    /// Adds an error.
+    pub fn error(&mut self, fault: Fault) {
+        self.count += 1;
+        if self.errors.len() < KEPT {
+            self.errors
+                .push(Problem::new(self.source, Severity::Error, fault));
+        }
+    }
+
+    /// Adds a warning; after the first fifty, warnings are dropped.
+    pub fn warning(&mut self, fault: Fault) {
+        if self.warnings.len() < KEPT {
+            self.warnings
+                .push(Problem::new(self.source, Severity::Warning, fault));
+        }
+    }
+
+    /// Adds the error that the source's bytes are UTF-8 only as far as `valid` goes.
+    pub fn not_utf8(&mut self, valid: &str) {
+        let before = Source::new("", valid).text.replace("\r\n", "\n");
+        let mut lines = before.split(['\n', '\r']);
+        let last = lines.next_back().unwrap_or_default();
+        let place = Place {
+            line: u32::try_from(lines.count() + 1).unwrap_or(u32::MAX),
+            column: u32::try_from(last.chars().count() + 1).unwrap_or(u32::MAX),
+            length: 1,
+        };
+        self.error(Fault::new(place, "the file is not UTF-8 text").help("save it in the encoding UTF-8"));
+    }
+
+    /// `value` with the warnings, unless there were errors.
+    pub fn finish<T>(mut self, value: Option<T>) -> Result<(T, Vec<Problem>), Problems> {
+        match value {
+            Some(value) if self.count == 0 => {
+                self.warnings.sort_by_key(|p| (p.line, p.column));
+                Ok((value, self.warnings))
+            }
+            _ => {
+                debug_assert!(self.count > 0, "nothing was read and nobody said why");
+                self.errors.sort_by_key(|p| (p.line, p.column));
+                Err(Problems {
+                    more: self.count - self.errors.len(),
+                    list: self.errors,
+                })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(line: u32, column: u32, length: u32) -> Place {
+        Place { line, column, length }
+    }
+
+    #[test]
+    fn lines_are_found_whatever_ends_them() {
+        let source = Source::new("f", "\u{feff}one\r\ntwo\rthree\n");
+        assert_eq!(
+            [1, 2, 3, 4, 5].map(|n| source.line(n)),
+            ["one", "two", "three", "", ""]
+        );
+    }
+
+    #[test]
+    fn a_problem_underlines_its_place_and_is_safe_to_print() {
+        let source = Source::new("lab.yaml", "a: 1\nb:\t\u{1b}[31m bad\u{202e}ness # end");
+        let mut report = Report::new(source);
+        report.error(
+            Fault::new(place(2, 4, 7), "\u{1b} is wrong")
+                .help("do better")
+                .also(place(1, 1, 1), "see here"),
+        );
+        let problems = report.finish::<()>(None).unwrap_err().to_string();
+        insta::assert_snapshot!(problems, @r"
+        lab.yaml:2:4: \u{1b} is wrong
+            2 | b: \u{1b}[31m bad\u{202e}ness # end
+              |    ^^^^^^^^^^^^
+            1 | a: 1
+              | - see here
+        help: do better
+        ");
+    }
+
+    #[test]
+    fn long_lines_are_cut_around_the_place() {
+        let text = format!("{}X{}", "a".repeat(300), "b".repeat(300));
+        let mut report = Report::new(Source::new("f", &text));
+        report.error(Fault::new(place(1, 301, 1), "here"));
+        let shown = report.finish::<()>(None).unwrap_err().to_string();
+        let lines: Vec<_> = shown.lines().collect();
+        assert_eq!(
+            lines[1].chars().position(|c| c == 'X'),
+            lines[2].chars().position(|c| c == '^')
+        );
+        assert!(lines[1].ends_with('…') && lines[1].chars().count() < 120);
+    }
+
+    #[test]
+    fn many_errors_are_counted_not_kept() {
+        let mut report = Report::new(Source::new("f", "x"));
+        for _ in 0..60 {
+            report.error(Fault::new(place(1, 1, 1), "no"));
+        }
+        let problems = report.finish::<()>(None).unwrap_err();
+        assert_eq!((problems.list().len(), problems.more()), (50, 10));
+        assert!(problems.to_string().ends_with("and 10 more errors"));
+    }
+}
