@@ -151,7 +151,8 @@ fn register(context: &Context, text: &str, dry_run: bool) -> Result<(), Failure>
         .to_string();
     let layout = context.layout();
     if !layout.is_live() {
-        let report = register_offline(&found.network, &compiled, &found.path, layout, dry_run)?;
+        let definition = fs::read(&found.path).map_err(|e| Failure::usage(e.to_string()))?;
+        let report = register_offline(&found.network, &compiled, &definition, layout, dry_run)?;
         return tell(context, &report, "registered", dry_run);
     }
     let libvirt = context.local_libvirt()?;
@@ -161,6 +162,7 @@ fn register(context: &Context, text: &str, dry_run: bool) -> Result<(), Failure>
         libvirt: &libvirt,
         services: &services,
     };
+    let source = std::path::absolute(&found.path).unwrap_or_else(|_| found.path.clone());
     let report = network::register(&found.network, &compiled, &source, &target, dry_run)?;
     tell(context, &report, "registered", dry_run)
 }

@@ -125,6 +125,11 @@ impl Layout {
         self.networks().join(name.as_str())
     }
 
+    /// A copy of a network's definition, kept while its registration is pending.
+    pub fn kept_definition(&self, name: &NetworkName) -> Place {
+        self.network(name).join("definition.yaml")
+    }
+
     /// The record of a network's registration.
     pub fn applied(&self, name: &NetworkName) -> Place {
         self.network(name).join("applied.json")

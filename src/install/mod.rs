@@ -11,7 +11,7 @@ mod start;
 mod unregister;
 
 pub use chain::ChainError;
-pub use pending::{Pending, PendingKind, PendingNetwork, list as pending};
+pub use pending::{Pending, PendingKind, list as pending};
 pub use record::{ImageRecord, Instance, InstanceState};
 pub use register::{Registered, register};
 pub use start::check_images;

@@ -2,7 +2,6 @@
 //! run of miniascape, or the daemon, takes it up again.
 
 use crate::host::{Layout, files};
-use crate::name::NetworkName;
 use crate::package::GuestPackage;
 use fs_err as fs;
 use serde::{Deserialize, Serialize};
@@ -22,15 +21,6 @@ pub enum PendingKind {
         /// The package.
         package: GuestPackage,
     },
-    /// Make a network real whose files are there.
-    RegisterNetwork(PendingNetwork),
-}
-
-/// A network to be registered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PendingNetwork {
-    /// The network.
-    pub network: NetworkName,
 }
 
 /// A piece of pending work.
@@ -50,7 +40,6 @@ impl PendingKind {
             Self::RegisterGuest { package } | Self::UnregisterGuest { package } => {
                 format!("guest-{package}.json")
             }
-            Self::RegisterNetwork(PendingNetwork { network }) => format!("network-{network}.json"),
         }
     }
 

@@ -149,6 +149,10 @@ pub struct Target<'a> {
 
 /// What the plan of a registration is made from.
 #[derive(Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts are independent of each other"
+)]
 struct Facts {
     existing: Option<NetworkRecord>,
     files_changed: bool,
@@ -190,7 +194,7 @@ fn plan(facts: &Facts, needs_dnsmasq: bool) -> Vec<Step> {
 pub fn register(
     network: &Network,
     compiled: &Compiled,
-    source: &str,
+    source: &Path,
     target: &Target<'_>,
     dry_run: bool,
 ) -> Result<Report, RegisterError> {
@@ -202,7 +206,7 @@ pub fn register(
     if network.needs_dnsmasq() {
         target.services.check()?;
     }
-    let recorded = Applied::read(layout, name)?.is_some_and(|a| a.digest == compiled.digest());
+    let recorded = Applied::read(layout, name)?.is_some_and(|a| a.digest == compiled.digest() && !a.pending);
     let dir = layout.network(name);
     let mut facts = Facts {
         recorded,
@@ -244,14 +248,7 @@ pub fn register(
         other => take(*other, name, target),
     });
     let record = || {
-        let digest = compiled.digest();
-        let applied = Applied::new(
-            name.clone(),
-            network.bridge().clone(),
-            network.needs_dnsmasq(),
-            digest,
-            source.to_owned(),
-        );
+        let applied = Applied::new(network, compiled.digest(), source.to_owned());
         applied.write(layout).map(drop).map_err(RegisterError::from)
     };
     if let Err(error) = done.and_then(|()| record()) {
@@ -263,28 +260,25 @@ pub fn register(
     Ok(report)
 }
 
-/// Writes the files of a network into another system's root, where its first boot finds them.
+/// Writes the files of a network into another system's root, with a copy of the `definition`'s text, from which the
+/// first run of miniascape there registers it.
 pub fn register_offline(
     network: &Network,
     compiled: &Compiled,
-    source: &str,
+    definition: &[u8],
     layout: &Layout,
     dry_run: bool,
 ) -> Result<Report, RegisterError> {
     let name = network.name();
-    let digest = compiled.digest();
-    let applied = Applied::new(
-        name.clone(),
-        network.bridge().clone(),
-        network.needs_dnsmasq(),
-        digest,
-        source.into(),
-    );
+    let copy = layout.kept_definition(name);
+    let mut applied = Applied::new(network, compiled.digest(), copy.named().to_owned());
+    applied.pending = true;
     let mut steps = Vec::new();
-    if Applied::read(layout, name)?.as_ref() != Some(&applied) {
+    if Applied::read(layout, name)?.is_none_or(|before| before.digest != applied.digest) {
         steps.extend([Step::WriteFiles, Step::Defer]);
         if !dry_run {
             write_files(compiled, layout, name)?;
+            files::write(copy.on_disk(), definition, 0o644)?;
             applied.write(layout)?;
         }
     }
@@ -468,7 +462,7 @@ fn remove_files(layout: &Layout, name: &NetworkName) -> Result<(), RegisterError
     let dir = layout.network(name);
     for file in compile::FILES
         .into_iter()
-        .chain([compile::LEASES, "applied.json"])
+        .chain([compile::LEASES, "definition.yaml", "applied.json"])
     {
         files::remove(dir.join(file).on_disk())?;
     }

@@ -1,6 +1,7 @@
 //! What is registered on this host: one `applied.json` per network, written when `net register` has done its work.
 //! What a definition says, and making it real, live next door.
 
+use super::Network;
 use crate::host::{Layout, files};
 use crate::name::{Digest, InterfaceName, NetworkName};
 use fs_err as fs;
@@ -40,26 +41,24 @@ pub struct Applied {
     pub dnsmasq: bool,
     /// SHA-256 over all that was compiled from the definition; equal if nothing has changed.
     pub digest: Digest,
-    /// The definition this was made from, for messages.
-    pub source: String,
+    /// The definition this was made from.
+    pub source: PathBuf,
+    /// True if the files are there, but libvirt and dnsmasq have not heard of it yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pending: bool,
 }
 
 impl Applied {
-    /// A record in the present format.
-    pub fn new(
-        name: NetworkName,
-        bridge: InterfaceName,
-        dnsmasq: bool,
-        digest: Digest,
-        source: String,
-    ) -> Self {
+    /// The record of `network` in the present format, not pending.
+    pub fn new(network: &Network, digest: Digest, source: PathBuf) -> Self {
         Self {
             format: FORMAT,
-            name,
-            bridge,
-            dnsmasq,
+            name: network.name().clone(),
+            bridge: network.bridge().clone(),
+            dnsmasq: network.needs_dnsmasq(),
             digest,
             source,
+            pending: false,
         }
     }
 
@@ -128,13 +127,10 @@ mod tests {
         let layout = Layout::state_dir(dir.path());
         assert!(registered(&layout).unwrap().is_empty());
         let name: NetworkName = "net-1".parse().unwrap();
-        let applied = Applied::new(
-            name.clone(),
-            "virbr151".parse().unwrap(),
-            true,
-            Digest::from_bytes([0; 32]),
-            "net-1.yaml".into(),
-        );
+        let yaml =
+            "network: { name: net-1, mode: isolated, domain: a.internal, ipv4: { subnet: 10.9.0.0/24 } }";
+        let (network, _) = crate::network::read_bytes("net-1.yaml", yaml.as_bytes()).unwrap();
+        let applied = Applied::new(&network, Digest::from_bytes([0; 32]), "net-1.yaml".into());
         assert!(applied.write(&layout).unwrap());
         assert!(!applied.write(&layout).unwrap());
         assert_eq!(registered(&layout).unwrap(), [applied]);

@@ -88,6 +88,10 @@ pub fn overview(layout: &Layout, libvirt: &Libvirt) -> Result<Vec<Overview>, Sta
 
 /// What `net status NAME` tells.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts are independent of each other"
+)]
 pub struct Status {
     /// The network.
     pub name: NetworkName,
