@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::name::printable;
+
 /// A place in the XML text. Both numbers count from 1; the column counts characters, not bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
@@ -86,7 +88,7 @@ pub enum DomainXmlError {
         what: &'static str,
     },
     /// A value that is not what it must be.
-    #[error("domain XML, {place}: {what} is {value:?}, but must be {expected}")]
+    #[error("domain XML, {place}: {what} is `{value}`, but must be {expected}")]
     BadValue {
         /// The element that has it.
         place: Place,
@@ -98,7 +100,7 @@ pub enum DomainXmlError {
         expected: &'static str,
     },
     /// Two disks with one target.
-    #[error("domain XML, {place}: a second disk has the target {target:?}")]
+    #[error("domain XML, {place}: a second disk has the target `{target}`")]
     RepeatedTarget {
         /// The second disk.
         place: Place,
@@ -106,13 +108,13 @@ pub enum DomainXmlError {
         target: String,
     },
     /// An edit names a disk that the domain does not have.
-    #[error("the domain has no disk with the target {target:?} that holds data")]
+    #[error("the domain has no disk with the target `{target}` that holds data")]
     NoSuchDisk {
         /// The target that was asked for.
         target: String,
     },
     /// A disk that the caller decided nothing about: its source would be carried to another host as it is.
-    #[error("domain XML, {place}: nothing was said about the disk with the target {target:?}")]
+    #[error("domain XML, {place}: nothing was said about the disk with the target `{target}`")]
     DiskNotDecided {
         /// The disk.
         place: Place,
@@ -136,13 +138,13 @@ pub enum DomainXmlError {
         place: Place,
     },
     /// A value to be written has a character that XML or a terminal would not survive.
-    #[error("{value:?} cannot be written into domain XML: it has a control character")]
+    #[error("`{value}` cannot be written into domain XML: it has a control character")]
     ControlCharacter {
         /// The value, shortened.
         value: String,
     },
     /// A path to be written is not text.
-    #[error("the path {path:?} cannot be written into domain XML: it is not UTF-8")]
+    #[error("the path `{path}` cannot be written into domain XML: it is not UTF-8")]
     NotUtf8 {
         /// The path with replacement characters.
         path: String,
@@ -151,12 +153,5 @@ pub enum DomainXmlError {
 
 /// A value from the document for use in a message: shortened, and without anything that acts on a terminal.
 pub(super) fn shown(value: &str) -> String {
-    const LONGEST: usize = 80;
-    let clean: String = value.chars().take(LONGEST).flat_map(char::escape_debug).collect();
-    let clean = clean.replace("\\'", "'").replace("\\\"", "\"");
-    if value.chars().nth(LONGEST).is_some() {
-        format!("{clean}…")
-    } else {
-        clean
-    }
+    printable(value, 80)
 }

@@ -2,6 +2,7 @@
 //!
 //! Disk images are `image`'s business, packages `package`'s and `install`'s, and the XML itself `domain`'s.
 
+pub mod kvm;
 mod status;
 mod wait;
 

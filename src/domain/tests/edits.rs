@@ -143,7 +143,7 @@ fn every_disk_must_be_decided() {
     let mut spec = package_spec(xml);
     spec.disks.remove(1);
     let refused = for_package(xml, &spec).unwrap_err();
-    insta::assert_snapshot!(refused, @r#"domain XML, line 19, column 5: nothing was said about the disk with the target "vdb""#);
+    insta::assert_snapshot!(refused, @"domain XML, line 20, column 5: nothing was said about the disk with the target `vdb`");
     spec.leave.push("vdb".to_owned());
     let packaged = for_package(xml, &spec).unwrap();
     assert_eq!(packaged.domain.disks.len(), 1);
@@ -155,7 +155,7 @@ fn every_disk_must_be_decided() {
     spec.disks[0].target = "vdz".to_owned();
     spec.leave.push("vda".to_owned());
     let refused = for_package(xml, &spec).unwrap_err();
-    insta::assert_snapshot!(refused, @r#"the domain has no disk with the target "vdz" that holds data"#);
+    insta::assert_snapshot!(refused, @"the domain has no disk with the target `vdz` that holds data");
 
     let mut spec = instance_spec(xml, VirtType::Kvm);
     spec.disks.clear();
@@ -196,7 +196,7 @@ fn values_are_escaped_or_refused() {
         assert!(XmlValue::new(bad).is_err(), "{bad:?}");
     }
     let refused = XmlValue::new("new\nline").unwrap_err();
-    insta::assert_snapshot!(refused, @r#""new\\nline" cannot be written into domain XML: it has a control character"#);
+    insta::assert_snapshot!(refused, @r#"`new\nline` cannot be written into domain XML: it has a control character"#);
 }
 
 /// Lines that no edit is about, to be put between the lines of a sample.

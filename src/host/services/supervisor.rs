@@ -247,7 +247,7 @@ impl Daemon {
             .dnsmasq
             .run()
             .arg("--keep-in-foreground")
-            .arg("--log-facility=-");
+           ;
         let run = run
             .arg("--pid-file=")
             .arg(format!("--conf-file={}", conf.on_disk().display()));
