@@ -6,6 +6,7 @@
 mod support;
 
 mod harness;
+mod networks;
 
 use std::process::ExitCode;
 
@@ -39,6 +40,15 @@ fn main() -> ExitCode {
             guest_boots_gets_a_lease_keeps_a_marker_and_shuts_down,
             host_dies_with_the_process_that_started_it,
             ordinary_user_has_the_same_lab,
+        }
+        networks {
+            net_1_is_registered_once_and_unregistered_once,
+            names_of_the_network_are_answered,
+            net_1_and_net_10_do_not_touch_each_other,
+            a_network_of_someone_else_is_left_alone,
+            a_taken_bridge_is_refused,
+            without_libvirt_or_daemon_nothing_is_changed,
+            dnsmasq_comes_back_after_a_kill_and_after_a_killed_daemon,
         }
     };
     let arguments = Arguments::from_args();

@@ -242,15 +242,12 @@ impl Daemon {
     }
 
     fn command(&self, network: &NetworkName) -> Run {
-        let conf = self.layout.dnsmasq_conf(network);
-        let run = self
-            .dnsmasq
-            .run()
-            .arg("--keep-in-foreground")
-           ;
-        let run = run
-            .arg("--pid-file=")
-            .arg(format!("--conf-file={}", conf.on_disk().display()));
+        // The configuration itself says that there is no pid file and that messages go to standard error.
+        let conf = format!(
+            "--conf-file={}",
+            self.layout.dnsmasq_conf(network).on_disk().display()
+        );
+        let run = self.dnsmasq.run().arg("--keep-in-foreground").arg(conf);
         match account() {
             Some(account) => run.arg(format!("--user={account}")).arg("--group="),
             None => run,
