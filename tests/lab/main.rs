@@ -37,6 +37,7 @@ fn main() -> ExitCode {
             message_bus_obeys_its_policy,
             libvirtd_answers_stops_and_starts_again,
             guest_boots_gets_a_lease_keeps_a_marker_and_shuts_down,
+            packages_install_in_a_host_and_nowhere_else,
             host_dies_with_the_process_that_started_it,
             ordinary_user_has_the_same_lab,
         }

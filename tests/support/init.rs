@@ -187,20 +187,12 @@ impl Builder<'_> {
             "machine-id",
             "mtab",
         ];
-        let entries = WalkDir::new(etc).into_iter().filter_entry(|entry| {
-            entry.depth() != 1 || !left_out.iter().any(|name| entry.file_name() == *name)
-        });
-        let target_root = self.root.join("etc");
-        for entry in entries {
-            // A directory that an ordinary user cannot read stays empty in the user's host.
-            let Ok(entry) = entry else { continue };
-            let relative = entry.path().strip_prefix(etc).context("cannot copy /etc")?;
-            self.copy_entry(&entry, &target_root.join(relative))?;
-        }
+        let target = self.root.join("etc");
+        self.copy_tree(etc, &target, &left_out)?;
         for dir in ["etc/libvirt/qemu", "etc/miniascape"] {
             mkdir(&self.root.join(dir), 0o755)?;
         }
-        fs_symlink("/proc/self/mounts", target_root.join("mtab")).context("cannot write /etc")
+        fs_symlink("/proc/self/mounts", target.join("mtab")).context("cannot write /etc")
     }
 
     fn copy_entry(&self, entry: &walkdir::DirEntry, target: &Path) -> Result<()> {
@@ -276,29 +268,45 @@ impl Builder<'_> {
         fs_symlink("/run/lock", var.join("lock")).context("cannot write /var")?;
         let dpkg = Path::new("/var/lib/dpkg");
         if dpkg.is_dir() {
-            self.copy_tree(dpkg, &["info"])?;
-            self.overlay(&dpkg.join("info"), 0)?;
+            // What the packages' own files in info/ are is not changed; the rest is, in place.
+            let upper = self.upper(dpkg)?;
+            if self.user_namespace {
+                self.copy_tree(dpkg, &upper, &["info"])?;
+            }
+            self.overlay(dpkg, 1)?;
         }
         for rpm in ["/var/lib/rpm", "/var/lib/alternatives", "/usr/lib/sysimage/rpm"] {
             let rpm = Path::new(rpm);
             if rpm.is_dir() && !rpm.is_symlink() {
-                self.copy_tree(rpm, &[])?;
+                self.copy_tree(rpm, &self.inside(rpm)?, &[])?;
             }
         }
         Ok(())
     }
 
-    /// Copies a directory of the machine to the same place in the host, without some names at its top.
-    fn copy_tree(&self, dir: &Path, left_out: &[&str]) -> Result<()> {
+    /// Copies a directory of the machine to `target`, without some names at its top.
+    fn copy_tree(&self, dir: &Path, target: &Path, left_out: &[&str]) -> Result<()> {
         let entries = WalkDir::new(dir).into_iter().filter_entry(|entry| {
             entry.depth() != 1 || !left_out.iter().any(|name| entry.file_name() == *name)
         });
         for entry in entries {
-            let entry = entry.context("cannot copy a package database")?;
-            let target = self.inside(entry.path())?;
-            self.copy_entry(&entry, &target)?;
+            // What an ordinary user cannot read stays empty in the user's host.
+            let Ok(entry) = entry else { continue };
+            let relative = entry
+                .path()
+                .strip_prefix(dir)
+                .context("cannot copy a directory")?;
+            self.copy_entry(&entry, &target.join(relative))?;
         }
         Ok(())
+    }
+
+    /// The upper layer over a directory of the machine.
+    fn upper(&self, lower: &Path) -> Result<PathBuf> {
+        let name = lower.to_string_lossy().trim_start_matches('/').replace('/', "-");
+        let upper = self.root.join(".overlay").join(name);
+        mkdir(&upper, 0o755)?;
+        Ok(upper)
     }
 
     /// Lays an overlay over a directory of the machine; what is written goes to the host's tmpfs.
@@ -307,12 +315,8 @@ impl Builder<'_> {
     /// so the directories down to `depth` exist in the upper layer from the start.
     fn overlay(&self, lower: &Path, depth: usize) -> Result<()> {
         let relative = lower.strip_prefix("/").context("an overlay")?;
-        let private = self
-            .root
-            .join(".overlay")
-            .join(relative.to_string_lossy().replace('/', "-"));
-        let (upper, work) = (private.join("upper"), private.join("work"));
-        mkdir(&upper, 0o755)?;
+        let upper = self.upper(lower)?;
+        let work = upper.with_extension("work");
         mkdir(&work, 0o755)?;
         let target = self.root.join(relative);
         mkdir(&target, 0o755)?;
