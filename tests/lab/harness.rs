@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::support::guest::{BOOT_TIMEOUT, DiskSpec, DomainSpec, Markers};
-use crate::support::{self, BusPolicy, Command, Host, HostOptions, Output, wait_until};
+use crate::support::{self, BusPolicy, Command, Footprint, Host, HostOptions, Output, Who, wait_until};
 
 const NETWORK: &str = "<network><name>plain</name><bridge name='virbr7'/><dns enable='no'/>\
     <ip address='192.168.7.1' netmask='255.255.255.0'/></network>";
@@ -230,9 +230,65 @@ pub(crate) fn ordinary_user_has_the_same_lab() {
         support::note("an ordinary user runs these tests: all of them are the proof");
         return;
     }
-    let run = support::as_ordinary_user(["harness::"]).expect("root can become anyone");
+    let run = support::aside(Who::OrdinaryUser, ["harness::"]).expect("root can become anyone");
     let output = run.timeout(Duration::from_secs(300)).check();
     assert!(output.stdout.contains("test result: ok"), "{output}");
+}
+
+pub(crate) fn footprint_shows_what_is_left_behind() {
+    let before = Footprint::take();
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    let process = Command::machine(["sh", "-c", "sleep 60; : dnsmasq"]).spawn();
+    let shown = before.changes(Duration::ZERO).join("\n");
+    assert!(
+        shown.contains(&format!("+ file {}", file.path().display())),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("+ process") && shown.contains(": dnsmasq"),
+        "{shown}"
+    );
+    drop((file, process));
+}
+
+pub(crate) fn nothing_is_left_behind_whenever_the_lab_is_killed() {
+    let everyone: &[Who] = if support::needs_user_namespace() {
+        &[Who::Root]
+    } else {
+        &[Who::Root, Who::OrdinaryUser]
+    };
+    for who in everyone {
+        let run = support::aside(*who, [KILL_CHECK_ARGUMENT]).expect("the lab can go aside");
+        run.timeout(Duration::from_secs(300)).check();
+    }
+}
+
+/// The first argument that makes the executable run [`kill_check`]: alone, so that every difference is its own.
+pub(crate) const KILL_CHECK_ARGUMENT: &str = "--lab-kill-check";
+
+/// Kills hosts at ten moments of their start, and compares the machine before and after.
+pub(crate) fn kill_check() {
+    let before = Footprint::take();
+    let start = |lifetime: Duration| {
+        let mut holder = Command::machine([support::own_executable(), support::HOLD_ARGUMENT.into()]).spawn();
+        let held = holder.next_line(lifetime).is_some();
+        holder.kill();
+        held
+    };
+    assert!(
+        start(Duration::from_secs(60)),
+        "a host that was not killed came up"
+    );
+    // Ten moments spread over the time that a host takes to start.
+    for moment in 0..10 {
+        start(Duration::from_millis(7 + 97 * moment));
+    }
+    let mut host = Host::start(HostOptions::default());
+    host.write_file("/root/net.xml", NETWORK);
+    host.check(["virsh", "net-create", "/root/net.xml"]);
+    host.stop_libvirtd();
+    drop(host);
+    before.assert_unchanged();
 }
 
 pub(crate) fn packages_install_in_a_host_and_nowhere_else() {

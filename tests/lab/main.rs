@@ -28,6 +28,10 @@ fn main() -> ExitCode {
     if let Some(code) = support::entry() {
         return code;
     }
+    if std::env::args().nth(1).as_deref() == Some(harness::KILL_CHECK_ARGUMENT) {
+        harness::kill_check();
+        return ExitCode::SUCCESS;
+    }
     let tests = tests! {
         harness {
             host_runs_commands_with_its_own_name_and_environment,
@@ -40,6 +44,8 @@ fn main() -> ExitCode {
             packages_install_in_a_host_and_nowhere_else,
             host_dies_with_the_process_that_started_it,
             ordinary_user_has_the_same_lab,
+            footprint_shows_what_is_left_behind,
+            nothing_is_left_behind_whenever_the_lab_is_killed,
         }
     };
     let arguments = Arguments::from_args();
