@@ -1,6 +1,6 @@
 //! What a run leaves on the machine: a snapshot before, a snapshot after, and the difference for humans.
 //!
-//! Compared are processes with names of the lab, mounts, network links, forwarding and firewall rules, and
+//! Compared are processes (with names of the lab, on a machine that has others), mounts, network links, forwarding and firewall rules, and
 //! the files under `/etc`, `/var`, `/run`, the temporary directory and the user's home, except for
 //! [`EXCEPTIONS`] and the lab's documented cache. Only [`aside`](super::aside) nothing else happens at the same
 //! time; on a busy machine the difference may show what others did.
@@ -13,6 +13,7 @@ use std::time::Duration;
 use fs_err as fs;
 use walkdir::WalkDir;
 
+use super::aside::is_aside;
 use super::command::Command;
 use super::guest::cache_dir;
 use super::namespaces::needs_user_namespace;
@@ -44,7 +45,7 @@ const EXCEPTIONS: [(&str, &str); 22] = [
     (".bash_history", "what the user types"),
 ];
 
-/// Words that mark a process as one of the lab's.
+/// Words that mark a process as one of the lab's; aside every process is.
 const PROCESSES: [&str; 12] = [
     "--lab-",
     "dbus-daemon",
@@ -127,7 +128,7 @@ impl Footprint {
             match self.files.get(path) {
                 None => lines.push(format!("+ file {shown}")),
                 Some(before) if before != state => {
-                    lines.push(format!("~ file {shown}: {before:?} -> {state:?}"))
+                    lines.push(format!("~ file {shown}: {before:?} -> {state:?}"));
                 }
                 Some(_) => {}
             }
@@ -194,7 +195,7 @@ fn processes() -> Vec<String> {
         let line = String::from_utf8_lossy(&bytes).replace('\0', " ");
         // Arguments of the lab are long: the first words tell enough.
         let line: String = line.trim_end().chars().take(160).collect();
-        if PROCESSES.iter().any(|word| line.contains(word)) {
+        if is_aside() || PROCESSES.iter().any(|word| line.contains(word)) {
             found.push(format!("process {pid} {line}"));
         }
     }
