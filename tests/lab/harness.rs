@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::support::guest::{BOOT_TIMEOUT, DiskSpec, DomainSpec, Markers};
-use crate::support::{self, BusPolicy, Command, Host, HostOptions, wait_until};
+use crate::support::{self, BusPolicy, Command, Footprint, Host, HostOptions, Output, Who, wait_until};
 
 const NETWORK: &str = "<network><name>plain</name><bridge name='virbr7'/><dns enable='no'/>\
     <ip address='192.168.7.1' netmask='255.255.255.0'/></network>";
@@ -230,7 +230,128 @@ pub(crate) fn ordinary_user_has_the_same_lab() {
         support::note("an ordinary user runs these tests: all of them are the proof");
         return;
     }
-    let run = support::as_ordinary_user(["harness::"]).expect("root can become anyone");
+    let run = support::aside(Who::OrdinaryUser, ["harness::"]).expect("root can become anyone");
     let output = run.timeout(Duration::from_secs(300)).check();
     assert!(output.stdout.contains("test result: ok"), "{output}");
+}
+
+pub(crate) fn footprint_shows_what_is_left_behind() {
+    let before = Footprint::take();
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    let process = Command::machine(["sh", "-c", "sleep 60; : dnsmasq"]).spawn();
+    let shown = before.changes(Duration::ZERO).join("\n");
+    assert!(
+        shown.contains(&format!("+ file {}", file.path().display())),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("+ process") && shown.contains(": dnsmasq"),
+        "{shown}"
+    );
+    drop((file, process));
+}
+
+pub(crate) fn nothing_is_left_behind_whenever_the_lab_is_killed() {
+    let everyone: &[Who] = if support::needs_user_namespace() {
+        &[Who::Root]
+    } else {
+        &[Who::Root, Who::OrdinaryUser]
+    };
+    for who in everyone {
+        let run = support::aside(*who, [KILL_CHECK_ARGUMENT]).expect("the lab can go aside");
+        run.timeout(Duration::from_secs(300)).check();
+    }
+}
+
+/// The first argument that makes the executable run [`kill_check`]: alone, so that every difference is its own.
+pub(crate) const KILL_CHECK_ARGUMENT: &str = "--lab-kill-check";
+
+/// Kills hosts at ten moments of their start, and compares the machine before and after.
+pub(crate) fn kill_check() {
+    let before = Footprint::take();
+    let start = |lifetime: Duration| {
+        let mut holder = Command::machine([support::own_executable(), support::HOLD_ARGUMENT.into()]).spawn();
+        let held = holder.next_line(lifetime).is_some();
+        holder.kill();
+        held
+    };
+    assert!(
+        start(Duration::from_secs(60)),
+        "a host that was not killed came up"
+    );
+    // Ten moments spread over the time that a host takes to start.
+    for moment in 0..10 {
+        start(Duration::from_millis(7 + 97 * moment));
+    }
+    let mut host = Host::start(HostOptions::default());
+    host.write_file("/root/net.xml", NETWORK);
+    host.check(["virsh", "net-create", "/root/net.xml"]);
+    host.stop_libvirtd();
+    drop(host);
+    before.assert_unchanged();
+}
+
+pub(crate) fn packages_install_in_a_host_and_nowhere_else() {
+    let host = Host::start(HostOptions::bare().without_miniascape());
+    let other = Host::start(HostOptions::bare());
+    assert!(!host.exists("/usr/bin/miniascape") && other.exists("/usr/bin/miniascape"));
+
+    let control = "Package: lab-trivial\nVersion: 1\nArchitecture: all\nMaintainer: Lab <lab@localhost>\n\
+        Description: a trivial package\n";
+    host.write_file("/root/deb/DEBIAN/control", control);
+    host.write_file("/root/deb/usr/share/lab-deb/file", "by dpkg\n");
+    host.write_file("/root/deb/var/lib/libvirt/images/lab-deb", "by dpkg\n");
+    host.write_file(
+        "/root/deb/DEBIAN/postinst",
+        "#!/bin/sh\necho configured >/etc/lab-deb\n",
+    );
+    host.check(["chmod", "755", "/root/deb/DEBIAN/postinst"]);
+    host.check([
+        "dpkg-deb",
+        "--build",
+        "--root-owner-group",
+        "/root/deb",
+        "/root/lab.deb",
+    ]);
+    host.check(["dpkg", "-i", "/root/lab.deb"]);
+    assert_eq!(host.read_file("/usr/share/lab-deb/file"), "by dpkg\n");
+    assert_eq!(host.read_file("/etc/lab-deb"), "configured\n");
+    assert_eq!(host.check(["dpkg", "-V", "lab-trivial"]).text(), "");
+
+    let spec = "Name: lab-trivial\nVersion: 1\nRelease: 1\nSummary: a trivial package\nLicense: MIT\nBuildArch: noarch\n\
+        %description\nTrivial.\n%install\nmkdir -p %{buildroot}/usr/share/lab-rpm\n\
+        echo by rpm >%{buildroot}/usr/share/lab-rpm/file\n%files\n/usr/share/lab-rpm\n";
+    host.write_file("/root/lab.spec", spec);
+    host.check([
+        "rpmbuild",
+        "-bb",
+        "--define",
+        "_topdir /root/rpm",
+        "/root/lab.spec",
+    ]);
+    host.check(["rpm", "-i", "/root/rpm/RPMS/noarch/lab-trivial-1-1.noarch.rpm"]);
+    assert_eq!(host.read_file("/usr/share/lab-rpm/file"), "by rpm\n");
+    assert_eq!(host.check(["rpm", "-V", "lab-trivial"]).text(), "");
+
+    let known = |output: Output| output.stdout.contains("lab-trivial");
+    for query in [["dpkg-query", "--show"], ["rpm", "-qa"]] {
+        assert!(known(host.check(query)));
+        assert!(!known(other.check(query)), "{query:?} in the other host");
+        assert!(
+            !known(Command::machine(query).check()),
+            "{query:?} on the machine"
+        );
+    }
+    for path in [
+        "/usr/share/lab-deb",
+        "/usr/share/lab-rpm",
+        "/etc/lab-deb",
+        "/var/lib/libvirt/images/lab-deb",
+    ] {
+        assert!(!other.exists(path) && !Path::new(path).exists(), "{path}");
+    }
+
+    host.check(["dpkg", "--purge", "lab-trivial"]);
+    host.check(["rpm", "-e", "lab-trivial"]);
+    assert!(!host.exists("/usr/share/lab-deb") && !host.exists("/usr/share/lab-rpm"));
 }

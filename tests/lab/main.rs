@@ -24,12 +24,8 @@ macro_rules! tests {
     };
 }
 
-fn main() -> ExitCode {
-    support::set_under_test(env!("CARGO_BIN_EXE_miniascape"));
-    if let Some(code) = support::entry() {
-        return code;
-    }
-    let tests = tests! {
+fn tests() -> Vec<Trial> {
+    tests! {
         harness {
             host_runs_commands_with_its_own_name_and_environment,
             command_that_hangs_is_killed,
@@ -38,8 +34,11 @@ fn main() -> ExitCode {
             message_bus_obeys_its_policy,
             libvirtd_answers_stops_and_starts_again,
             guest_boots_gets_a_lease_keeps_a_marker_and_shuts_down,
+            packages_install_in_a_host_and_nowhere_else,
             host_dies_with_the_process_that_started_it,
             ordinary_user_has_the_same_lab,
+            footprint_shows_what_is_left_behind,
+            nothing_is_left_behind_whenever_the_lab_is_killed,
         }
         networks {
             net_1_is_registered_once_and_unregistered_once,
@@ -50,8 +49,33 @@ fn main() -> ExitCode {
             without_libvirt_or_daemon_nothing_is_changed,
             dnsmasq_comes_back_after_a_kill_and_after_a_killed_daemon,
         }
-    };
+    }
+}
+
+fn main() -> ExitCode {
+    support::set_under_test(env!("CARGO_BIN_EXE_miniascape"));
+    if let Some(code) = support::entry() {
+        return code;
+    }
+    if std::env::args().nth(1).as_deref() == Some(harness::KILL_CHECK_ARGUMENT) {
+        harness::kill_check();
+        return ExitCode::SUCCESS;
+    }
     let arguments = Arguments::from_args();
-    let conclusion = libtest_mimic::run(&arguments, tests);
+    if !arguments.list {
+        let obstacles = support::obstacles();
+        for obstacle in &obstacles {
+            support::note(format_args!("the lab cannot run here: {obstacle}"));
+        }
+        if !obstacles.is_empty() {
+            return ExitCode::FAILURE;
+        }
+    }
+    let conclusion = libtest_mimic::run(&arguments, tests());
+    let everything = arguments.filter.is_none() && arguments.skip.is_empty() && !arguments.list;
+    if everything && conclusion.num_passed == 0 {
+        support::note("not one test passed: that is a failure, not a success");
+        return ExitCode::FAILURE;
+    }
     conclusion.exit_code()
 }

@@ -6,25 +6,33 @@
 // The lab tests and the demo share this module, and each uses a part of it.
 #![allow(dead_code, unused_imports)]
 
+mod aside;
 mod command;
 mod error;
+mod footprint;
 pub(crate) mod guest;
 mod host;
 mod init;
-mod ordinary_user;
+mod machine;
+mod namespaces;
+mod output;
 mod program;
 mod running;
 mod services;
+mod tree;
 mod wait;
 
 use std::io::Write;
 use std::process::ExitCode;
 
-pub(crate) use command::{Command, Output};
+pub(crate) use aside::{AS_USER_ARGUMENT, Who, aside, is_aside};
+pub(crate) use command::Command;
 pub(crate) use error::{Context, LabError, Result};
-pub(crate) use host::needs_user_namespace;
+pub(crate) use footprint::Footprint;
 pub(crate) use host::{Host, HostOptions, MINIASCAPE};
-pub(crate) use ordinary_user::{AS_USER_ARGUMENT, as_ordinary_user};
+pub(crate) use machine::{missing_packages, obstacles};
+pub(crate) use namespaces::needs_user_namespace;
+pub(crate) use output::Output;
 pub(crate) use program::set_under_test;
 pub(crate) use running::Running;
 pub(crate) use services::{BUS_POLICY_DIR, BusPolicy, QemuUser};
@@ -59,8 +67,8 @@ pub(crate) fn entry() -> Option<ExitCode> {
     let mut args = std::env::args().skip(1);
     match args.next()?.as_str() {
         init::INIT_ARGUMENT => Some(init::main(args.next().as_deref())),
-        ordinary_user::AS_USER_ARGUMENT => Some(ordinary_user::main(args)),
-        ordinary_user::STAGE_ARGUMENT => Some(ordinary_user::stage(args)),
+        aside::AS_USER_ARGUMENT => Some(aside::main(args)),
+        aside::STAGE_ARGUMENT => Some(aside::stage(args)),
         HOLD_ARGUMENT => Some(hold()),
         _ => None,
     }

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use fs_err as fs;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::command::{Output, kill, wait_child};
+use super::command::{kill, wait_child};
+use super::output::Output;
 use super::wait::poll_for;
 
 /// A running program. Dropping it kills it.

@@ -155,13 +155,12 @@ pub(crate) fn boot_image() -> Result<PathBuf> {
     hasher.update(&mbr);
     hasher.update(SYSLINUX_CONFIG);
     hasher.update(BOOT_SIZE.to_le_bytes());
-    let digest: String = hasher
-        .finalize()
+    let digest = hasher.finalize();
+    let key = digest
         .iter()
         .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    cache::entry(&format!("boot-{digest}.img"), |target| {
+        .fold(0_u64, |key, byte| key << 8 | u64::from(*byte));
+    cache::entry(&format!("boot-{key:016x}.img"), |target| {
         let dir = target.parent().unwrap_or(Path::new("/"));
         let fat = fat_partition(dir, &kernel.image, &initramfs)?;
         let mut image = boot_record(&mbr)?;
