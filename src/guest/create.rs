@@ -7,7 +7,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::request::{DiskFormat, FirmwareKind, MachineType};
-use crate::domain::{self, Domain, DomainXmlError, VirtType, XmlValue};
+use crate::domain::{Domain, DomainXmlError, VirtType, XmlValue};
 use crate::name::{GuestName, Mac, NetworkName};
 use crate::template::{TemplateError, Templates};
 
@@ -222,6 +222,7 @@ fn target_name(mut index: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::DiskSource;
 
     fn spec() -> GuestSpec {
         GuestSpec {
@@ -279,7 +280,7 @@ mod tests {
     fn values_arrive_as_they_are() {
         let made = Domain::parse(&xml(&spec())).unwrap();
         assert_eq!(made.title.as_deref(), Some("<Service> & \"more\""));
-        let file = domain::DiskSource::File("/srv/a & 'b'.qcow2".to_owned());
+        let file = DiskSource::File("/srv/a & 'b'.qcow2".to_owned());
         assert_eq!(
             (&made.disks[0].source, made.disks[1].target.as_str()),
             (&file, "vdb")
