@@ -451,8 +451,10 @@ pub(super) fn generated_channel(device: Element<'_>) -> bool {
     let name = device.child("target").and_then(|target| target.attribute("name"));
     let path = device.child("source").and_then(|source| source.attribute("path"));
     let directory = path.zip(name).and_then(|(path, name)| {
-        let below = path.split_once("/libvirt/qemu/channel/")?.1.strip_suffix(name)?;
-        Some(below.strip_prefix("target/").unwrap_or(below))
+        // Below libvirt's own directory, wherever that is: /var/lib/libvirt/qemu, or in a home directory.
+        let (host, below) = path.strip_suffix(name)?.rsplit_once("/channel/")?;
+        let below = below.strip_prefix("target/").unwrap_or(below);
+        host.split('/').any(|part| part == "qemu").then_some(below)
     });
     device.is("channel")
         && device.attribute("type") == Some("unix")

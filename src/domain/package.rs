@@ -282,7 +282,8 @@ fn character_device<'d>(editor: &mut Editor<'d>, device: Element<'d>) {
 }
 
 fn graphics<'d>(editor: &mut Editor<'d>, graphics: Element<'d>) {
-    let generated = |path: Option<&str>| path.is_some_and(|path| path.contains("/libvirt/qemu/domain-"));
+    // libvirt's own: …/qemu/domain-ID-NAME/vnc.sock.
+    let generated = |path: Option<&str>| path.is_some_and(|path| path.contains("/qemu/domain-"));
     for name in ["passwd", "passwdValidTo", "connected"] {
         editor.remove_attribute(graphics, name);
     }

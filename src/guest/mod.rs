@@ -2,9 +2,13 @@
 //!
 //! Disk images are `image`'s business, packages `package`'s and `install`'s, and the XML itself `domain`'s.
 
+mod create;
 pub mod kvm;
+mod request;
 mod status;
 mod wait;
 
+pub use create::{CreateError, GuestDisk, GuestNic, GuestSpec};
+pub use request::{DiskFormat, DiskRequest, FirmwareKind, MachineType, NicRequest, RequestError, Size};
 pub use status::{Address, GuestError, GuestStatus, list, status};
 pub use wait::{Awaited, LeaseWait, WaitError};

@@ -8,8 +8,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// The shipped templates: name and text.
-const SHIPPED: [(&str, &str); 2] = [
+const SHIPPED: [(&str, &str); 3] = [
     ("dnsmasq.conf", include_str!("../../data/templates/dnsmasq.conf")),
+    ("domain.xml", include_str!("../../data/templates/domain.xml")),
     ("network.xml", include_str!("../../data/templates/network.xml")),
 ];
 

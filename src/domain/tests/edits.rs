@@ -86,6 +86,24 @@ fn repacking_an_instance_gives_the_package_again() {
     }
 }
 
+/// The two forms are libvirt 9.0's of one guest under QEMU, running and as it is kept.
+#[test]
+fn a_running_guest_packs_like_a_stopped_one() {
+    let packaged = ["started", "started-inactive"].map(|name| {
+        let xml = sample(name);
+        for_package(xml, &package_spec(xml)).unwrap()
+    });
+    assert_eq!(packaged[0].domain, packaged[1].domain);
+    assert_eq!(packaged[0].report, packaged[1].report);
+    for trace in [" id='1'", "<alias", "/run/lab", "/dev/pts", "state=", "index='1'"] {
+        let line = packaged[0]
+            .xml
+            .lines()
+            .find(|line| line.contains(trace) && !line.contains("<controller") && !line.contains("<audio"));
+        assert_eq!(line, None);
+    }
+}
+
 #[test]
 fn nothing_of_the_host_is_left() {
     for (name, xml) in SAMPLES {

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use super::*;
 
 /// All samples with their names.
-const SAMPLES: [(&str, &str); 12] = [
+const SAMPLES: [(&str, &str); 14] = [
     ("aarch64", include_str!("../../../tests/data/domain/aarch64.xml")),
     ("compact", include_str!("../../../tests/data/domain/compact.xml")),
     ("crlf", include_str!("../../../tests/data/domain/crlf.xml")),
@@ -28,6 +28,11 @@ const SAMPLES: [(&str, &str); 12] = [
     ("odd", include_str!("../../../tests/data/domain/odd.xml")),
     ("package", include_str!("../../../tests/data/domain/package.xml")),
     ("plain", include_str!("../../../tests/data/domain/plain.xml")),
+    ("started", include_str!("../../../tests/data/domain/started.xml")),
+    (
+        "started-inactive",
+        include_str!("../../../tests/data/domain/started-inactive.xml"),
+    ),
     ("uefi", include_str!("../../../tests/data/domain/uefi.xml")),
     (
         "volume-block-network",
