@@ -69,7 +69,7 @@ pub struct Also {
 }
 
 /// Something wrong in a source file. Its `Display` form is the whole message of several lines, safe for a terminal,
-/// without a final line break.
+/// without a final line break and without a word for its severity.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Problem {
     /// Error or warning.
@@ -113,9 +113,6 @@ impl Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}: ", self.file, self.line, self.column)?;
-        if self.severity == Severity::Warning {
-            f.write_str("warning: ")?;
-        }
         f.write_str(&self.message)?;
         self.excerpt.show(f, self.line, '^', "")?;
         if let Some(also) = &self.also {
