@@ -9,6 +9,7 @@ use miniascape::host::{CommandError, LibvirtError, ServiceError};
 use miniascape::lease::{LeaseFileError, WatchError};
 use miniascape::network::{CompileError, FindError, NetworkError, RegisterError, StateError, StatusError};
 use miniascape::template::TemplateError;
+use miniascape::yaml::{Problem, Problems};
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -18,6 +19,8 @@ pub(crate) struct Failure {
     kind: Kind,
     message: String,
     hints: Vec<String>,
+    /// What is wrong in an input file; shown in place of the message, which only counts them.
+    problems: Vec<Problem>,
 }
 
 /// The kinds of failure and their exit statuses.
@@ -41,6 +44,7 @@ impl Failure {
             kind,
             message: message.into(),
             hints: Vec::new(),
+            problems: Vec::new(),
         }
     }
 
@@ -87,7 +91,10 @@ impl Failure {
     fn text(&self, format: Format) -> String {
         if format == Format::Json {
             let kind = format!("{:?}", self.kind).to_lowercase();
-            let error = serde_json::json!({ "kind": kind, "message": self.message, "hints": self.hints });
+            let mut error = serde_json::json!({ "kind": kind, "message": self.message, "hints": self.hints });
+            if !self.problems.is_empty() {
+                error["problems"] = serde_json::json!(self.problems);
+            }
             return format!("{}\n", serde_json::json!({ "error": error }));
         }
         let prefix = if self.message.starts_with("error") {
@@ -95,7 +102,10 @@ impl Failure {
         } else {
             "error: "
         };
-        let mut text = format!("{prefix}{}\n", self.message.trim_end());
+        let mut text: String = self.problems.iter().map(|p| format!("error: {p}\n")).collect();
+        if self.problems.len() != 1 {
+            text.extend([prefix, self.message.trim_end(), "\n"]);
+        }
         for hint in &self.hints {
             text.extend(["hint: ", hint, "\n"]);
         }
@@ -200,7 +210,24 @@ impl From<GraceError> for Failure {
 
 impl From<NetworkError> for Failure {
     fn from(error: NetworkError) -> Self {
-        Self::usage(error.to_string())
+        match error {
+            NetworkError::Definition(problems) => problems.into(),
+            NetworkError::Read(_) | NetworkError::TooLarge { .. } => Self::usage(error.to_string()),
+        }
+    }
+}
+
+impl From<Problems> for Failure {
+    fn from(problems: Problems) -> Self {
+        let file = problems.list().first().map_or("", |problem| &problem.file);
+        let message = match problems.list().len() + problems.more() {
+            1 => format!("{file}: 1 mistake"),
+            count => format!("{file}: {count} mistakes"),
+        };
+        Self {
+            problems: problems.list().to_vec(),
+            ..Self::usage(message)
+        }
     }
 }
 

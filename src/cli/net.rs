@@ -1,12 +1,14 @@
 //! `miniascape net`: networks as files.
 
 use super::output::table;
-use super::{Context, Failure};
+use super::{Context, Failure, Format};
 use clap::Subcommand;
 use fs_err as fs;
 use miniascape::host::{Libvirt, Services, files};
 use miniascape::name::NetworkName;
-use miniascape::network::{self, Compiled, Found, Owner, Registration, Step, Target, find, register_offline};
+use miniascape::network::{
+    self, Compiled, FindError, Found, NetworkError, Owner, Registration, Step, Target, find, register_offline,
+};
 use miniascape::template::Templates;
 use serde_json::json;
 use std::path::PathBuf;
@@ -84,10 +86,14 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
 /// The definition that `text` stands for; its warnings are shown.
 fn found(context: &Context, text: &str) -> Result<Found, Failure> {
     let found = find::find(context.layout(), text)?;
+    warn(context, &found);
+    Ok(found)
+}
+
+fn warn(context: &Context, found: &Found) {
     for warning in &found.warnings {
         context.output().warn(warning.to_string());
     }
-    Ok(found)
 }
 
 fn compiled(context: &Context, found: &Found) -> Result<Compiled, Failure> {
@@ -95,31 +101,47 @@ fn compiled(context: &Context, found: &Found) -> Result<Compiled, Failure> {
     Ok(network::compile(&found.network, context.layout(), &templates)?)
 }
 
-/// Checks every definition, so that one run shows the mistakes of all.
+/// Checks every definition, so that one run shows the mistakes of all. As JSON there is one line for each definition
+/// that could be read, right or wrong.
 fn validate(context: &Context, networks: &[String]) -> Result<ExitCode, Failure> {
-    let mut last = None;
+    let mut status = ExitCode::SUCCESS;
     for text in networks {
-        match found(context, text) {
+        let result = find::find(context.layout(), text);
+        if context.format() == Format::Json
+            && let Some(value) = verdict(text, &result)
+        {
+            context.output().event(&value, String::new)?;
+            if result.is_err() {
+                status = ExitCode::from(2);
+            }
+            continue;
+        }
+        match result {
             Ok(found) => {
-                let network = &found.network;
-                let value = json!({ "file": found.path, "network": network.name(), "valid": true });
-                context.output().event(&value, || {
-                    format!(
-                        "{}: network {}, {} hosts, fine",
-                        found.path.display(),
-                        network.name(),
-                        network.hosts().len()
-                    )
-                })?;
+                warn(context, &found);
+                let (name, hosts) = (found.network.name(), found.network.hosts().len());
+                let line = || format!("{}: network {name}, {hosts} hosts, fine", found.path.display());
+                context.output().event(&(), line)?;
             }
-            Err(failure) => {
-                if let Some(earlier) = last.replace(failure) {
-                    earlier.report(context.format());
-                }
-            }
+            Err(error) => status = Failure::from(error).report(context.format()),
         }
     }
-    last.map_or(Ok(ExitCode::SUCCESS), Err)
+    Ok(status)
+}
+
+/// What JSON says of a definition; `None` when there is none to speak of.
+fn verdict(text: &str, result: &Result<Found, FindError>) -> Option<serde_json::Value> {
+    match result {
+        Ok(found) => Some(json!({
+            "file": found.path, "network": found.network.name(), "valid": true,
+            "errors": [], "warnings": found.warnings,
+        })),
+        Err(FindError::Network(NetworkError::Definition(problems))) => Some(json!({
+            "file": problems.list().first().map_or(text, |problem| &problem.file), "network": null, "valid": false,
+            "errors": problems.list(), "warnings": [],
+        })),
+        Err(_) => None,
+    }
 }
 
 fn compile(context: &Context, text: &str, output: &std::path::Path) -> Result<(), Failure> {
@@ -145,10 +167,6 @@ fn compile(context: &Context, text: &str, output: &std::path::Path) -> Result<()
 fn register(context: &Context, text: &str, dry_run: bool) -> Result<(), Failure> {
     let found = found(context, text)?;
     let compiled = compiled(context, &found)?;
-    let source = std::path::absolute(&found.path)
-        .unwrap_or_else(|_| found.path.clone())
-        .display()
-        .to_string();
     let layout = context.layout();
     if !layout.is_live() {
         let definition = fs::read(&found.path).map_err(|e| Failure::usage(e.to_string()))?;

@@ -8,10 +8,12 @@
 
 mod fields;
 mod report;
+mod source;
 mod tree;
 
 pub use fields::{Fields, Key};
-pub use report::{At, Fault, Place, Problem, Problems, Report, Severity, Source};
+pub use report::{Also, Fault, Problem, Problems, Report, Severity};
+pub use source::{At, Place, Source};
 pub use tree::{Node, Value, parse};
 
 /// The largest file that is read, in bytes.

@@ -4,7 +4,7 @@
 //! budget, so that a small file cannot become a large tree.
 
 use super::{At, Fault, Place, Report};
-use granit_parser::{Event, Parser, ScalarStyle, Span};
+use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, Span};
 use std::borrow::Cow;
 use std::collections::HashMap;
 
@@ -93,10 +93,35 @@ fn syntax_fault(error: &granit_parser::ScanError) -> Fault {
     };
     let fault = Fault::new(place, format!("not valid YAML: {}", error.kind()));
     match error.kind() {
-        granit_parser::ErrorKind::UnknownAnchor => {
-            fault.help("an alias `*name` needs an anchor `&name` further up; put quotes around text with `*`")
+        ErrorKind::RecursionLimitExceeded => Fault::new(
+            place,
+            format!("lists and mappings are nested deeper than {MAX_DEPTH} levels"),
+        ),
+        ErrorKind::UnknownAnchor => Fault::new(place, "an alias to an anchor that is not there")
+            .help("`*name` needs an `&name` further up; put quotes around text that begins with `*`"),
+        ErrorKind::DirectiveDisallowed => fault.help("remove the line that begins with `%`"),
+        ErrorKind::TabNotAllowed | ErrorKind::TabInBlockIndentation | ErrorKind::TabInIndentation => {
+            Fault::new(place, "YAML is indented with spaces, not tabs").help("replace the tab by spaces")
         }
-        granit_parser::ErrorKind::DirectiveDisallowed => fault.help("remove the line that begins with `%`"),
+        ErrorKind::UnexpectedCharacter { character } if character.is_control() => {
+            Fault::new(place, "a control character in the file").help("remove it")
+        }
+        ErrorKind::InvalidColonPlacement
+        | ErrorKind::ExpectedFlowMappingSeparator
+        | ErrorKind::ExpectedFlowSequenceSeparator
+        | ErrorKind::InvalidFlowScalarIndent
+        | ErrorKind::UnclosedFlowCollection { .. } => {
+            fault.help("is a bracket open further up, or a comma missing?")
+        }
+        ErrorKind::UnclosedQuotedScalar | ErrorKind::InvalidQuotedScalarIndent => {
+            fault.help("is a quote open further up?")
+        }
+        ErrorKind::ExpectedBlockMappingKey
+        | ErrorKind::MappingValueNotAllowed
+        | ErrorKind::InvalidIndentation
+        | ErrorKind::SimpleKeyExpected => fault.help(
+            "a key is followed by a colon and a space, and keys of one mapping begin in the same column",
+        ),
         _ => fault,
     }
 }
@@ -154,10 +179,9 @@ impl<'a> Builder<'a> {
     fn event(&mut self, event: Event<'a>, span: &Span, report: &mut Report<'a>) -> Result<(), Fault> {
         let place = place_of(span);
         if let Some(tag) = event.tag() {
-            return Err(
-                Fault::new(place, format!("tags such as `{tag}` have no meaning here"))
-                    .help("remove the tag"),
-            );
+            let place = span.tag_span().map_or(place, |span| place_of(&span));
+            let message = format!("the tag `{tag}` has no meaning here");
+            return Err(Fault::new(place, message).help("remove it"));
         }
         match event {
             Event::DocumentStart(..) => {

@@ -1,5 +1,7 @@
 //! Definitions from `tests/data/network`: what each bad one is refused with, and what each good one compiles to.
 
+mod hostile;
+
 use super::compile::{CompileError, DHCP_HOSTSFILE, DHCP_OPTSFILE};
 use super::{Compiled, Network, NetworkError, Warning, check, compile, read, read_bytes};
 use crate::XML_NAMESPACE;
@@ -54,7 +56,7 @@ fn compiled(network: &Network) -> Compiled {
 
 fn snapshot(name: &str, text: &str) {
     insta::with_settings!({
-        snapshot_path => "../../tests/data/network/snapshots",
+        snapshot_path => "../../../tests/data/network/snapshots",
         prepend_module_to_snapshot => false,
         omit_expression => true,
     }, { insta::assert_snapshot!(name, text) });
@@ -63,9 +65,8 @@ fn snapshot(name: &str, text: &str) {
 #[test]
 fn bad_definitions_are_refused_with_place_and_help() {
     for (stem, file, bytes) in definitions("tests/data/network/bad") {
-        let problems = match read_bytes(&file, &bytes) {
-            Ok(_) => panic!("{file} was accepted"),
-            Err(problems) => problems,
+        let Err(problems) = read_bytes(&file, &bytes) else {
+            panic!("{file} was accepted");
         };
         for problem in problems.list() {
             assert!(problem.line > 0 && problem.column > 0, "{file}: {problem}");
