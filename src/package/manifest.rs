@@ -6,6 +6,7 @@
 
 use super::name::{GuestPackage, ImagePackage};
 use super::text::{Line, Word};
+use crate::domain::Fate;
 use crate::image::{ContentDigest, Format};
 use crate::name::{Digest, HostName, Mac, PackageVersion};
 use serde::{Deserialize, Serialize};
@@ -30,7 +31,9 @@ pub enum ManifestError {
     #[error("the manifest has {0} bytes; more than {MAX_BYTES} are not read")]
     TooLong(usize),
     /// It was made by a later miniascape, in a form that this one does not know.
-    #[error("the manifest has format {0}, and this miniascape reads format {FORMAT}: install a newer miniascape")]
+    #[error(
+        "the manifest has format {0}, and this miniascape reads format {FORMAT}: install a newer miniascape"
+    )]
     Format(u64),
     /// It is not JSON, lacks a key, or has a value of the wrong kind.
     #[error("the manifest cannot be read: {0}")]
@@ -218,13 +221,12 @@ pub struct HostSection {
 /// Something that stayed behind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotPacked {
-    /// What it is: `cdrom`, `hostdev`, …
+    /// What sort of thing it is: `media`, `host-device`, `snapshot`, …
+    pub kind: Word,
+    /// Which one, for people.
     pub what: Line,
-    /// The disk's target, for disks and drives.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub target: Option<Word>,
-    /// Why, or what takes its place.
-    pub reason: Line,
+    /// What became of it.
+    pub fate: Fate,
 }
 
 impl Layer {
@@ -269,6 +271,7 @@ impl Manifest {
     }
 
     /// The manifest as it is written: indented JSON with a newline at the end.
+    #[expect(clippy::missing_panics_doc, reason = "such values always have a JSON form")]
     pub fn to_json(&self) -> String {
         let mut text = serde_json::to_string_pretty(self).expect("only strings, numbers, lists and structs");
         text.push('\n');
@@ -296,14 +299,6 @@ impl Manifest {
                 at_most("networks.hosts.addresses", host.addresses.len(), MAX_DISKS)?;
             }
         }
-        if GuestPackage::of(self.package.guest.as_str()) != self.package.name {
-            return Err(format!(
-                "a guest called `{}` is packed as {}, not as {}",
-                self.package.guest,
-                GuestPackage::of(self.package.guest.as_str()),
-                self.package.name
-            ));
-        }
         if self.domain.memory == 0 || self.domain.memory > MAX_SIZE || self.domain.vcpus == 0 {
             return Err("a machine needs memory and processors, and not without bound".into());
         }
@@ -315,7 +310,8 @@ impl Manifest {
             if !targets.insert(&disk.target) {
                 return Err(format!("two disks have the target {}", disk.target));
             }
-            disk.check().map_err(|fault| format!("disk {}: {fault}", disk.target))?;
+            disk.check()
+                .map_err(|fault| format!("disk {}: {fault}", disk.target))?;
         }
         Ok(())
     }
@@ -394,7 +390,9 @@ impl Serialize for Timestamp {
 
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        let moment: jiff::Timestamp = String::deserialize(d)?.parse().map_err(serde::de::Error::custom)?;
+        let moment: jiff::Timestamp = String::deserialize(d)?
+            .parse()
+            .map_err(serde::de::Error::custom)?;
         Self::from_epoch(moment.as_second()).ok_or_else(|| serde::de::Error::custom("not a moment in time"))
     }
 }

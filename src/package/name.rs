@@ -73,11 +73,18 @@ impl FromStr for GuestPackage {
 /// The name under which a guest is packed: the domain's own, in lower case, every character outside `[a-z0-9.+-]` as
 /// `-`, leading characters other than letters and digits dropped, at most 64 characters. If that changed the name,
 /// `-` and the first 8 hexadecimal digits of the original's SHA-256 follow, so that two guests never share a package.
+#[expect(clippy::missing_panics_doc, reason = "every name that is built here is one")]
 pub fn guest_name(original: &str) -> GuestName {
     let plain: String = original
         .chars()
         .map(|c| c.to_ascii_lowercase())
-        .map(|c| if u8::try_from(c).is_ok_and(is_package_byte) { c } else { '-' })
+        .map(|c| {
+            if u8::try_from(c).is_ok_and(is_package_byte) {
+                c
+            } else {
+                '-'
+            }
+        })
         .collect();
     let plain = plain.trim_start_matches(|c: char| !c.is_ascii_alphanumeric());
     if plain == original
@@ -188,7 +195,9 @@ mod tests {
         let package: GuestPackage = "vm-web".parse().unwrap();
         assert_eq!(package.guest().as_str(), "web");
         assert_eq!(GuestPackage::of("web"), package);
-        for text in ["web", "vm-", "vm-Web", "vm-..", "vm-a/b", "vm-a b", "vm-a%b", "vm-a\n"] {
+        for text in [
+            "web", "vm-", "vm-Web", "vm-..", "vm-a/b", "vm-a b", "vm-a%b", "vm-a\n",
+        ] {
             assert!(text.parse::<GuestPackage>().is_err(), "{text:?}");
         }
     }
@@ -196,7 +205,10 @@ mod tests {
     #[test]
     fn images_are_named_by_digest() {
         let digest: Digest = "0123456789abcdef".repeat(4).parse().unwrap();
-        assert_eq!(ImagePackage::of(&digest).as_str(), "miniascape-image-0123456789abcdef");
+        assert_eq!(
+            ImagePackage::of(&digest).as_str(),
+            "miniascape-image-0123456789abcdef"
+        );
         assert_eq!(
             ImagePackage::rpm_capability(&digest),
             format!("miniascape-image(sha256:{digest})")
@@ -205,7 +217,11 @@ mod tests {
             ImagePackage::deb_capability(&digest),
             format!("miniascape-image-sha256-{digest}")
         );
-        assert!("miniascape-image-0123456789abcdeg".parse::<ImagePackage>().is_err());
+        assert!(
+            "miniascape-image-0123456789abcdeg"
+                .parse::<ImagePackage>()
+                .is_err()
+        );
     }
 
     proptest! {
