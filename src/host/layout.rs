@@ -155,9 +155,14 @@ impl Layout {
         self.at("usr/share/miniascape/guests")
     }
 
+    /// `/var/lib/libvirt/images/miniascape`: all disk images of ours.
+    pub fn images(&self) -> Place {
+        self.at("var/lib/libvirt/images/miniascape")
+    }
+
     /// `/var/lib/libvirt/images/miniascape/packaged`: images owned by image packages.
     pub fn packaged_images(&self) -> Place {
-        self.at("var/lib/libvirt/images/miniascape/packaged")
+        self.images().join("packaged")
     }
 
     /// One image owned by its image package.
@@ -165,10 +170,14 @@ impl Layout {
         self.packaged_images().join(digest.file_name())
     }
 
+    /// `/var/lib/libvirt/images/miniascape/guests`: the disks of all instances.
+    pub fn all_instance_disks(&self) -> Place {
+        self.images().join("guests")
+    }
+
     /// `/var/lib/libvirt/images/miniascape/guests/NAME`: an instance's overlays and its `chain/`.
     pub fn instance_disks(&self, guest: &GuestName) -> Place {
-        self.at("var/lib/libvirt/images/miniascape/guests")
-            .join(guest.as_str())
+        self.all_instance_disks().join(guest.as_str())
     }
 
     /// An instance's own links to the images below its overlays.

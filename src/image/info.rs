@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// What is known about one image file. Nothing in here was checked against another file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct ImageInfo {
     /// The file, absolute.
     pub path: PathBuf,
@@ -31,7 +31,7 @@ pub struct ImageInfo {
 }
 
 /// A backing file as a header records it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Backing {
     /// The name, as recorded: untrusted text, often relative.
     pub recorded: String,

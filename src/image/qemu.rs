@@ -89,18 +89,23 @@ pub fn rebase(image: &Path, backing: &str, format: Format) -> Result<(), ImageEr
     Ok(())
 }
 
-/// Checks the metadata of a qcow2 image; leaked clusters count as damage too.
+/// Checks the metadata of a qcow2 image and finds data that its file is too short for. Clusters that nothing uses any
+/// more ("leaked") are harmless and pass.
 pub fn check(image: &Path) -> Result<(), ImageError> {
     let image = absolute(image)?;
     let finished = qemu_img()?
-        .args(["check", "-q", "-U", "-f", "qcow2"])
+        .args(["check", "-U", "-f", "qcow2"])
         .arg(&image)
         .finish()?;
     match finished.status.code() {
-        Some(0) => Ok(()),
-        Some(2 | 3) => Err(ImageError::Damaged {
+        // 3: leaked clusters and nothing worse (qemu-img(1)).
+        Some(0 | 3) => Ok(()),
+        Some(2) => Err(ImageError::Damaged {
             path: image,
-            reason: format!("`qemu-img check` found damage: {}", finished.text()),
+            reason: format!(
+                "`qemu-img check` found damage: {}; `qemu-img check -r all` may repair it",
+                crate::name::printable(finished.stderr.lines().next().unwrap_or("no details"), 200)
+            ),
         }),
         _ => Err(failed(finished)),
     }

@@ -6,6 +6,7 @@
 
 use super::name::{GuestPackage, ImagePackage};
 use super::text::{Line, Word};
+use crate::domain::Fate;
 use crate::image::{ContentDigest, Format};
 use crate::name::{Digest, HostName, Mac, PackageVersion};
 use serde::{Deserialize, Serialize};
@@ -220,13 +221,12 @@ pub struct HostSection {
 /// Something that stayed behind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotPacked {
-    /// What it is: `cdrom`, `hostdev`, …
+    /// What sort of thing it is: `media`, `host-device`, `snapshot`, …
+    pub kind: Word,
+    /// Which one, for people.
     pub what: Line,
-    /// The disk's target, for disks and drives.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub target: Option<Word>,
-    /// Why, or what takes its place.
-    pub reason: Line,
+    /// What became of it.
+    pub fate: Fate,
 }
 
 impl Layer {
@@ -271,6 +271,7 @@ impl Manifest {
     }
 
     /// The manifest as it is written: indented JSON with a newline at the end.
+    #[expect(clippy::missing_panics_doc, reason = "such values always have a JSON form")]
     pub fn to_json(&self) -> String {
         let mut text = serde_json::to_string_pretty(self).expect("only strings, numbers, lists and structs");
         text.push('\n');
@@ -297,14 +298,6 @@ impl Manifest {
             for host in &network.hosts {
                 at_most("networks.hosts.addresses", host.addresses.len(), MAX_DISKS)?;
             }
-        }
-        if GuestPackage::of(self.package.guest.as_str()) != self.package.name {
-            return Err(format!(
-                "a guest called `{}` is packed as {}, not as {}",
-                self.package.guest,
-                GuestPackage::of(self.package.guest.as_str()),
-                self.package.name
-            ));
         }
         if self.domain.memory == 0 || self.domain.memory > MAX_SIZE || self.domain.vcpus == 0 {
             return Err("a machine needs memory and processors, and not without bound".into());

@@ -1,9 +1,31 @@
-//! Guests as packages.
+//! Guests as packages: the manifest, the plan of a repack, and the writers of what comes out.
+//!
+//! [`prepare`] looks at a guest and decides; [`build`] carries the plan out; [`Manifest`] describes the result to
+//! whoever gets it. What lives elsewhere: reading and editing domain XML (`domain`), reading and writing images
+//! (`image`), and everything that happens to a package on the host where it is installed (`install`).
 
+mod deb;
+mod images;
+mod installed;
 mod manifest;
 mod name;
+mod plan;
+mod progress;
+mod render;
+mod repack;
+mod rpm;
 mod text;
+mod tree;
+mod work;
 
-pub use manifest::*;
-pub use name::*;
-pub use text::*;
+pub use installed::{Installed, InstalledError, Presence, list, show};
+pub use manifest::{
+    CpuSection, DiskSection, DomainSection, FORMAT, FirmwareKind, FirmwareSection, HostSection,
+    InterfaceSection, Layer, Manifest, ManifestError, NetworkSection, NotPacked, PackageSection, Role,
+    Timestamp,
+};
+pub use name::{GuestPackage, ImagePackage, PackageNameError, guest_name};
+pub use plan::{Activity, DiskPlan, Plan, PlanError, Reservation, Selected, plan, select};
+pub use progress::{Progress, Step};
+pub use repack::{Options, OutputFile, RepackError, Repacked, Request, Target, build, prepare, repack};
+pub use text::{Line, TextError, Word};

@@ -73,6 +73,7 @@ impl FromStr for GuestPackage {
 /// The name under which a guest is packed: the domain's own, in lower case, every character outside `[a-z0-9.+-]` as
 /// `-`, leading characters other than letters and digits dropped, at most 64 characters. If that changed the name,
 /// `-` and the first 8 hexadecimal digits of the original's SHA-256 follow, so that two guests never share a package.
+#[expect(clippy::missing_panics_doc, reason = "every name that is built here is one")]
 pub fn guest_name(original: &str) -> GuestName {
     let plain: String = original
         .chars()

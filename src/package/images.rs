@@ -1,0 +1,89 @@
+//! Carries out the part of a plan that is about disks: writes base and delta under the names of their digests.
+
+use super::manifest::{Layer, Role};
+use super::plan::DiskPlan;
+use super::progress::{Progress, Step};
+use crate::image::{self, Format, ImageError};
+use fs_err as fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+/// Writes base and delta of the disk into `dir` as `sha256-<digest>.qcow2`, mode 0444. Each file's content and the
+/// name of its backing file are final.
+pub(super) fn write(plan: &DiskPlan, dir: &Path, progress: &dyn Progress) -> Result<Vec<Layer>, ImageError> {
+    for source in [Some(&plan.base), plan.delta.as_ref()].into_iter().flatten() {
+        // In a damaged image QEMU reads zeros where data is missing, and nobody would notice before it is too late.
+        if source.format == Format::Qcow2 {
+            let title = format!("check {}", source.path.display());
+            begin(progress, "check", title, 0);
+            image::check(&source.path)?;
+        }
+    }
+    let part = dir.join("image.part");
+    begin(
+        progress,
+        "convert",
+        format!("write the base of {}", plan.target),
+        plan.base.disk_usage,
+    );
+    image::convert(&plan.base.path, plan.base.format, &part)?;
+    let base = finish(&part, dir, Role::Base, plan.base.virtual_size, &[], progress)?;
+    let below = base.digest.file_name();
+    let title = format!("write the delta of {}", plan.target);
+    if let Some(delta) = &plan.delta {
+        begin(progress, "convert", title, delta.disk_usage);
+        image::convert_delta(&delta.path, &below, &part)?;
+    } else {
+        begin(progress, "convert", title, 0);
+        image::create_overlay(&part, &below, Format::Qcow2, Some(plan.virtual_size))?;
+    }
+    let base_file = dir.join(&below);
+    let delta = finish(
+        &part,
+        dir,
+        Role::Delta,
+        plan.virtual_size,
+        &[&base_file],
+        progress,
+    )?;
+    Ok(vec![base, delta])
+}
+
+/// Gives the finished image `part` its name and describes it. `below` are the files it stands on.
+fn finish(
+    part: &Path,
+    dir: &Path,
+    role: Role,
+    virtual_size: u64,
+    below: &[&Path],
+    progress: &dyn Progress,
+) -> Result<Layer, ImageError> {
+    let file_size = fs::metadata(part)?.len();
+    let what = match role {
+        Role::Base => "base",
+        Role::Delta => "delta",
+    };
+    let mut advance = |bytes| progress.advance(bytes);
+    begin(progress, "digest", format!("digest of the {what}"), file_size);
+    let digest = image::sha256_file(part, &mut advance)?;
+    begin(
+        progress,
+        "content",
+        format!("digest of what a guest reads from the {what}"),
+        virtual_size,
+    );
+    let mut files = vec![(part, Format::Qcow2)];
+    files.extend(below.iter().map(|file| (*file, Format::Qcow2)));
+    let content = image::content_digest(&files, &mut advance)?;
+    fs::set_permissions(part, std::fs::Permissions::from_mode(0o444))?;
+    fs::rename(part, dir.join(digest.file_name()))?;
+    Ok(Layer::new(role, digest, file_size, virtual_size, content))
+}
+
+fn begin(progress: &dyn Progress, name: &'static str, title: String, bytes: u64) {
+    progress.step(&Step {
+        name,
+        title,
+        bytes: Some(bytes),
+    });
+}

@@ -1,0 +1,124 @@
+//! Working directories that do not outlive their run, and the last step of every result: into place, whole.
+//!
+//! A working directory is locked as long as its run lives. The next run in the same place removes those that nobody
+//! holds any more, so that a killed run leaves nothing for good.
+
+use crate::host::files;
+use fs_err as fs;
+use rustix::fs::FlockOperation;
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+
+const PREFIX: &str = ".miniascape-repack-";
+
+/// A directory of mode 0700 that goes away with this value.
+#[derive(Debug)]
+pub(super) struct WorkDir {
+    dir: tempfile::TempDir,
+    _lock: fs::File,
+}
+
+impl WorkDir {
+    /// Makes one in `parent`, which is made when missing, after removing those of dead runs there.
+    pub(super) fn create(parent: &Path) -> io::Result<Self> {
+        fs::create_dir_all(parent)?;
+        // Held while looking around: a directory that is just being made has no lock of its own yet.
+        let gate = fs::File::open(parent)?;
+        let locks = rustix::fs::flock(&gate, FlockOperation::LockExclusive).is_ok();
+        if locks {
+            remove_abandoned(parent)?;
+        }
+        let dir = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent)?;
+        let lock = fs::File::open(dir.path())?;
+        // Where the file system has no locks nobody can clean up either, so nothing is lost without this one.
+        let _ = rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive);
+        Ok(Self { dir, _lock: lock })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+}
+
+fn remove_abandoned(parent: &Path) -> io::Result<()> {
+    let me = rustix::process::geteuid().as_raw();
+    for entry in fs::read_dir(parent)? {
+        let entry = entry?;
+        if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
+            continue;
+        }
+        let meta = fs::symlink_metadata(entry.path())?;
+        if !meta.is_dir() || meta.uid() != me {
+            continue;
+        }
+        let dir = fs::File::open(entry.path())?;
+        if rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            tracing::info!(path = %entry.path().display(), "remove what a killed run left");
+            files::remove_dir(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Moves the finished file `source` to `target` with permission bits `mode`: whoever looks at `target` sees what was
+/// there before, or all of it.
+pub(super) fn publish(source: &Path, target: &Path, mode: u32) -> io::Result<()> {
+    let dir = target.parent().unwrap_or(Path::new("."));
+    let permissions = std::fs::Permissions::from_mode(mode);
+    fs::set_permissions(source, permissions.clone())?;
+    fs::File::open(source)?.sync_all()?;
+    match fs::rename(source, target) {
+        Err(e) if e.kind() == io::ErrorKind::CrossesDevices => {
+            let mut copy = tempfile::Builder::new().prefix(PREFIX).tempfile_in(dir)?;
+            io::copy(&mut fs::File::open(source)?, &mut copy)?;
+            copy.as_file().set_permissions(permissions)?;
+            copy.as_file().sync_all()?;
+            copy.persist(target)
+                .map_err(|e| io::Error::new(e.error.kind(), format!("{}: {}", target.display(), e.error)))?;
+        }
+        other => other?,
+    }
+    files::sync_dir(dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(dir: &Path) -> Vec<String> {
+        let entries = fs::read_dir(dir).unwrap();
+        entries
+            .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
+            .collect()
+    }
+
+    #[test]
+    fn what_a_dead_run_left_goes_and_what_a_living_one_holds_stays() {
+        let parent = tempfile::tempdir().unwrap();
+        let living = WorkDir::create(parent.path()).unwrap();
+        let dead = parent.path().join(format!("{PREFIX}dead"));
+        fs::create_dir_all(dead.join("deep")).unwrap();
+        fs::create_dir(parent.path().join("foreign")).unwrap();
+        let next = WorkDir::create(parent.path()).unwrap();
+        assert!(!dead.exists());
+        assert!(living.path().is_dir() && next.path().is_dir());
+        drop((living, next));
+        assert_eq!(names(parent.path()), ["foreign"]);
+    }
+
+    #[test]
+    fn publishing_replaces_the_old_file_and_sets_the_mode() {
+        let dir = tempfile::tempdir().unwrap();
+        let (source, target) = (dir.path().join("a"), dir.path().join("b"));
+        fs::write(&source, "new").unwrap();
+        fs::write(&target, "old").unwrap();
+        publish(&source, &target, 0o600).unwrap();
+        assert_eq!(fs::read_to_string(&target).unwrap(), "new");
+        assert_eq!(
+            fs::metadata(&target).unwrap().permissions().mode() & 0o7777,
+            0o600
+        );
+        assert_eq!(names(dir.path()), ["b"]);
+    }
+}

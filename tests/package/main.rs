@@ -1,0 +1,8 @@
+//! Repack with the real qemu-img, rpmbuild and dpkg-deb, looked at with rpm, dpkg and qemu-img again. No libvirt.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
+
+mod build;
+mod guest;
+mod install;
+mod refuse;
