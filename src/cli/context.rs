@@ -97,10 +97,14 @@ impl Context {
         &self.layout
     }
 
-    /// A connection to libvirt that may change things.
+    /// A connection to libvirt that may change things. Work that earlier runs could not finish is taken up first.
     pub(crate) fn libvirt(&self) -> Result<Libvirt, Failure> {
         self.refuse_root("libvirt")?;
-        Ok(Libvirt::connect(&self.common.connect)?)
+        let libvirt = Libvirt::connect(&self.common.connect)?;
+        if libvirt.is_local() {
+            super::pending::finish(self, &libvirt);
+        }
+        Ok(libvirt)
     }
 
     /// A connection to libvirt for looking only, which needs no rights.
@@ -126,6 +130,11 @@ impl Context {
             libvirt.uri()
         ))
         .hint("log in to that host and run it there"))
+    }
+
+    /// The libvirt URI.
+    pub(crate) fn uri(&self) -> &str {
+        &self.common.connect
     }
 
     fn refuse_root(&self, what: &str) -> Result<(), Failure> {

@@ -1,8 +1,8 @@
 //! `miniascape daemon`: keeps the networks' dnsmasq processes alive where systemd does not, and finishes pending work.
 
-use super::{Context, Failure};
-use miniascape::host::Services;
+use super::{Context, Failure, pending};
 use miniascape::host::services::Daemon;
+use miniascape::host::{Libvirt, Services};
 use miniascape::network;
 use std::process::ExitCode;
 
@@ -31,6 +31,12 @@ pub(crate) fn run(context: &Context, _: &Args) -> Result<ExitCode, Failure> {
         let count = networks.len();
         context.output().note(format!("ready: {count} networks"));
     };
-    daemon.run(&networks, || {}, ready)?;
+    // libvirt may be down, now or later; what is pending then waits for the next time.
+    let chore = || {
+        if let Ok(libvirt) = Libvirt::connect(context.uri()) {
+            pending::finish(context, &libvirt);
+        }
+    };
+    daemon.run(&networks, chore, ready)?;
     Ok(ExitCode::SUCCESS)
 }

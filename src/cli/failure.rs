@@ -2,10 +2,13 @@
 //! that the meaning of an exit status is decided in one place.
 
 use super::Format;
-use miniascape::guest::{GuestError, WaitError};
+use miniascape::guest::{CreateError, GuestError, MakeError, WaitError};
+use miniascape::host::kvm::KvmError;
 use miniascape::host::libvirt::GraceError;
 use miniascape::host::services::DaemonError;
 use miniascape::host::{CommandError, LibvirtError, ServiceError};
+use miniascape::image::ImageError;
+use miniascape::install::InstallError;
 use miniascape::lease::{LeaseFileError, WatchError};
 use miniascape::network::{CompileError, FindError, NetworkError, RegisterError, StateError, StatusError};
 use miniascape::template::TemplateError;
@@ -70,6 +73,11 @@ impl Failure {
 
     pub(super) fn reader_gone() -> Self {
         Self::new(Kind::ReaderGone, "")
+    }
+
+    /// What happened.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
     }
 
     /// Adds what the user can do next.
@@ -294,6 +302,71 @@ impl From<StatusError> for Failure {
                 Self::failed(error.to_string()).hint("`miniascape net list` shows what there is")
             }
             StatusError::State(_) | StatusError::Leases(_) => Self::failed(error.to_string()),
+        }
+    }
+}
+
+impl From<KvmError> for Failure {
+    fn from(error: KvmError) -> Self {
+        match error {
+            KvmError::Command(error) => error.into(),
+            KvmError::Io(_) => Self::failed(error.to_string()),
+        }
+    }
+}
+
+impl From<ImageError> for Failure {
+    fn from(error: ImageError) -> Self {
+        match error {
+            ImageError::Tool(error) => error.into(),
+            _ => Self::failed(error.to_string()),
+        }
+    }
+}
+
+impl From<MakeError> for Failure {
+    fn from(error: MakeError) -> Self {
+        let message = error.to_string();
+        match error {
+            MakeError::Exists(name) => Self::refused(message).hint(format!(
+                "choose another name, or look at it: `virsh dumpxml {name}`"
+            )),
+            MakeError::NoNetwork(name) => {
+                Self::failed(message).hint(format!("miniascape net register {name}"))
+            }
+            MakeError::DiskExists(path) => Self::refused(message).hint(format!(
+                "use it with `--disk {}`, or move it away",
+                path.display()
+            )),
+            MakeError::Create(CreateError::Template(error)) => error.into(),
+            MakeError::Create(_) => Self::usage(message),
+            MakeError::Image(error) => error.into(),
+            MakeError::Kvm(error) => error.into(),
+            MakeError::Libvirt(error) => error.into(),
+            MakeError::Io(_) => Self::failed(message),
+        }
+    }
+}
+
+impl From<InstallError> for Failure {
+    fn from(error: InstallError) -> Self {
+        let message = error.to_string();
+        match error {
+            InstallError::Libvirt(error) => error.into(),
+            InstallError::Image(error) => error.into(),
+            InstallError::NameTaken(name) => Self::refused(message).hint(format!(
+                "rename the other guest (`virsh domrename {name} NEW`), or keep this one uninstalled"
+            )),
+            InstallError::Swapped { .. } => Self::refused(message)
+                .hint("reinstall the package of that image, then register the guest again"),
+            InstallError::Digest { .. } => Self::failed(message).hint("reinstall the package of that image"),
+            InstallError::NotInstalled { .. }
+            | InstallError::Manifest { .. }
+            | InstallError::Xml { .. }
+            | InstallError::ImageMissing { .. }
+            | InstallError::Record { .. }
+            | InstallError::Chain(_)
+            | InstallError::Io(_) => Self::failed(message),
         }
     }
 }

@@ -3,10 +3,18 @@
 use super::output::table;
 use super::{Context, Failure};
 use clap::{Subcommand, ValueEnum};
-use miniascape::guest::{self, Awaited, GuestError, GuestStatus, LeaseWait, WaitError};
+use miniascape::guest::{
+    self, Awaited, DiskRequest, FirmwareKind, GuestError, GuestStatus, LeaseWait, MachineType, NicRequest,
+    Request, Size, WaitError,
+};
 use miniascape::host::libvirt::GraceError;
 use miniascape::host::{DomainState, Libvirt};
+use miniascape::install::{self, PendingKind};
+use miniascape::name::GuestName;
+use miniascape::package::GuestPackage;
+use miniascape::template::Templates;
 use serde_json::json;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -15,6 +23,12 @@ pub(crate) enum Args {
     /// List the guests of this host
     #[command(after_help = "Example: miniascape guest list --format json")]
     List,
+    /// Create a guest from existing or new disks
+    #[command(
+        after_help = "Example: miniascape guest create web --disk /var/lib/libvirt/images/web.qcow2 \\\n             \
+        --network net-1,mac=52:54:00:01:00:10"
+    )]
+    Create(Create),
     /// Start a guest
     #[command(after_help = "Example: miniascape guest start web --wait lease")]
     Start {
@@ -45,6 +59,18 @@ pub(crate) enum Args {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Make a guest from an installed guest package (its scriptlets call this)
+    #[command(after_help = "Example: miniascape guest register vm-web")]
+    Register {
+        /// The guest package
+        package: GuestPackage,
+    },
+    /// Take the guests of a removed package out of libvirt; their disks stay
+    #[command(after_help = "Example: miniascape guest unregister vm-web")]
+    Unregister {
+        /// The guest package
+        package: GuestPackage,
+    },
     /// Wait until a guest runs, is off, or has a lease
     #[command(after_help = "Example: miniascape guest wait web --for lease --timeout 60s")]
     Wait {
@@ -57,6 +83,39 @@ pub(crate) enum Args {
         #[arg(long, value_name = "TIME", default_value = "120s", value_parser = duration)]
         timeout: Duration,
     },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Create {
+    /// The guest's name
+    name: GuestName,
+    /// Its memory
+    #[arg(long, value_name = "SIZE", default_value = "1GiB")]
+    memory: Size,
+    /// Its virtual CPUs
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    vcpus: u32,
+    /// A disk: PATH[,format=qcow2|raw], or new:SIZE[,format=...]; may be given several times
+    #[arg(long = "disk", value_name = "DISK")]
+    disks: Vec<DiskRequest>,
+    /// An interface in a libvirt network: NETWORK[,mac=MAC]; may be given several times
+    #[arg(long = "network", value_name = "NETWORK")]
+    networks: Vec<NicRequest>,
+    /// The machine type
+    #[arg(long, value_name = "TYPE", default_value = "q35")]
+    machine: MachineType,
+    /// What it boots with: bios or efi
+    #[arg(long, default_value = "bios")]
+    firmware: FirmwareKind,
+    /// Keep the output of its serial port in FILE
+    #[arg(long, value_name = "FILE")]
+    serial_log: Option<PathBuf>,
+    /// Give it a display, served by VNC on a Unix socket
+    #[arg(long)]
+    vnc: bool,
+    /// Only tell what would be done
+    #[arg(long)]
+    dry_run: bool,
 }
 
 /// What `guest wait` can wait for.
@@ -97,6 +156,9 @@ fn duration(text: &str) -> Result<Duration, String> {
 pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
     match args {
         Args::List => list(context)?,
+        Args::Create(request) => create(context, request)?,
+        Args::Register { package } => register(context, package)?,
+        Args::Unregister { package } => unregister(context, package)?,
         Args::Start {
             name,
             wait,
@@ -133,6 +195,140 @@ fn list(context: &Context) -> Result<(), Failure> {
     context.output().result(&guests, || {
         let rows: Vec<_> = guests.iter().map(row).collect();
         table(["NAME", "STATE", "NETWORKS", "ADDRESSES"], &rows, "no guests")
+    })
+}
+
+fn create(context: &Context, args: &Create) -> Result<(), Failure> {
+    let absolute = |path: &PathBuf| {
+        std::path::absolute(path).map_err(|e| Failure::usage(format!("--serial-log {}: {e}", path.display())))
+    };
+    let request = Request {
+        name: args.name.clone(),
+        memory: args.memory,
+        vcpus: args.vcpus,
+        machine: args.machine.clone(),
+        firmware: args.firmware,
+        disks: args.disks.clone(),
+        nics: args.networks.clone(),
+        serial_log: args.serial_log.as_ref().map(absolute).transpose()?,
+        vnc: args.vnc,
+    };
+    let templates = Templates::with_replacements(context.layout().templates().on_disk())?;
+    let libvirt = context.local_libvirt()?;
+    let made = guest::make(&request, context.layout(), &libvirt, &templates, args.dry_run)?;
+    context.output().report(&made, || {
+        let done = if args.dry_run {
+            "would be created"
+        } else {
+            "created"
+        };
+        let how = match made.runs_as {
+            "kvm" => "with KVM",
+            _ => "under software emulation",
+        };
+        format!("{} {done}; it runs {how} ({})", made.guest, made.because)
+    })
+}
+
+/// Records what failed as pending, for the next run to finish, and passes the failure on.
+fn or_pending<T>(
+    context: &Context,
+    kind: &PendingKind,
+    work: impl FnOnce() -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    match work() {
+        Ok(done) => {
+            kind.forget(context.layout())
+                .map_err(|e| Failure::failed(e.to_string()))?;
+            Ok(done)
+        }
+        Err(failure) => {
+            kind.note(context.layout(), failure.message())
+                .map_err(|e| Failure::failed(e.to_string()))?;
+            Err(failure.hint("this is recorded as pending: the next run of miniascape that can finishes it"))
+        }
+    }
+}
+
+fn register(context: &Context, package: &GuestPackage) -> Result<(), Failure> {
+    let layout = context.layout();
+    let kind = PendingKind::RegisterGuest {
+        package: package.clone(),
+    };
+    if !layout.is_live() {
+        kind.note(layout, "installed into another system's root")
+            .map_err(|e| Failure::failed(e.to_string()))?;
+        return context
+            .output()
+            .report(&json!({ "package": package, "pending": true }), || {
+                format!("{package} is registered at the first run of miniascape in that system")
+            });
+    }
+    if !layout
+        .guest_package(package.guest().as_str())
+        .join("manifest.json")
+        .on_disk()
+        .exists()
+    {
+        // Nothing to be kept for later: the package is not there.
+        let place = layout.guest_package(package.guest().as_str());
+        return Err(Failure::failed(format!(
+            "the guest package {package} is not installed: {} does not exist",
+            place.on_disk().display()
+        )));
+    }
+    let registered = or_pending(context, &kind, || {
+        let libvirt = context.local_libvirt()?;
+        let (virt, _) = guest::virt_type(layout)?;
+        Ok(install::register(layout, &libvirt, package, virt)?)
+    })?;
+    for note in &registered.notes {
+        context.output().note(format!("note: {note}"));
+    }
+    context.output().report(&registered, || {
+        let name = &registered.guest;
+        if registered.changed {
+            format!("{name} registered; start it with: miniascape guest start {name}")
+        } else {
+            format!("{name} is registered already")
+        }
+    })
+}
+
+fn unregister(context: &Context, package: &GuestPackage) -> Result<(), Failure> {
+    let layout = context.layout();
+    let kind = PendingKind::UnregisterGuest {
+        package: package.clone(),
+    };
+    if !layout.is_live() {
+        return kind
+            .note(layout, "removed from another system's root")
+            .map_err(|e| Failure::failed(e.to_string()));
+    }
+    let done = or_pending(context, &kind, || {
+        let libvirt = context.local_libvirt()?;
+        Ok(install::unregister(layout, &libvirt, package)?)
+    })?;
+    if !done.running.is_empty() {
+        kind.note(layout, "a guest of it is running")
+            .map_err(|e| Failure::failed(e.to_string()))?;
+    }
+    context.output().report(&done, || {
+        let mut lines = Vec::new();
+        if done.still_installed {
+            lines.push(format!("{package} is still installed; nothing to do"));
+        }
+        for name in &done.undefined {
+            let disks = layout.instance_disks(name);
+            lines.push(format!(
+                "{name} unregistered; its disks stay in {}",
+                disks.named().display()
+            ));
+        }
+        for name in &done.running {
+            lines.push(format!("{name} is running and stays until it is off"));
+        }
+        lines.join("\n")
     })
 }
 
@@ -173,6 +369,9 @@ fn start(
         Some(StartGoal::Lease) => Some(LeaseWait::open(context.layout(), &libvirt, name, false)?),
         _ => None,
     };
+    if let Ok(name) = name.parse() {
+        install::check_images(context.layout(), &name)?;
+    }
     libvirt.start_domain(name)?;
     if let Some(lease) = lease {
         return tell(context, name, &lease.finish(&libvirt, timeout)?, true);

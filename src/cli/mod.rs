@@ -10,6 +10,7 @@ mod guest;
 mod lease;
 mod net;
 mod output;
+mod pending;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;

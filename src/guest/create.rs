@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::request::{DiskFormat, FirmwareKind, MachineType};
+use super::request::{FirmwareKind, MachineType};
 use crate::domain::{Domain, DomainXmlError, VirtType, XmlValue};
+use crate::image::Format;
 use crate::name::{GuestName, Mac, NetworkName};
 use crate::template::{TemplateError, Templates};
 
@@ -49,7 +50,7 @@ pub struct GuestDisk {
     /// The image, by its absolute path.
     pub file: PathBuf,
     /// The image's format.
-    pub format: DiskFormat,
+    pub format: Format,
 }
 
 /// A network interface of a new guest.
@@ -237,11 +238,11 @@ mod tests {
             disks: vec![
                 GuestDisk {
                     file: "/srv/a & 'b'.qcow2".into(),
-                    format: DiskFormat::Qcow2,
+                    format: Format::Qcow2,
                 },
                 GuestDisk {
                     file: "/srv/data.img".into(),
-                    format: DiskFormat::Raw,
+                    format: Format::Raw,
                 },
             ],
             nics: vec![GuestNic {

@@ -4,11 +4,13 @@
 
 mod create;
 pub mod kvm;
+mod make;
 mod request;
 mod status;
 mod wait;
 
 pub use create::{CreateError, GuestDisk, GuestNic, GuestSpec};
-pub use request::{DiskFormat, DiskRequest, FirmwareKind, MachineType, NicRequest, RequestError, Size};
+pub use make::{Made, MakeError, Request, make, virt_type};
+pub use request::{DiskRequest, FirmwareKind, MachineType, NicRequest, RequestError, Size};
 pub use status::{Address, GuestError, GuestStatus, list, status};
 pub use wait::{Awaited, LeaseWait, WaitError};

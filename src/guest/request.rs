@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::domain::XmlValue;
+use crate::image::Format;
 use crate::name::{Mac, NetworkName, printable};
 
 /// Why an option's value is refused.
@@ -94,43 +95,6 @@ impl fmt::Display for Size {
     }
 }
 
-/// The formats that a guest's disk can have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum DiskFormat {
-    /// QEMU's own: grows as it is written, and can stand on another image.
-    Qcow2,
-    /// Nothing but the content.
-    Raw,
-}
-
-impl DiskFormat {
-    /// The name that QEMU and libvirt use.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            DiskFormat::Qcow2 => "qcow2",
-            DiskFormat::Raw => "raw",
-        }
-    }
-}
-
-impl fmt::Display for DiskFormat {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl FromStr for DiskFormat {
-    type Err = RequestError;
-
-    fn from_str(text: &str) -> Result<Self, RequestError> {
-        match text {
-            "qcow2" => Ok(DiskFormat::Qcow2),
-            "raw" => Ok(DiskFormat::Raw),
-            _ => Err(refused("a disk format", text, "qcow2 or raw is needed")),
-        }
-    }
-}
-
 /// `--disk PATH[,format=qcow2|raw]` or `--disk new:SIZE[,format=…]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DiskRequest {
@@ -139,15 +103,19 @@ pub enum DiskRequest {
         /// Its path as given.
         path: PathBuf,
         /// Its format, if it was said; never to be guessed from the content.
-        format: Option<DiskFormat>,
+        format: Option<Format>,
     },
     /// An empty image to be made.
     New {
         /// Its virtual size.
         size: Size,
         /// Its format.
-        format: DiskFormat,
+        format: Format,
     },
+}
+
+fn disk_format(text: &str) -> Result<Format, RequestError> {
+    Format::from_name(text).ok_or_else(|| refused("a disk format", text, "qcow2 or raw is needed"))
 }
 
 impl FromStr for DiskRequest {
@@ -156,12 +124,12 @@ impl FromStr for DiskRequest {
     fn from_str(text: &str) -> Result<Self, RequestError> {
         // Only a known last option is cut off, so that a comma in a path does no harm.
         let (what, format) = match text.rsplit_once(",format=") {
-            Some((what, format)) => (what, Some(format.parse()?)),
+            Some((what, format)) => (what, Some(disk_format(format)?)),
             None => (text, None),
         };
         if let Some(size) = what.strip_prefix("new:") {
             let size = size.parse()?;
-            let format = format.unwrap_or(DiskFormat::Qcow2);
+            let format = format.unwrap_or(Format::Qcow2);
             return Ok(DiskRequest::New { size, format });
         }
         if what.is_empty() || XmlValue::new(what).is_err() {
@@ -315,11 +283,11 @@ mod tests {
         assert_eq!(read("/a.img"), Ok(existing("/a.img", None)));
         assert_eq!(
             read("/a,b.img,format=raw"),
-            Ok(existing("/a,b.img", Some(DiskFormat::Raw)))
+            Ok(existing("/a,b.img", Some(Format::Raw)))
         );
         let new = DiskRequest::New {
             size: Size::from_bytes(1 << 30),
-            format: DiskFormat::Qcow2,
+            format: Format::Qcow2,
         };
         assert_eq!(read("new:1GiB"), Ok(new));
         for bad in [

@@ -10,6 +10,7 @@ use std::io::{self, Read};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 /// Where programs are looked for, in this order.
 const DIRECTORIES: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
@@ -221,6 +222,24 @@ impl Run {
             status: finished.status,
             stderr: finished.stderr,
         })
+    }
+
+    /// Runs the program without looking at what it writes; it is killed, and the answer is `None`, when it has not
+    /// ended within `limit`.
+    pub fn status_within(&self, limit: Duration) -> Result<Option<ExitStatus>, CommandError> {
+        let mut child = self.start_with(Stdio::null(), Stdio::null())?;
+        let deadline = Instant::now() + limit;
+        loop {
+            match child.try_wait() {
+                Ok(Some(status)) => return Ok(Some(status)),
+                Ok(None) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
+                Ok(None) => {
+                    let killed = child.kill().and_then(|()| child.wait());
+                    return killed.map(|_| None).map_err(|source| self.spawn_error(source));
+                }
+                Err(source) => return Err(self.spawn_error(source)),
+            }
+        }
     }
 
     fn spawn_error(&self, source: io::Error) -> CommandError {

@@ -6,6 +6,7 @@
 pub mod bus;
 pub mod command;
 pub mod files;
+pub mod kvm;
 pub mod layout;
 pub mod libvirt;
 pub mod services;

@@ -12,7 +12,7 @@ mod qemu;
 pub use digest::{ContentDigest, content_digest, sha256_file};
 pub use header::{QcowHeader, peek};
 pub use info::{Backing, Chain, ImageInfo, chain, info};
-pub use qemu::{Extent, check, compare, convert, convert_delta, create_overlay, map, rebase};
+pub use qemu::{Extent, check, compare, convert, convert_delta, create, create_overlay, map, rebase};
 
 use crate::host::CommandError;
 use std::io;

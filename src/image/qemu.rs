@@ -43,6 +43,16 @@ pub fn convert_delta(source: &Path, backing: &str, target: &Path) -> Result<(), 
     Ok(())
 }
 
+/// Makes an empty image `target` of `size` bytes without a backing file.
+pub fn create(target: &Path, format: Format, size: u64) -> Result<(), ImageError> {
+    qemu_img()?
+        .args(["create", "-q", "-f", format.as_str()])
+        .arg(absolute(target)?)
+        .arg(size.to_string())
+        .output()?;
+    Ok(())
+}
+
 /// Makes an empty qcow2 overlay `target` on `backing`, recorded as given (relative to `target`'s directory) with its
 /// format. `virtual_size` in bytes; `None` takes the backing file's. Fails if the backing file is not there.
 pub fn create_overlay(

@@ -4,6 +4,7 @@
 //! The package manager brings images and manifest; nothing here writes to what it owns.
 
 mod chain;
+mod finish;
 mod pending;
 mod record;
 mod register;
@@ -11,6 +12,7 @@ mod start;
 mod unregister;
 
 pub use chain::ChainError;
+pub use finish::{Finished, finish};
 pub use pending::{Pending, PendingKind, list as pending};
 pub use record::{ImageRecord, Instance, InstanceState};
 pub use register::{Registered, register};

@@ -33,6 +33,15 @@ pub struct Pending {
     pub reason: String,
 }
 
+impl std::fmt::Display for PendingKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::RegisterGuest { package } => write!(f, "register {package}"),
+            Self::UnregisterGuest { package } => write!(f, "unregister {package}"),
+        }
+    }
+}
+
 impl PendingKind {
     fn file_name(&self) -> String {
         match self {

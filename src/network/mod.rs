@@ -7,6 +7,7 @@ pub mod check;
 pub mod compile;
 pub mod definition;
 pub mod find;
+mod finish;
 mod model;
 mod observed;
 mod register;
@@ -17,6 +18,7 @@ mod tests;
 
 pub use compile::{CompileError, Compiled, compile};
 pub use find::{FindError, Found};
+pub use finish::{FinishError, finish};
 pub use model::{Dhcp, Host, Ipv4, LeaseTime, Mode, Network, Range, Title};
 pub use observed::Observed;
 pub use register::{

@@ -1,0 +1,52 @@
+//! Finishing what earlier runs could not: called before every command that changes things, and by the daemon.
+
+use super::Context;
+use miniascape::domain::VirtType;
+use miniascape::host::{Libvirt, Services};
+use miniascape::network::Target;
+use miniascape::template::Templates;
+use miniascape::{guest, install, network};
+
+/// Tries all pending work once. What still cannot be done is told and stays pending: the command that was asked for
+/// is not held up by it.
+pub(super) fn finish(context: &Context, libvirt: &Libvirt) {
+    let layout = context.layout();
+    let virt = || guest::virt_type(layout).map_or(VirtType::Qemu, |(virt, _)| virt);
+    match install::finish(layout, libvirt, virt) {
+        Ok(all) => {
+            for done in all {
+                match done.result {
+                    Ok(()) => context
+                        .output()
+                        .note(format!("finished pending work: {}", done.kind)),
+                    Err(error) => tracing::warn!(work = %done.kind, %error, "still pending"),
+                }
+            }
+        }
+        Err(error) => tracing::warn!(%error, "pending work cannot be looked at"),
+    }
+    let Ok(templates) = Templates::with_replacements(layout.templates().on_disk()) else {
+        return;
+    };
+    let services = Services::of(layout);
+    match network::finish(
+        &Target {
+            layout,
+            libvirt,
+            services: &services,
+        },
+        &templates,
+    ) {
+        Ok(all) => {
+            for (name, result) in all {
+                match result {
+                    Ok(()) => context
+                        .output()
+                        .note(format!("finished pending work: register the network {name}")),
+                    Err(error) => tracing::warn!(network = %name, %error, "still pending"),
+                }
+            }
+        }
+        Err(error) => tracing::warn!(%error, "pending work cannot be looked at"),
+    }
+}

@@ -1,0 +1,236 @@
+//! `guest create`: a request of the user made into a domain: disks found or made, what runs it decided, the domain
+//! defined. A step that fails takes the earlier ones back.
+
+use super::create::{CreateError, GuestDisk, GuestNic, GuestSpec};
+use super::request::{DiskRequest, FirmwareKind, MachineType, NicRequest, Size};
+use crate::domain::VirtType;
+use crate::host::kvm::{self, KvmError};
+use crate::host::{Layout, Libvirt, LibvirtError, files};
+use crate::image::{self, Format, ImageError};
+use crate::name::{GuestName, Mac};
+use crate::template::Templates;
+use serde::Serialize;
+use std::io;
+use std::path::{Path, PathBuf};
+use uuid::Uuid;
+
+/// Why a guest was not created.
+#[derive(Debug, thiserror::Error)]
+pub enum MakeError {
+    /// libvirt has a guest of this name.
+    #[error("there is a guest {0} already; nothing was changed")]
+    Exists(GuestName),
+    /// libvirt has no such network.
+    #[error("libvirt has no network {0}")]
+    NoNetwork(crate::name::NetworkName),
+    /// A disk that is to be made is there.
+    #[error("{} is there already, and nothing is written over", .0.display())]
+    DiskExists(PathBuf),
+    /// An image is missing or unreadable.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// There is no domain XML.
+    #[error(transparent)]
+    Create(#[from] CreateError),
+    /// It is not known what can run the guest.
+    #[error(transparent)]
+    Kvm(#[from] KvmError),
+    /// libvirt cannot be reached, or refused.
+    #[error(transparent)]
+    Libvirt(#[from] LibvirtError),
+    /// A directory or file could not be made.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// What the user asks for.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The guest's name.
+    pub name: GuestName,
+    /// Its memory.
+    pub memory: Size,
+    /// Its virtual CPUs.
+    pub vcpus: u32,
+    /// The machine that it is.
+    pub machine: MachineType,
+    /// What it boots with.
+    pub firmware: FirmwareKind,
+    /// Its disks.
+    pub disks: Vec<DiskRequest>,
+    /// Its network interfaces.
+    pub nics: Vec<NicRequest>,
+    /// A file in which the output of its serial port is kept.
+    pub serial_log: Option<PathBuf>,
+    /// Whether it has a display.
+    pub vnc: bool,
+}
+
+/// What was created, or with `dry_run` would be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Made {
+    /// The guest.
+    pub guest: GuestName,
+    /// Its identity.
+    pub uuid: Uuid,
+    /// `kvm` or `qemu` (software emulation).
+    pub runs_as: &'static str,
+    /// Why that.
+    pub because: String,
+    /// Its disks.
+    pub disks: Vec<PathBuf>,
+    /// Its hardware addresses.
+    pub macs: Vec<Mac>,
+}
+
+/// What runs guests on this machine, and why: KVM only where the probe says that it runs.
+pub fn virt_type(layout: &Layout) -> Result<(VirtType, String), KvmError> {
+    let answer = kvm::answer(layout)?;
+    Ok((
+        if answer.usable {
+            VirtType::Kvm
+        } else {
+            VirtType::Qemu
+        },
+        answer.words,
+    ))
+}
+
+/// Creates a guest, without starting it.
+pub fn make(
+    request: &Request,
+    layout: &Layout,
+    libvirt: &Libvirt,
+    templates: &Templates,
+    dry_run: bool,
+) -> Result<Made, MakeError> {
+    let name = &request.name;
+    let _lock = if dry_run {
+        None
+    } else {
+        Some(files::Lock::acquire(layout.guest_lock(name).on_disk())?)
+    };
+    if libvirt.domain(name.as_str())?.is_some() {
+        return Err(MakeError::Exists(name.clone()));
+    }
+    for nic in &request.nics {
+        if libvirt.network(nic.network.as_str())?.is_none() {
+            return Err(MakeError::NoNetwork(nic.network.clone()));
+        }
+    }
+    let mut disks = Vec::new();
+    let mut new = Vec::new();
+    for (index, disk) in request.disks.iter().enumerate() {
+        disks.push(match disk {
+            DiskRequest::Existing { path, format } => existing(path, *format)?,
+            DiskRequest::New { size, format } => {
+                let directory = layout.instance_disks(name);
+                let file = directory
+                    .join(format!("disk-{index}.{format}"))
+                    .on_disk()
+                    .to_owned();
+                if file.exists() {
+                    return Err(MakeError::DiskExists(file));
+                }
+                new.push((file.clone(), *format, size.bytes()));
+                GuestDisk {
+                    file,
+                    format: *format,
+                }
+            }
+        });
+    }
+    let (virt, because) = virt_type(layout)?;
+    let spec = GuestSpec {
+        name: name.clone(),
+        uuid: Uuid::new_v4(),
+        title: None,
+        virt,
+        memory_kib: request.memory.kib(),
+        vcpus: request.vcpus,
+        machine: request.machine.clone(),
+        firmware: request.firmware,
+        disks,
+        nics: request
+            .nics
+            .iter()
+            .map(|nic| GuestNic {
+                network: nic.network.clone(),
+                mac: nic.mac.unwrap_or_else(Mac::random),
+            })
+            .collect(),
+        serial_log: request.serial_log.clone(),
+        vnc: request.vnc,
+    };
+    let xml = spec.domain_xml(templates)?;
+    let made = Made {
+        guest: name.clone(),
+        uuid: spec.uuid,
+        runs_as: virt.as_str(),
+        because,
+        disks: spec.disks.iter().map(|disk| disk.file.clone()).collect(),
+        macs: spec.nics.iter().map(|nic| nic.mac).collect(),
+    };
+    if dry_run {
+        return Ok(made);
+    }
+    let done = new
+        .iter()
+        .try_for_each(|(file, format, size)| new_disk(layout, name, file, *format, *size))
+        .and_then(|()| Ok(libvirt.define_domain(name.as_str(), &xml).map(drop)?));
+    if let Err(error) = done {
+        for (file, _, _) in &new {
+            if let Err(left) = files::remove(file) {
+                tracing::warn!(file = %file.display(), error = %left, "not taken back");
+            }
+        }
+        return Err(error);
+    }
+    Ok(made)
+}
+
+/// An image that is there. Its format is the one said, or what its header says: qcow2 has a magic number, and all
+/// else is raw.
+fn existing(path: &Path, format: Option<Format>) -> Result<GuestDisk, MakeError> {
+    let file = std::path::absolute(path)?;
+    if !file.exists() {
+        return Err(ImageError::Missing { path: file }.into());
+    }
+    let found = if image::peek(&file)?.is_some() {
+        Format::Qcow2
+    } else {
+        Format::Raw
+    };
+    let format = format.unwrap_or(found);
+    if format == Format::Qcow2
+        && let Some(backing) = image::info(&file, format)?.backing
+    {
+        // Opening it would fail much later, in QEMU's words.
+        let lower = backing.resolve(&file)?;
+        if !lower.exists() {
+            return Err(ImageError::MissingBacking {
+                image: file,
+                backing: lower,
+            }
+            .into());
+        }
+    }
+    Ok(GuestDisk { file, format })
+}
+
+fn new_disk(
+    layout: &Layout,
+    name: &GuestName,
+    file: &Path,
+    format: Format,
+    size: u64,
+) -> Result<(), MakeError> {
+    let directory = layout.instance_disks(name);
+    if let Some(parent) = directory.on_disk().parent() {
+        files::make_dir(parent, 0o711)?;
+    }
+    files::make_dir(directory.on_disk(), 0o711)?;
+    image::create(file, format, size)?;
+    fs_err::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    Ok(())
+}
