@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::command::PATH;
 use super::error::{Context, LabError, Result};
+use super::namespaces::require_own_namespaces;
 use super::tree;
 
 /// The first argument that turns the executable into a private host's first process; the plan follows.
@@ -84,6 +85,7 @@ pub(super) fn main(plan: Option<&str>) -> ExitCode {
 }
 
 fn build(plan: &InitPlan) -> Result<()> {
+    require_own_namespaces()?;
     let root = Path::new(NEW_ROOT);
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .context("cannot make the mounts private")?;

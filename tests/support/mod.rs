@@ -13,6 +13,7 @@ mod footprint;
 pub(crate) mod guest;
 mod host;
 mod init;
+mod libvirt;
 mod machine;
 mod namespaces;
 mod output;
@@ -25,7 +26,7 @@ mod wait;
 use std::io::Write;
 use std::process::ExitCode;
 
-pub(crate) use aside::{AS_USER_ARGUMENT, Who, aside, is_aside};
+pub(crate) use aside::{AS_USER_ARGUMENT, Who, aside, aside_program, is_aside};
 pub(crate) use command::Command;
 pub(crate) use error::{Context, LabError, Result};
 pub(crate) use footprint::Footprint;

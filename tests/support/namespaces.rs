@@ -28,6 +28,17 @@ pub(super) fn has_unmapped_files() -> bool {
     needs_user_namespace() || !fs::read_to_string("/proc/self/uid_map").is_ok_and(everyone)
 }
 
+/// Refuses to go on outside of namespaces made for the lab: what follows covers directories and would cover the
+/// machine's. There, `tini` is the first process and starts this one as the second.
+pub(super) fn require_own_namespaces() -> Result<()> {
+    if std::process::id() == 2 {
+        return Ok(());
+    }
+    Err(LabError::new(
+        "the lab starts itself with this argument, in namespaces; it is not for people",
+    ))
+}
+
 /// The `unshare` command line up to the program that it runs.
 pub(crate) fn unshare_argv() -> Vec<&'static str> {
     let mut argv = vec!["unshare"];
