@@ -280,7 +280,8 @@ pub(crate) fn nothing_is_left_behind_whenever_the_lab_is_killed() {
     }
 }
 
-/// The first argument that makes the executable run [`kill_check`]: alone, so that every difference is its own.
+/// The first argument that makes the executable run [`kill_check`]: alone, so that every difference is its
+/// own.
 pub(crate) const KILL_CHECK_ARGUMENT: &str = "--lab-kill-check";
 
 /// Kills hosts at ten moments of their start, and compares the machine before and after.

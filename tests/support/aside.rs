@@ -1,10 +1,11 @@
 //! Running this executable again, aside: in namespaces where nothing else happens.
 //!
-//! There, `/tmp` is empty but for copies of the programs (they may be built where the user cannot read), HOME is
-//! in it, and no process, mount or link is anyone else's, so that what is left behind can be told from what others do.
-//! Root can also run it as an ordinary user, who exists only there: the passwd and subuid files with its entries lie over the machine's,
-//! as does a `/dev/net` whose tun device the user may open (many machines give it to everyone, some do not).
-//! The machine's own files and nodes stay as they are, and everything is gone with the last process.
+//! There, `/tmp` is empty but for copies of the programs (they may be built where the user cannot read),
+//! HOME is in it, and no process, mount or link is anyone else's, so that what is left behind can be told
+//! from what others do. Root can also run it as an ordinary user, who exists only there: the passwd and
+//! subuid files with its entries lie over the machine's, as does a `/dev/net` whose tun device the user may
+//! open (many machines give it to everyone, some do not). The machine's own files and nodes stay as they
+//! are, and everything is gone with the last process.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::os::fd::AsRawFd;
@@ -23,8 +24,8 @@ use super::guest::{CACHE_VARIABLE, boot_image, cache_dir};
 use super::namespaces::{has_unmapped_files, needs_user_namespace, require_own_namespaces};
 use super::program::{self, PROGRAM_VARIABLE};
 
-/// The first argument that makes the executable, run as root, start itself again as an ordinary user with the rest
-/// of the arguments.
+/// The first argument that makes the executable, run as root, start itself again as an ordinary user with
+/// the rest of the arguments.
 pub(crate) const AS_USER_ARGUMENT: &str = "--lab-as-ordinary-user";
 
 /// Inside the namespaces: who, program under test, cache, executable, then its arguments.
@@ -67,8 +68,8 @@ pub(crate) fn aside<S: AsRef<OsStr>>(who: Who, args: impl IntoIterator<Item = S>
     aside_program(who, &super::own_executable(), args)
 }
 
-/// Another executable with `args`, aside, such as the demo. It finds the program under test and the cache where
-/// [`program`] and [`cache_dir`] look for them.
+/// Another executable with `args`, aside, such as the demo. It finds the program under test and the cache
+/// where [`program`] and [`cache_dir`] look for them.
 pub(crate) fn aside_program<S: AsRef<OsStr>>(
     who: Who,
     executable: &Path,

@@ -1,9 +1,9 @@
 //! The first process of a private host: it builds the host's file tree, says that it is ready, and lives
 //! until its standard input ends.
 //!
-//! It runs inside the namespaces that `unshare` made, and sees the machine's tree until it has built its own
-//! (see [`tree`](super::tree)). Then it turns over to that tree and lets go of the machine's, so that no path in
-//! the host leads to anything of the machine that can be written.
+//! It runs inside the namespaces that `unshare` made, and sees the machine's tree until it has built its
+//! own (see [`tree`](super::tree)). Then it turns over to that tree and lets go of the machine's, so that
+//! no path in the host leads to anything of the machine that can be written.
 //!
 //! Two ways of ending: the test closes the pipe, or the test dies, which closes the pipe too. The process
 //! before it (`tini`) then ends, and the kernel takes the namespaces down with everything in them.

@@ -17,7 +17,8 @@ impl Host {
         )
     }
 
-    /// The state of a domain in libvirt's words, such as `running` and `shut off`; `None` when it is not defined.
+    /// The state of a domain in libvirt's words, such as `running` and `shut off`; `None` when it is not
+    /// defined.
     pub(crate) fn domain_state(&self, domain: &str) -> Option<String> {
         let state = self.run(["virsh", "--connect", "qemu:///system", "domstate", domain]);
         state.ok().then(|| state.text().to_owned())

@@ -1,4 +1,5 @@
-//! The lab: private hosts in namespaces with a real libvirt, message bus and guests, for tests and the demo.
+//! The lab: private hosts in namespaces with a real libvirt, message bus and guests, for tests and the
+//! demo.
 //!
 //! The executable that uses it must call [`entry`] first thing in `main`: the same executable is also the
 //! first process inside each host.
