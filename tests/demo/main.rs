@@ -13,11 +13,9 @@ fn main() -> ExitCode {
     if let Some(code) = support::entry() {
         return code;
     }
-    let Some(program) = std::env::args_os().nth(1) else {
-        support::note("usage: demo PROGRAM, where PROGRAM is the miniascape to show");
-        return ExitCode::from(2);
-    };
-    support::set_under_test(program);
+    if let Some(program) = std::env::args_os().nth(1) {
+        support::set_under_test(program);
+    }
     let obstacles = support::obstacles();
     for obstacle in &obstacles {
         support::note(obstacle);

@@ -204,10 +204,8 @@ pub(crate) fn guest_boots_gets_a_lease_keeps_a_marker_and_shuts_down() {
     console.write_marker("guest-1");
 
     let asked = Instant::now();
-    host.check(["virsh", "shutdown", "g"]);
-    wait_until("the guest's graceful end", Duration::from_secs(60), || {
-        host.check(["virsh", "domstate", "g"]).text() == "shut off"
-    });
+    host.virsh(["shutdown", "g"]);
+    host.wait_domain_state("g", "shut off", Duration::from_secs(60));
     support::note(format_args!("shutdown: {:.1?}", asked.elapsed()));
     console.wait("BUTTON", Duration::from_secs(1));
     let markers = Markers::read(&host, DISK);
@@ -223,6 +221,25 @@ pub(crate) fn guest_boots_gets_a_lease_keeps_a_marker_and_shuts_down() {
             .stdout
             .contains("virtual size: 37 MiB")
     );
+}
+
+pub(crate) fn inner_arguments_do_nothing_to_the_machine() {
+    let mounts = || Command::machine(["cat", "/proc/self/mountinfo"]).check().stdout;
+    let before = mounts();
+    let plan = r#"{"name":"stray","unmapped_files":true,"copies":[],"files":[]}"#;
+    let own = support::own_executable();
+    let own = own.to_str().expect("cargo's paths are text");
+    for argv in [
+        &[own, "--lab-init", plan][..],
+        &[own, "--lab-stage", "root", own, "/", own],
+    ] {
+        let output = Command::machine(argv).run();
+        assert!(
+            !output.ok() && (output.stdout.clone() + &output.stderr).contains("not for people"),
+            "{output}"
+        );
+    }
+    assert_eq!(mounts(), before);
 }
 
 pub(crate) fn ordinary_user_has_the_same_lab() {
@@ -263,7 +280,8 @@ pub(crate) fn nothing_is_left_behind_whenever_the_lab_is_killed() {
     }
 }
 
-/// The first argument that makes the executable run [`kill_check`]: alone, so that every difference is its own.
+/// The first argument that makes the executable run [`kill_check`]: alone, so that every difference is its
+/// own.
 pub(crate) const KILL_CHECK_ARGUMENT: &str = "--lab-kill-check";
 
 /// Kills hosts at ten moments of their start, and compares the machine before and after.

@@ -1,5 +1,7 @@
 //! The lab tests: the program under test on private hosts with a real libvirt.
 //!
+//! Root runs the same as an ordinary user by `cargo test --test lab -- --lab-as-ordinary-user [FILTER]`.
+//!
 //! Every test function is listed here. One that is not listed is dead code, which the build reports.
 
 #[path = "../support/mod.rs"]
@@ -35,6 +37,7 @@ fn tests() -> Vec<Trial> {
             libvirtd_answers_stops_and_starts_again,
             guest_boots_gets_a_lease_keeps_a_marker_and_shuts_down,
             packages_install_in_a_host_and_nowhere_else,
+            inner_arguments_do_nothing_to_the_machine,
             host_dies_with_the_process_that_started_it,
             ordinary_user_has_the_same_lab,
             footprint_shows_what_is_left_behind,

@@ -1,10 +1,11 @@
 //! Running this executable again, aside: in namespaces where nothing else happens.
 //!
-//! There, `/tmp` is empty but for copies of the programs (they may be built where the user cannot read), HOME is
-//! in it, and no process, mount or link is anyone else's, so that what is left behind can be told from what others do.
-//! Root can also run it as an ordinary user, who exists only there: the passwd and subuid files with its entries lie over the machine's,
-//! as does a `/dev/net` whose tun device the user may open (many machines give it to everyone, some do not).
-//! The machine's own files and nodes stay as they are, and everything is gone with the last process.
+//! There, `/tmp` is empty but for copies of the programs (they may be built where the user cannot read),
+//! HOME is in it, and no process, mount or link is anyone else's, so that what is left behind can be told
+//! from what others do. Root can also run it as an ordinary user, who exists only there: the passwd and
+//! subuid files with its entries lie over the machine's, as does a `/dev/net` whose tun device the user may
+//! open (many machines give it to everyone, some do not). The machine's own files and nodes stay as they
+//! are, and everything is gone with the last process.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::os::fd::AsRawFd;
@@ -20,14 +21,14 @@ use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_
 use super::command::{Command, PATH};
 use super::error::{Context, LabError, Result};
 use super::guest::{CACHE_VARIABLE, boot_image, cache_dir};
-use super::namespaces::{has_unmapped_files, needs_user_namespace};
+use super::namespaces::{has_unmapped_files, needs_user_namespace, require_own_namespaces};
 use super::program::{self, PROGRAM_VARIABLE};
 
-/// The first argument that makes the executable, run as root, start itself again as an ordinary user with the rest
-/// of the arguments.
+/// The first argument that makes the executable, run as root, start itself again as an ordinary user with
+/// the rest of the arguments.
 pub(crate) const AS_USER_ARGUMENT: &str = "--lab-as-ordinary-user";
 
-/// Inside the namespaces: who, program under test, cache, then the arguments.
+/// Inside the namespaces: who, program under test, cache, executable, then its arguments.
 pub(super) const STAGE_ARGUMENT: &str = "--lab-stage";
 
 /// Set for what runs aside.
@@ -64,6 +65,16 @@ pub(crate) fn is_aside() -> bool {
 
 /// This executable with `args`, aside: a command for the machine.
 pub(crate) fn aside<S: AsRef<OsStr>>(who: Who, args: impl IntoIterator<Item = S>) -> Result<Command> {
+    aside_program(who, &super::own_executable(), args)
+}
+
+/// Another executable with `args`, aside, such as the demo. It finds the program under test and the cache
+/// where [`program`] and [`cache_dir`] look for them.
+pub(crate) fn aside_program<S: AsRef<OsStr>>(
+    who: Who,
+    executable: &Path,
+    args: impl IntoIterator<Item = S>,
+) -> Result<Command> {
     let user_namespace = needs_user_namespace();
     if user_namespace && who == Who::OrdinaryUser {
         return Err(LabError::new("only root can run something as another user"));
@@ -79,7 +90,11 @@ pub(crate) fn aside<S: AsRef<OsStr>>(who: Who, args: impl IntoIterator<Item = S>
     argv.extend(["--mount", "--net", "--pid", "--fork", "--kill-child"].map(OsString::from));
     argv.extend(["tini".into(), "--".into(), super::own_executable().into()]);
     argv.extend([STAGE_ARGUMENT.into(), who.word().into()]);
-    argv.extend([program::under_test()?.into(), cache_dir()?.into()]);
+    argv.extend([
+        program::under_test()?.into(),
+        cache_dir()?.into(),
+        executable.into(),
+    ]);
     argv.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
     Ok(Command::machine(argv))
 }
@@ -95,10 +110,12 @@ pub(super) fn main(args: impl Iterator<Item = String>) -> ExitCode {
 
 /// Runs inside the namespaces; the arguments after [`STAGE_ARGUMENT`].
 pub(super) fn stage(mut args: impl Iterator<Item = String>) -> ExitCode {
-    let (Some(who), Some(program), Some(cache)) = (args.next(), args.next(), args.next()) else {
-        return fail(&LabError::new("who, program or cache is missing"));
+    let (Some(who), Some(program), Some(cache), Some(executable)) =
+        (args.next(), args.next(), args.next(), args.next())
+    else {
+        return fail(&LabError::new("who, program, cache or executable is missing"));
     };
-    let executable = match prepare(Path::new(&program), Path::new(&cache)) {
+    let executable = match prepare(Path::new(&program), Path::new(&cache), Path::new(&executable)) {
         Ok(executable) => executable,
         Err(error) => return fail(&error),
     };
@@ -133,11 +150,12 @@ fn fail(error: &LabError) -> ExitCode {
 }
 
 /// Builds what is seen aside; the result is the executable to run there.
-fn prepare(program: &Path, cache: &Path) -> Result<PathBuf> {
+fn prepare(program: &Path, cache: &Path, executable: &Path) -> Result<PathBuf> {
+    require_own_namespaces()?;
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .context("private mounts")?;
     // Programs and cache may be below /tmp, so they are opened before it is covered.
-    let own = fs::File::open(super::own_executable()).context("the own executable")?;
+    let own = fs::File::open(executable).context("the executable")?;
     let program = fs::File::open(program).context("the program under test")?;
     let cache = fs::File::open(cache).context("the cache")?;
     tmpfs(Path::new("/tmp"), "mode=1777")?;
@@ -149,7 +167,7 @@ fn prepare(program: &Path, cache: &Path) -> Result<PathBuf> {
             chown(&dir, Some(ID), Some(ID)).context("the user's home")?;
         }
     }
-    let executable = home.join("lab");
+    let executable = home.join("executable");
     for (mut source, target) in [(own, executable.clone()), (program, home.join("miniascape"))] {
         let mut copy = fs::File::create(&target).context("a copy of a program")?;
         std::io::copy(&mut source, &mut copy).context("a copy of a program")?;

@@ -331,12 +331,13 @@ fn pidfd(child: &Child) -> std::io::Result<OwnedFd> {
     Ok(pidfd_open(Pid::from_child(child), PidfdFlags::empty())?)
 }
 
-/// Kills a child that was started in a process group of its own, with everything in the group, and waits for its end.
+/// Kills a child that was started in a process group of its own, with everything in the group, and waits
+/// for its end.
 pub(super) fn kill(child: &mut Child, behind_nsenter: bool) {
     // What is gone already is as good, here and below.
     if behind_nsenter && let Some(inside) = running::first_child(child.id()) {
-        // First the program, so that nsenter reaps it: an orphan would go to the machine's first process, which
-        // in some containers reaps nothing.
+        // First the program, so that nsenter reaps it: an orphan would go to the machine's first process,
+        // which in some containers reaps nothing.
         let _ = Pid::from_raw(inside.cast_signed()).map(|pid| kill_process(pid, Signal::KILL));
         if let Ok(pidfd) = pidfd(child) {
             let patience = Timespec {

@@ -1,9 +1,9 @@
 //! What a run leaves on the machine: a snapshot before, a snapshot after, and the difference for humans.
 //!
-//! Compared are processes (with names of the lab, on a machine that has others), mounts, network links, forwarding and firewall rules, and
-//! the files under `/etc`, `/var`, `/run`, the temporary directory and the user's home, except for
-//! [`EXCEPTIONS`] and the lab's documented cache. Only [`aside`](super::aside) nothing else happens at the same
-//! time; on a busy machine the difference may show what others did.
+//! Compared are processes (with names of the lab, on a machine that has others), mounts, network links,
+//! forwarding and firewall rules, and the files under `/etc`, `/var`, `/run`, the temporary directory and
+//! the user's home, except for [`EXCEPTIONS`] and the lab's documented cache. Only [`aside`](super::aside)
+//! nothing else happens at the same time; on a busy machine the difference may show what others did.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
@@ -73,8 +73,8 @@ pub(crate) struct Footprint {
 struct FileState {
     mode: u32,
     owner: (u32, u32),
-    /// Size, seconds and nanoseconds of the last change of a file; a directory's change with what is in it, which
-    /// is compared anyway.
+    /// Size, seconds and nanoseconds of the last change of a file; a directory's change with what is in it,
+    /// which is compared anyway.
     content: Option<(u64, i64, i64)>,
     link: Option<PathBuf>,
 }

@@ -202,6 +202,12 @@ impl Host {
         self.miniascape_command(args).run()
     }
 
+    /// Runs the program under test, and panics with everything shown unless it succeeds.
+    #[track_caller]
+    pub(crate) fn miniascape_check<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Output {
+        self.miniascape_command(args).check()
+    }
+
     /// Writes a file (0644) in the host; its directory is made if need be.
     #[track_caller]
     pub(crate) fn write_file(&self, path: impl AsRef<Path>, content: impl AsRef<[u8]>) {

@@ -1,9 +1,9 @@
 //! The first process of a private host: it builds the host's file tree, says that it is ready, and lives
 //! until its standard input ends.
 //!
-//! It runs inside the namespaces that `unshare` made, and sees the machine's tree until it has built its own
-//! (see [`tree`](super::tree)). Then it turns over to that tree and lets go of the machine's, so that no path in
-//! the host leads to anything of the machine that can be written.
+//! It runs inside the namespaces that `unshare` made, and sees the machine's tree until it has built its
+//! own (see [`tree`](super::tree)). Then it turns over to that tree and lets go of the machine's, so that
+//! no path in the host leads to anything of the machine that can be written.
 //!
 //! Two ways of ending: the test closes the pipe, or the test dies, which closes the pipe too. The process
 //! before it (`tini`) then ends, and the kernel takes the namespaces down with everything in them.
@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::command::PATH;
 use super::error::{Context, LabError, Result};
+use super::namespaces::require_own_namespaces;
 use super::tree;
 
 /// The first argument that turns the executable into a private host's first process; the plan follows.
@@ -84,6 +85,7 @@ pub(super) fn main(plan: Option<&str>) -> ExitCode {
 }
 
 fn build(plan: &InitPlan) -> Result<()> {
+    require_own_namespaces()?;
     let root = Path::new(NEW_ROOT);
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .context("cannot make the mounts private")?;

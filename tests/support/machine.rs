@@ -39,7 +39,8 @@ const PROGRAMS: [(&str, &str); 25] = [
     ("xz", "xz-utils"),
 ];
 
-/// Everything that keeps the lab from running here, with the command that would help; empty when it can run.
+/// Everything that keeps the lab from running here, with the command that would help; empty when it can
+/// run.
 pub(crate) fn obstacles() -> Vec<LabError> {
     let mut found = Vec::new();
     let mut missing = missing_packages();

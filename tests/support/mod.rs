@@ -1,4 +1,5 @@
-//! The lab: private hosts in namespaces with a real libvirt, message bus and guests, for tests and the demo.
+//! The lab: private hosts in namespaces with a real libvirt, message bus and guests, for tests and the
+//! demo.
 //!
 //! The executable that uses it must call [`entry`] first thing in `main`: the same executable is also the
 //! first process inside each host.
@@ -13,6 +14,7 @@ mod footprint;
 pub(crate) mod guest;
 mod host;
 mod init;
+mod libvirt;
 mod machine;
 mod namespaces;
 mod output;
@@ -25,7 +27,7 @@ mod wait;
 use std::io::Write;
 use std::process::ExitCode;
 
-pub(crate) use aside::{AS_USER_ARGUMENT, Who, aside, is_aside};
+pub(crate) use aside::{AS_USER_ARGUMENT, Who, aside, aside_program, is_aside};
 pub(crate) use command::Command;
 pub(crate) use error::{Context, LabError, Result};
 pub(crate) use footprint::Footprint;

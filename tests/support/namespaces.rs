@@ -21,11 +21,22 @@ pub(crate) fn needs_user_namespace() -> bool {
     !rustix::process::geteuid().is_root()
 }
 
-/// Some files of the machine belong to users that do not exist here: in a user namespace, the one that a host
-/// needs or one around the lab.
+/// Some files of the machine belong to users that do not exist here: in a user namespace, the one that a
+/// host needs or one around the lab.
 pub(super) fn has_unmapped_files() -> bool {
     let everyone = |map: String| map.split_whitespace().eq(["0", "0", "4294967295"]);
     needs_user_namespace() || !fs::read_to_string("/proc/self/uid_map").is_ok_and(everyone)
+}
+
+/// Refuses to go on outside of namespaces made for the lab: what follows covers directories and would cover
+/// the machine's. There, `tini` is the first process and starts this one as the second.
+pub(super) fn require_own_namespaces() -> Result<()> {
+    if std::process::id() == 2 {
+        return Ok(());
+    }
+    Err(LabError::new(
+        "the lab starts itself with this argument, in namespaces; it is not for people",
+    ))
 }
 
 /// The `unshare` command line up to the program that it runs.

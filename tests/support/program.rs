@@ -21,5 +21,9 @@ pub(crate) fn under_test() -> Result<PathBuf> {
     std::env::var_os(PROGRAM_VARIABLE)
         .map(PathBuf::from)
         .or_else(|| PROGRAM.get().cloned())
-        .ok_or_else(|| LabError::new("no one said where the program under test is"))
+        .ok_or_else(|| {
+            LabError::new("no one said where the program under test is").remedy(format!(
+                "its path as the first argument, or in {PROGRAM_VARIABLE}"
+            ))
+        })
 }

@@ -117,7 +117,8 @@ impl Running {
         kill_process(pid, signal).unwrap_or_else(|error| panic!("signal to {}: {error}", self.command));
     }
 
-    /// Kills the program as `kill -9` does, with what it started in its own process group, and waits for its end.
+    /// Kills the program as `kill -9` does, with what it started in its own process group, and waits for
+    /// its end.
     pub(crate) fn kill(&mut self) {
         kill(&mut self.child, self.behind_nsenter);
     }

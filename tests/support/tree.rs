@@ -1,8 +1,8 @@
 //! The file tree of a private host: what of the machine is seen in it, and how.
 //!
 //! A tmpfs with a private copy of `/etc`, an overlay over `/usr`, a new `/var` (with an overlay over dpkg's
-//! database), `/dev`, `/run`, `/tmp` and `/root`, a fresh `/proc` and `/sys`. The host has the machine's programs
-//! and packages; what it writes is its own.
+//! database), `/dev`, `/run`, `/tmp` and `/root`, a fresh `/proc` and `/sys`. The host has the machine's
+//! programs and packages; what it writes is its own.
 
 use std::ffi::CString;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown};

@@ -31,8 +31,8 @@ pub(crate) fn cache_dir() -> Result<PathBuf> {
     Ok(base.join("miniascape-lab"))
 }
 
-/// The entry `name` of the cache; `make` fills a new directory or file at the path that it is given when there is
-/// none yet.
+/// The entry `name` of the cache; `make` fills a new directory or file at the path that it is given when
+/// there is none yet.
 pub(super) fn entry(name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
     let dir = cache_dir()?;
     let entry = dir.join(name);

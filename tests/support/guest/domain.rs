@@ -123,8 +123,8 @@ impl Console {
         }
     }
 
-    /// Waits for the next line that starts with `word`, and returns it. Lines with other words may come before
-    /// or after; none of them is lost to a later wait.
+    /// Waits for the next line that starts with `word`, and returns it. Lines with other words may come
+    /// before or after; none of them is lost to a later wait.
     #[track_caller]
     pub(crate) fn wait(&mut self, word: &str, timeout: Duration) -> Line {
         let deadline = Instant::now() + timeout;
