@@ -1,4 +1,5 @@
 //! Tests of the program itself that need no daemon: arguments, messages, exit statuses, generated files.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod net;
 
