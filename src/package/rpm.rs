@@ -4,7 +4,7 @@ use super::RepackError;
 use super::manifest::{Manifest, Timestamp};
 use super::name::ImagePackage;
 use super::tree::Tree;
-use crate::host::{Program, files};
+use crate::host::Program;
 use fs_err as fs;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
