@@ -1,7 +1,7 @@
 //! What an image is and what it stands on, as `qemu-img info` tells it.
 
 use super::{Format, ImageError, header};
-use crate::host::Program;
+use crate::host::{CommandError, Program};
 use crate::name::printable;
 use fs_err as fs;
 use std::io;
@@ -104,6 +104,31 @@ pub fn info(path: &Path, format: Format) -> Result<ImageInfo, ImageError> {
         .output()?;
     let answer: Answer = finished.json()?;
     Ok(describe(path, format, &meta, answer))
+}
+
+/// Fails if some program, such as the QEMU of a running guest, has the image open for writing. Told by QEMU's own
+/// locks, so it also notices guests that libvirt does not know.
+pub fn ensure_unused(image: &ImageInfo) -> Result<(), ImageError> {
+    let finished = Program::find("qemu-img", "qemu-utils")?
+        .run()
+        .args(["info", "-f", image.format.as_str()])
+        .arg(&image.path)
+        .finish()?;
+    if finished.status.success() {
+        return Ok(());
+    }
+    // QEMU's block/file-posix.c, raw_check_lock_bytes: `Failed to get … lock`.
+    if finished.stderr.contains("Failed to get") && finished.stderr.contains("lock") {
+        return Err(ImageError::InUse {
+            path: image.path.clone(),
+        });
+    }
+    Err(CommandError::Failed {
+        command: finished.command,
+        status: finished.status,
+        stderr: finished.stderr,
+    }
+    .into())
 }
 
 fn describe(path: PathBuf, format: Format, meta: &std::fs::Metadata, answer: Answer) -> ImageInfo {

@@ -11,7 +11,7 @@ mod qemu;
 
 pub use digest::{ContentDigest, content_digest, sha256_file};
 pub use header::{QcowHeader, peek};
-pub use info::{Backing, Chain, ImageInfo, chain, info};
+pub use info::{Backing, Chain, ImageInfo, chain, ensure_unused, info};
 pub use qemu::{Extent, check, compare, convert, convert_delta, create, create_overlay, map, rebase};
 
 use crate::host::CommandError;
@@ -65,6 +65,12 @@ pub enum ImageError {
         image: PathBuf,
         /// The file that is not there.
         backing: PathBuf,
+    },
+    /// A guest or another program has it open for writing.
+    #[error("the image {} is in use: shut the guest down that writes to it", path.display())]
+    InUse {
+        /// The image.
+        path: PathBuf,
     },
     /// It is a directory, device or socket.
     #[error("{} is not a regular file", path.display())]

@@ -13,6 +13,7 @@ mod plan;
 mod progress;
 mod render;
 mod repack;
+mod results;
 mod rpm;
 mod text;
 mod tree;

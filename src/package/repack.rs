@@ -6,12 +6,14 @@ use super::manifest::{DiskSection, FORMAT, Manifest, PackageSection, Timestamp};
 use super::plan::{Activity, Plan, PlanError, Reservation, plan, select};
 use super::progress::{Progress, Step};
 use super::render::Texts;
+use super::results::Results;
+use super::rpm::Built;
 use super::text::Line;
 use super::tree::Tree;
-use super::work::{WorkDir, publish};
+use super::work::WorkDir;
 use super::{deb, images, rpm};
 use crate::domain::Domain;
-use crate::host::CommandError;
+use crate::host::{CommandError, files};
 use crate::image::{self, Format, ImageError};
 use crate::name::{Digest, PackageVersion};
 use fs_err as fs;
@@ -157,6 +159,9 @@ pub fn prepare(request: &Request) -> Result<Plan, RepackError> {
         format == Format::Qcow2 || real.parent() == own_dir.as_deref() || declared() || allowed()
     };
     let chain = image::chain(&disk.path, disk.format, &allow)?;
+    for image in [Some(&chain.top), chain.base.as_ref()].into_iter().flatten() {
+        image::ensure_unused(image)?;
+    }
     let reservations = &request.reservations;
     Ok(plan(
         &request.xml,
@@ -174,55 +179,68 @@ pub fn build(plan: &Plan, options: &Options, progress: &dyn Progress) -> Result<
     if options.targets.contains(&Target::BuildTree) && tree_path.symlink_metadata().is_ok() {
         return Err(RepackError::TreeExists { path: tree_path });
     }
-    fs::create_dir_all(&output)?;
+    let made = !output.exists();
+    let result = build_in(&output, plan, options, progress);
+    if made && result.is_err() {
+        // Whatever else is in there by now is not ours, and then this fails.
+        let _ = fs::remove_dir(&output);
+    }
+    result
+}
+
+fn build_in(
+    output: &Path,
+    plan: &Plan,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<Repacked, RepackError> {
+    fs::create_dir_all(output)?;
     let work = match &options.work {
         Some(parent) => WorkDir::create(&std::path::absolute(parent)?)?,
-        None => WorkDir::create(&output)?,
+        None => WorkDir::create(output)?,
     };
     let dir = work.path().join("tree");
-    crate::host::files::make_dir(&dir, 0o700)?;
+    files::make_dir(&dir, 0o700)?;
     let layers = images::write(&plan.disk, &dir, progress)?;
     let manifest = manifest(plan, layers, options.created);
     let texts = Texts::new(&manifest)?;
     let tree = Tree::complete(&dir, &manifest, &texts, &plan.xml)?;
-    let mut results = Results {
-        files: Vec::new(),
-        output,
-        mode: if plan.private { 0o600 } else { 0o644 },
-        progress,
-    };
     let bytes: u64 = manifest.images().iter().map(|layer| layer.file_size).sum();
-    let wanted = |target| options.targets.contains(&target);
-    let tarball = work.path().join(format!("{}.tar.zst", tree.name));
-    if wanted(Target::Rpm) || wanted(Target::SourceTarball) {
+    let step = |target: Target| {
         progress.step(&Step {
-            name: Target::SourceTarball.as_str(),
-            title: "make the source tarball".to_owned(),
+            name: target.as_str(),
+            title: format!("make the {}", target.title()),
             bytes: Some(bytes),
         });
+    };
+    let wanted = |target| options.targets.contains(&target);
+    let of_guest = |file| Built {
+        file,
+        package: plan.package.to_string(),
+    };
+    let mut results = Results::default();
+    if wanted(Target::Rpm) || wanted(Target::SourceTarball) {
+        step(Target::SourceTarball);
+        let file = work.path().join(format!("{}.tar.zst", tree.name));
         let mtime = rpm::epoch(manifest.created);
-        tree.tarball(&tarball, mtime, &mut |bytes| progress.advance(bytes))?;
-    }
-    for target in &options.targets {
-        if *target != Target::SourceTarball {
-            progress.step(&Step {
-                name: target.as_str(),
-                title: format!("make the {}", target.title()),
-                bytes: Some(bytes),
-            });
+        tree.tarball(&file, mtime, &mut |bytes| progress.advance(bytes))?;
+        if wanted(Target::Rpm) {
+            step(Target::Rpm);
+            results.add(Target::Rpm, rpm::build(&tree, &manifest, work.path())?);
         }
-        match target {
-            Target::Rpm => results.packages(*target, &rpm::build(&tree, &manifest, work.path())?)?,
-            Target::Deb => results.packages(*target, &deb::build(&tree, &manifest, &texts, work.path())?)?,
-            Target::SourceTarball => results.file(*target, plan.package.as_str(), &tarball)?,
-            // The last of all, because the tree moves away.
-            Target::BuildTree => results.tree(&tree, plan.package.as_str())?,
+        if wanted(Target::SourceTarball) {
+            results.add(Target::SourceTarball, vec![of_guest(file)]);
         }
     }
-    Ok(Repacked {
-        files: results.files,
-        manifest,
-    })
+    if wanted(Target::Deb) {
+        step(Target::Deb);
+        results.add(Target::Deb, deb::build(&tree, &manifest, &texts, work.path())?);
+    }
+    if wanted(Target::BuildTree) {
+        results.add(Target::BuildTree, vec![of_guest(tree.dir)]);
+    }
+    let files = results.publish(output, if plan.private { 0o600 } else { 0o644 })?;
+    Ok(Repacked { files, manifest })
 }
 
 /// [`prepare`] and [`build`] in one.
@@ -267,74 +285,5 @@ impl Target {
             Self::SourceTarball => "source tarball",
             Self::BuildTree => "build tree",
         }
-    }
-}
-
-/// Collects the results in the output directory.
-struct Results<'a> {
-    files: Vec<OutputFile>,
-    output: PathBuf,
-    mode: u32,
-    progress: &'a dyn Progress,
-}
-
-impl Results<'_> {
-    fn packages(&mut self, kind: Target, built: &[rpm::Built]) -> Result<(), RepackError> {
-        built
-            .iter()
-            .try_for_each(|package| self.file(kind, &package.package, &package.file))
-    }
-
-    fn file(&mut self, kind: Target, package: &str, source: &Path) -> Result<(), RepackError> {
-        let path = self
-            .output
-            .join(source.file_name().expect("results are named files"));
-        let size = fs::metadata(source)?.len();
-        let digest = image::sha256_file(source, &mut |_| {})?;
-        publish(source, &path, self.mode)?;
-        self.files.push(OutputFile {
-            kind,
-            package: package.to_owned(),
-            path,
-            size,
-            digest: Some(digest),
-        });
-        Ok(())
-    }
-
-    fn tree(&mut self, tree: &Tree, package: &str) -> Result<(), RepackError> {
-        let path = self.output.join(&tree.name);
-        let mut size = 0;
-        for entry in fs::read_dir(&tree.dir)? {
-            size += entry?.metadata()?.len();
-        }
-        self.progress.advance(size);
-        move_dir(&tree.dir, &path)?;
-        self.files.push(OutputFile {
-            kind: Target::BuildTree,
-            package: package.to_owned(),
-            path,
-            size,
-            digest: None,
-        });
-        Ok(())
-    }
-}
-
-/// Moves a flat directory; on another file system its copy gets its name when it is complete.
-fn move_dir(source: &Path, target: &Path) -> io::Result<()> {
-    match fs::rename(source, target) {
-        Err(e) if e.kind() == io::ErrorKind::CrossesDevices => {
-            let work = WorkDir::create(target.parent().unwrap_or(Path::new(".")))?;
-            let copy = work.path().join("tree");
-            fs::create_dir(&copy)?;
-            fs::set_permissions(&copy, fs::metadata(source)?.permissions())?;
-            for entry in fs::read_dir(source)? {
-                let entry = entry?;
-                fs::copy(entry.path(), copy.join(entry.file_name()))?;
-            }
-            fs::rename(&copy, target)
-        }
-        other => other,
     }
 }

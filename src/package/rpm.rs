@@ -49,6 +49,9 @@ pub(super) fn build(tree: &Tree, manifest: &Manifest, work: &Path) -> Result<Vec
         ])
         .arg(plain.join(&tree.name).join(spec))
         .output()?;
+    for done in ["root", "build"] {
+        files::remove_dir(&top.join(done))?;
+    }
     let package = &manifest.package;
     let file = |name: &str, version: &str| {
         let file = format!("{name}-{version}-{}.noarch.rpm", package.release);

@@ -4,6 +4,8 @@ use crate::guest::{Bench, domain, request, run};
 use fs_err as fs;
 use miniascape::image::ImageError;
 use miniascape::package::{self, Activity, Manifest, PlanError, RepackError, Request, Target};
+use std::io::Read;
+use std::process::{Command, Stdio};
 
 /// The error of a repack that must fail before anything is written.
 fn refused(bench: &Bench, request: &Request) -> (RepackError, String) {
@@ -21,6 +23,31 @@ fn a_running_guest() {
     let (error, text) = refused(&bench, &request);
     assert!(matches!(error, RepackError::Plan(PlanError::Active { .. })));
     assert!(text.contains("web") && text.contains("shut it down"), "{text}");
+}
+
+#[test]
+fn a_disk_that_someone_writes_to() {
+    let bench = Bench::new();
+    let disk = bench.qcow2(&bench.raw("a.raw"), "a.qcow2");
+    let mut writer = Command::new("qemu-io")
+        .args(["-f", "qcow2"])
+        .arg(&disk)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Its prompt says that it has opened the image.
+    let mut prompt = [0; 8];
+    writer.stdout.as_mut().unwrap().read_exact(&mut prompt).unwrap();
+    let request = request(domain("web", &disk, "qcow2"));
+    let (error, _) = refused(&bench, &request);
+    assert!(
+        matches!(error, RepackError::Image(ImageError::InUse { .. })),
+        "{error}"
+    );
+    drop(writer.stdin.take());
+    writer.wait().unwrap();
+    assert!(package::prepare(&request).is_ok());
 }
 
 #[test]
