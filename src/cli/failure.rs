@@ -110,7 +110,10 @@ impl Failure {
         } else {
             "error: "
         };
-        let mut text: String = self.problems.iter().map(|p| format!("error: {p}\n")).collect();
+        let mut text = String::new();
+        for problem in &self.problems {
+            text.extend(["error: ", &problem.to_string(), "\n"]);
+        }
         if self.problems.len() != 1 {
             text.extend([prefix, self.message.trim_end(), "\n"]);
         }

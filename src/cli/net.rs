@@ -160,7 +160,8 @@ fn compile(context: &Context, text: &str, output: &std::path::Path) -> Result<()
     let written = write().map_err(|e| Failure::failed(e.to_string()))?;
     let value = json!({ "network": found.network.name(), "files": written });
     context.output().report(&value, || {
-        written.iter().map(|p| format!("{}\n", p.display())).collect()
+        let lines: Vec<String> = written.iter().map(|path| path.display().to_string()).collect();
+        lines.join("\n")
     })
 }
 
