@@ -38,8 +38,9 @@ pub(super) fn finish(context: &Context, libvirt: &Libvirt) {
         &templates,
     ) {
         Ok(all) => {
-            for (name, result) in all {
-                match result {
+            for done in all {
+                let name = done.network;
+                match done.result {
                     Ok(()) => context
                         .output()
                         .note(format!("finished pending work: register the network {name}")),

@@ -19,11 +19,17 @@ pub enum FinishError {
     Register(#[from] RegisterError),
 }
 
+/// What became of a pending registration.
+#[derive(Debug)]
+pub struct Finished {
+    /// The network.
+    pub network: NetworkName,
+    /// Whether it is registered now; an error if that is still pending.
+    pub result: Result<(), FinishError>,
+}
+
 /// Tries every pending registration once; what became of each.
-pub fn finish(
-    target: &Target<'_>,
-    templates: &Templates,
-) -> Result<Vec<(NetworkName, Result<(), FinishError>)>, StateError> {
+pub fn finish(target: &Target<'_>, templates: &Templates) -> Result<Vec<Finished>, StateError> {
     let pending = registered(target.layout)?
         .into_iter()
         .filter(|applied| applied.pending);
@@ -35,8 +41,10 @@ pub fn finish(
                 register(&network, &compiled, &applied.source, target, false)?;
                 Ok(())
             };
-            let result = attempt();
-            (applied.name, result)
+            Finished {
+                result: attempt(),
+                network: applied.name,
+            }
         })
         .collect())
 }

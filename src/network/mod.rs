@@ -18,7 +18,7 @@ mod tests;
 
 pub use compile::{CompileError, Compiled, compile};
 pub use find::{FindError, Found};
-pub use finish::{FinishError, finish};
+pub use finish::{FinishError, Finished, finish};
 pub use model::{Dhcp, Host, Ipv4, LeaseTime, Mode, Network, Range, Title};
 pub use observed::Observed;
 pub use register::{
