@@ -1,6 +1,7 @@
 //! Tests of the program itself that need no daemon: arguments, messages, exit statuses, generated files.
 
 mod net;
+mod repack;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
