@@ -1,7 +1,6 @@
-//! Failures as the user meets them: message, hints, exit status. Every library error is turned into one here, so
-//! that the meaning of an exit status is decided in one place.
+//! What each library error means to the user: its exit status and what to do next. Nothing else decides that.
 
-use super::Format;
+use super::Failure;
 use miniascape::guest::{CreateError, GuestError, MakeError, WaitError};
 use miniascape::host::kvm::KvmError;
 use miniascape::host::libvirt::GraceError;
@@ -10,119 +9,11 @@ use miniascape::host::{CommandError, LibvirtError, ServiceError};
 use miniascape::image::ImageError;
 use miniascape::install::InstallError;
 use miniascape::lease::{LeaseFileError, WatchError};
+use miniascape::name::printable;
 use miniascape::network::{CompileError, FindError, NetworkError, RegisterError, StateError, StatusError};
+use miniascape::package::{InstalledError, PlanError, RepackError};
 use miniascape::template::TemplateError;
-use miniascape::yaml::{Problem, Problems};
-use std::io::Write;
-use std::process::ExitCode;
-
-/// Why a command did not do what was asked.
-#[derive(Debug)]
-pub(crate) struct Failure {
-    kind: Kind,
-    message: String,
-    hints: Vec<String>,
-    /// What is wrong in an input file; shown in place of the message, which only counts them.
-    problems: Vec<Problem>,
-}
-
-/// The kinds of failure and their exit statuses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// 1: it was tried and did not work.
-    Failed = 1,
-    /// 2: wrong usage or an invalid input file; nothing was changed.
-    Usage = 2,
-    /// 3: refused for safety; nothing was changed.
-    Refused = 3,
-    /// 4: a needed part of the host is missing.
-    Missing = 4,
-    /// The reader of our output has gone: end without a word.
-    ReaderGone = 141,
-}
-
-impl Failure {
-    fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self {
-            kind,
-            message: message.into(),
-            hints: Vec::new(),
-            problems: Vec::new(),
-        }
-    }
-
-    /// It was tried and did not work (status 1).
-    pub(crate) fn failed(message: impl Into<String>) -> Self {
-        Self::new(Kind::Failed, message)
-    }
-
-    /// Wrong usage or invalid input (status 2).
-    pub(crate) fn usage(message: impl Into<String>) -> Self {
-        Self::new(Kind::Usage, message)
-    }
-
-    /// Refused for safety (status 3).
-    pub(crate) fn refused(message: impl Into<String>) -> Self {
-        Self::new(Kind::Refused, message)
-    }
-
-    /// A needed part of the host is missing (status 4).
-    pub(crate) fn missing(message: impl Into<String>) -> Self {
-        Self::new(Kind::Missing, message)
-    }
-
-    pub(super) fn reader_gone() -> Self {
-        Self::new(Kind::ReaderGone, "")
-    }
-
-    /// What happened.
-    pub(crate) fn message(&self) -> &str {
-        &self.message
-    }
-
-    /// Adds what the user can do next.
-    #[must_use]
-    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hints.push(hint.into());
-        self
-    }
-
-    /// Prints the failure on standard error (as one JSON object when asked for) and gives the exit status.
-    pub(crate) fn report(&self, format: Format) -> ExitCode {
-        if self.kind != Kind::ReaderGone {
-            // Nothing is left to do if standard error is closed.
-            let _ = std::io::stderr().lock().write_all(self.text(format).as_bytes());
-        }
-        ExitCode::from(self.kind as u8)
-    }
-
-    fn text(&self, format: Format) -> String {
-        if format == Format::Json {
-            let kind = format!("{:?}", self.kind).to_lowercase();
-            let mut error = serde_json::json!({ "kind": kind, "message": self.message, "hints": self.hints });
-            if !self.problems.is_empty() {
-                error["problems"] = serde_json::json!(self.problems);
-            }
-            return format!("{}\n", serde_json::json!({ "error": error }));
-        }
-        let prefix = if self.message.starts_with("error") {
-            ""
-        } else {
-            "error: "
-        };
-        let mut text = String::new();
-        for problem in &self.problems {
-            text.extend(["error: ", &problem.to_string(), "\n"]);
-        }
-        if self.problems.len() != 1 {
-            text.extend([prefix, self.message.trim_end(), "\n"]);
-        }
-        for hint in &self.hints {
-            text.extend(["hint: ", hint, "\n"]);
-        }
-        text
-    }
-}
+use miniascape::yaml::Problems;
 
 impl From<LibvirtError> for Failure {
     fn from(error: LibvirtError) -> Self {
@@ -318,15 +209,6 @@ impl From<KvmError> for Failure {
     }
 }
 
-impl From<ImageError> for Failure {
-    fn from(error: ImageError) -> Self {
-        match error {
-            ImageError::Tool(error) => error.into(),
-            _ => Self::failed(error.to_string()),
-        }
-    }
-}
-
 impl From<MakeError> for Failure {
     fn from(error: MakeError) -> Self {
         let message = error.to_string();
@@ -377,5 +259,65 @@ impl From<InstallError> for Failure {
 impl From<StateError> for Failure {
     fn from(error: StateError) -> Self {
         Self::failed(error.to_string())
+    }
+}
+
+impl From<RepackError> for Failure {
+    fn from(error: RepackError) -> Self {
+        let message = error.to_string();
+        match error {
+            RepackError::Plan(error) => error.into(),
+            RepackError::Image(error) => error.into(),
+            RepackError::Command(error) => error.into(),
+            RepackError::TreeExists { .. } => Self::refused(message),
+            RepackError::Template(_) | RepackError::Io(_) => Self::failed(message),
+        }
+    }
+}
+
+impl From<PlanError> for Failure {
+    fn from(error: PlanError) -> Self {
+        let message = error.to_string();
+        match error {
+            PlanError::Active { guest } => {
+                Self::refused(message).hint(format!("miniascape guest shutdown {guest}"))
+            }
+            PlanError::Xml(_) | PlanError::Value { .. } => Self::usage(message),
+            PlanError::NoDisk { .. } | PlanError::SeveralDisks { .. } | PlanError::Disk { .. } => {
+                Self::failed(message)
+            }
+        }
+    }
+}
+
+impl From<ImageError> for Failure {
+    fn from(error: ImageError) -> Self {
+        let message = error.to_string();
+        match error {
+            ImageError::InUse { .. } => Self::refused(message),
+            ImageError::BackingNotAllowed { backing, .. } => Self::refused(message).hint(format!(
+                "if it is a disk image: --allow-backing '{}'",
+                printable(&backing.to_string_lossy(), 400)
+            )),
+            ImageError::Missing { .. } => {
+                Self::failed(message).hint("bring the file back, or correct the path in the domain XML")
+            }
+            ImageError::MissingBacking { .. } => Self::failed(message)
+                .hint("bring the file back; if it has moved: `qemu-img rebase -u -b FILE -F FORMAT IMAGE`"),
+            ImageError::Tool(error) => error.into(),
+            _ => Self::failed(message),
+        }
+    }
+}
+
+impl From<InstalledError> for Failure {
+    fn from(error: InstalledError) -> Self {
+        let message = error.to_string();
+        match error {
+            InstalledError::Missing(_) => {
+                Self::failed(message).hint("`miniascape package list` shows what there is")
+            }
+            InstalledError::Manifest { .. } | InstalledError::Io(_) => Self::failed(message),
+        }
     }
 }
