@@ -11,6 +11,9 @@ use super::error::{DomainXmlError, Place, shown};
 use super::scan::{Attribute, Document, MAX_BYTES, MAX_DEPTH, MAX_NODES, Node, is_space};
 use super::value::{continues_name, is_xml_char, starts_name};
 
+/// quick-xml drops one at the start of what it is given, and does not count it in its positions.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
 /// Reads a document. Whatever is in it, this returns.
 pub(super) fn scan(source: &str) -> Result<Document<'_>, DomainXmlError> {
     Scanner::new(source)?.run()
@@ -47,11 +50,7 @@ impl<'x> Scanner<'x> {
         }
         let scanner = Scanner {
             source,
-            base: if source.starts_with('\u{feff}') {
-                '\u{feff}'.len_utf8()
-            } else {
-                0
-            },
+            base: source.len() - source.strip_prefix(BYTE_ORDER_MARK).unwrap_or(source).len(),
             nodes: Vec::new(),
             open: Vec::new(),
             counted: 0,
@@ -59,6 +58,9 @@ impl<'x> Scanner<'x> {
             bound: HashMap::new(),
             binds: Vec::new(),
         };
+        if source[scanner.base..].starts_with(BYTE_ORDER_MARK) {
+            return Err(scanner.bad(scanner.base, "there is a second byte order mark"));
+        }
         match source.char_indices().find(|&(_, c)| !is_xml_char(c)) {
             Some((at, c)) => Err(scanner.bad(at, format!("the character {c:?} is not allowed in XML"))),
             None => Ok(scanner),
