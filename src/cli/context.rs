@@ -18,6 +18,7 @@ pub(crate) enum Format {
 
 /// Options that may stand before or after the command.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct Common {
     /// The libvirt to talk to
     #[arg(

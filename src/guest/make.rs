@@ -227,7 +227,7 @@ fn new_disk(
 ) -> Result<(), MakeError> {
     let directory = layout.instance_disks(name);
     if let Some(parent) = directory.on_disk().parent() {
-        files::make_dir(parent, 0o711)?;
+        files::make_dir_once(parent, 0o711)?;
     }
     files::make_dir(directory.on_disk(), 0o711)?;
     image::create(file, format, size)?;

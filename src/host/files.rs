@@ -72,6 +72,16 @@ pub fn read_if_there(path: &Path) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
+/// Makes a directory with permission bits `mode` if it is not there; one that is there keeps its own. Its parent has
+/// to be there.
+pub fn make_dir_once(path: &Path, mode: u32) -> io::Result<()> {
+    if path.is_dir() {
+        Ok(())
+    } else {
+        make_dir(path, mode).map(drop)
+    }
+}
+
 /// Makes a directory, and its parents, with permission bits `mode` for the last one; true if it was not there.
 pub fn make_dir(path: &Path, mode: u32) -> io::Result<bool> {
     let made = !path.is_dir();

@@ -119,7 +119,7 @@ fn refuse_name_clash(libvirt: &Libvirt, instance: &Instance) -> Result<(), Insta
 fn make_directories(layout: &Layout, name: &GuestName) -> Result<(), InstallError> {
     let own = layout.instance_disks(name);
     if let Some(parent) = own.on_disk().parent() {
-        files::make_dir(parent, 0o755)?;
+        files::make_dir_once(parent, 0o711)?;
     }
     let group = qemu_group(layout);
     for dir in [own.on_disk(), layout.instance_chain(name).on_disk()] {

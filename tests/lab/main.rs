@@ -7,6 +7,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod guests;
 mod harness;
 mod networks;
 
@@ -42,6 +43,16 @@ fn tests() -> Vec<Trial> {
             ordinary_user_has_the_same_lab,
             footprint_shows_what_is_left_behind,
             nothing_is_left_behind_whenever_the_lab_is_killed,
+        }
+        guests {
+            a_guest_travels_in_debs,
+            a_guest_travels_in_rpms,
+            base_holds_the_first_marker_and_delta_both,
+            two_guests_on_one_base_leave_packaged_files_alone,
+            a_guest_installed_while_libvirt_is_down_is_finished_later,
+            a_running_guest_is_not_packed,
+            shutdown_is_graceful_and_hard_only_on_demand,
+            leases_are_listed_and_watched_by_signals_only,
         }
         networks {
             net_1_is_registered_once_and_unregistered_once,
