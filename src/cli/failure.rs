@@ -10,7 +10,9 @@ use miniascape::host::{CommandError, LibvirtError, ServiceError};
 use miniascape::image::ImageError;
 use miniascape::install::InstallError;
 use miniascape::lease::{LeaseFileError, WatchError};
+use miniascape::name::printable;
 use miniascape::network::{CompileError, FindError, NetworkError, RegisterError, StateError, StatusError};
+use miniascape::package::{InstalledError, PlanError, RepackError};
 use miniascape::template::TemplateError;
 use miniascape::yaml::{Problem, Problems};
 use std::io::Write;
@@ -318,15 +320,6 @@ impl From<KvmError> for Failure {
     }
 }
 
-impl From<ImageError> for Failure {
-    fn from(error: ImageError) -> Self {
-        match error {
-            ImageError::Tool(error) => error.into(),
-            _ => Self::failed(error.to_string()),
-        }
-    }
-}
-
 impl From<MakeError> for Failure {
     fn from(error: MakeError) -> Self {
         let message = error.to_string();
@@ -377,5 +370,65 @@ impl From<InstallError> for Failure {
 impl From<StateError> for Failure {
     fn from(error: StateError) -> Self {
         Self::failed(error.to_string())
+    }
+}
+
+impl From<RepackError> for Failure {
+    fn from(error: RepackError) -> Self {
+        let message = error.to_string();
+        match error {
+            RepackError::Plan(error) => error.into(),
+            RepackError::Image(error) => error.into(),
+            RepackError::Command(error) => error.into(),
+            RepackError::TreeExists { .. } => Self::refused(message),
+            RepackError::Template(_) | RepackError::Io(_) => Self::failed(message),
+        }
+    }
+}
+
+impl From<PlanError> for Failure {
+    fn from(error: PlanError) -> Self {
+        let message = error.to_string();
+        match error {
+            PlanError::Active { guest } => {
+                Self::refused(message).hint(format!("miniascape guest shutdown {guest}"))
+            }
+            PlanError::Xml(_) | PlanError::Value { .. } => Self::usage(message),
+            PlanError::NoDisk { .. } | PlanError::SeveralDisks { .. } | PlanError::Disk { .. } => {
+                Self::failed(message)
+            }
+        }
+    }
+}
+
+impl From<ImageError> for Failure {
+    fn from(error: ImageError) -> Self {
+        let message = error.to_string();
+        match error {
+            ImageError::InUse { .. } => Self::refused(message),
+            ImageError::BackingNotAllowed { backing, .. } => Self::refused(message).hint(format!(
+                "if it is a disk image: --allow-backing '{}'",
+                printable(&backing.to_string_lossy(), 400)
+            )),
+            ImageError::Missing { .. } => {
+                Self::failed(message).hint("bring the file back, or correct the path in the domain XML")
+            }
+            ImageError::MissingBacking { .. } => Self::failed(message)
+                .hint("bring the file back; if it has moved: `qemu-img rebase -u -b FILE -F FORMAT IMAGE`"),
+            ImageError::Tool(error) => error.into(),
+            _ => Self::failed(message),
+        }
+    }
+}
+
+impl From<InstalledError> for Failure {
+    fn from(error: InstalledError) -> Self {
+        let message = error.to_string();
+        match error {
+            InstalledError::Missing(_) => {
+                Self::failed(message).hint("`miniascape package list` shows what there is")
+            }
+            InstalledError::Manifest { .. } | InstalledError::Io(_) => Self::failed(message),
+        }
     }
 }

@@ -10,7 +10,9 @@ mod guest;
 mod lease;
 mod net;
 mod output;
+mod package;
 mod pending;
+mod repack;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -49,6 +51,11 @@ enum Group {
     /// Guests by hand: list, start, shut down, wait
     #[command(subcommand)]
     Guest(guest::Args),
+    /// Make packages of a guest: domain XML, base and delta images
+    Repack(repack::Args),
+    /// Guest packages that are installed
+    #[command(subcommand)]
+    Package(package::Args),
     /// Keep dnsmasq running where systemd does not, and finish pending work
     Daemon(daemon::Args),
 }
@@ -72,6 +79,8 @@ fn run(context: &Context, group: Group) -> Result<ExitCode, Failure> {
         Group::Net(args) => net::run(context, &args),
         Group::Lease(args) => lease::run(context, &args),
         Group::Guest(args) => guest::run(context, &args),
+        Group::Repack(args) => repack::run(context, &args),
+        Group::Package(args) => package::run(context, &args),
         Group::Daemon(args) => daemon::run(context, &args),
     }
 }

@@ -69,6 +69,16 @@ impl Target {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Rpm, Self::Deb, Self::SourceTarball, Self::BuildTree];
 
+    /// The packages that this host itself uses.
+    pub fn of_host() -> Self {
+        let has = |path: &str| fs::metadata(path).is_ok_and(|meta| meta.len() > 0);
+        if has("/var/lib/dpkg/status") {
+            Self::Deb
+        } else {
+            Self::Rpm
+        }
+    }
+
     /// The name on the command line and in JSON.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod net;
+mod repack;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,155 @@
+//! `miniascape package`: guest packages that are installed on this host.
+
+use super::output::table;
+use super::{Context, Failure};
+use clap::Subcommand;
+use miniascape::package::{self, GuestPackage, Installed, Layer, Presence, Role};
+use serde_json::{Value, json};
+use std::process::ExitCode;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Args {
+    /// List the guest packages that are installed
+    #[command(after_help = "Example: miniascape package list --format json")]
+    List,
+    /// Tell what a guest package holds, and whether all of it is there
+    #[command(after_help = "Example: miniascape package show vm-web")]
+    Show {
+        /// The package, as rpm or dpkg call it
+        package: GuestPackage,
+    },
+}
+
+pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
+    match args {
+        Args::List => list(context),
+        Args::Show { package } => show(context, package),
+    }
+}
+
+/// One row per package. A package that cannot be read is reported beside the others, and the status is 1.
+fn list(context: &Context) -> Result<ExitCode, Failure> {
+    let all = package::list(context.layout())?;
+    let mut values = Vec::new();
+    let mut rows = Vec::new();
+    let mut status = ExitCode::SUCCESS;
+    for result in &all {
+        match result {
+            Ok(installed) => {
+                let section = &installed.manifest.package;
+                values.push(json!({
+                    "package": section.name,
+                    "version": section.version,
+                    "guest": section.guest,
+                    "images": images(installed),
+                }));
+                let complete = installed.images.iter().all(|image| *image == Presence::Present);
+                rows.push([
+                    section.name.to_string(),
+                    section.version.to_string(),
+                    section.guest.to_string(),
+                    if complete { "complete" } else { "incomplete" }.to_owned(),
+                ]);
+            }
+            Err(error) => {
+                context.output().warn(error.to_string());
+                values.push(json!({ "error": error.to_string() }));
+                status = ExitCode::FAILURE;
+            }
+        }
+    }
+    context.output().result(&values, || {
+        table(
+            ["PACKAGE", "VERSION", "GUEST", "IMAGES"],
+            &rows,
+            "no guest packages",
+        )
+    })?;
+    Ok(status)
+}
+
+fn images(installed: &Installed) -> Vec<Value> {
+    let layers = installed.manifest.images().into_iter().zip(&installed.images);
+    layers
+        .map(|(layer, presence)| {
+            json!({ "package": layer.package, "digest": layer.digest, "role": layer.role, "state": presence })
+        })
+        .collect()
+}
+
+const fn word(presence: Presence) -> &'static str {
+    match presence {
+        Presence::Present => "there",
+        Presence::Missing => "missing",
+        Presence::Damaged => "damaged",
+        Presence::Unknown => "only root may look",
+    }
+}
+
+fn show(context: &Context, package: &GuestPackage) -> Result<ExitCode, Failure> {
+    let installed = package::show(context.layout(), package)?;
+    let manifest = &installed.manifest;
+    let value = json!({ "manifest": manifest, "images": images(&installed) });
+    context.output().result(&value, || {
+        let mut lines = vec![format!("{} {}", manifest.package.name, manifest.package.version)];
+        let mut line = |key: &str, value: String| lines.push(format!("  {key:<10} {value}"));
+        line("guest", manifest.package.guest.to_string());
+        line("made", format!("{} by {}", manifest.created, manifest.tool));
+        let domain = &manifest.domain;
+        let or_any =
+            |word: &Option<package::Word>| word.as_ref().map_or("any".to_owned(), ToString::to_string);
+        line(
+            "machine",
+            format!(
+                "{} {}, {} MiB, {} CPUs",
+                or_any(&domain.arch),
+                or_any(&domain.machine),
+                domain.memory / (1024 * 1024),
+                domain.vcpus
+            ),
+        );
+        for disk in &manifest.disks {
+            let size = disk.layers.last().map_or(0, |layer| layer.virtual_size);
+            line(
+                "disk",
+                format!("{}, {} MiB", disk.target, size.div_ceil(1024 * 1024)),
+            );
+        }
+        let image = |layer: &Layer| match layer.role {
+            Role::Base => "base",
+            Role::Delta => "delta",
+        };
+        for (layer, presence) in manifest.images().into_iter().zip(&installed.images) {
+            line(
+                image(layer),
+                format!("{}, {}", layer.digest.file_name(), word(*presence)),
+            );
+        }
+        for interface in &domain.interfaces {
+            let mac = interface
+                .mac
+                .map_or("no fixed address".to_owned(), |mac| mac.to_string());
+            let network = interface
+                .network
+                .as_ref()
+                .map_or("-".to_owned(), ToString::to_string);
+            line("interface", format!("{mac} in {network}"));
+        }
+        for item in &manifest.not_packed {
+            line("not packed", format!("{}: {}", item.what, item.fate));
+        }
+        for warning in &manifest.warnings {
+            line("warning", warning.to_string());
+        }
+        lines.join("\n")
+    })?;
+    let complete = installed
+        .images
+        .iter()
+        .all(|image| !matches!(image, Presence::Missing | Presence::Damaged));
+    Ok(if complete {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}

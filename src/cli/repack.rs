@@ -1,0 +1,262 @@
+//! `miniascape repack`: a libvirt guest as packages.
+
+use super::output::table;
+use super::{Context, Failure};
+use fs_err as fs;
+use miniascape::name::{PackageVersion, printable};
+use miniascape::network;
+use miniascape::package::{
+    self, Activity, HostSection, Options, Plan, Progress, Repacked, Request, Reservation, Step, Target,
+    Timestamp,
+};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Longer than any domain XML, in bytes.
+const MAX_XML: u64 = 16 * 1024 * 1024;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: miniascape repack web --to rpm,deb --output packages --package-version 1.0")]
+pub(crate) struct Args {
+    /// A guest that is off, or a file with domain XML
+    #[arg(value_name = "DOMAIN|FILE.xml")]
+    guest: String,
+    /// What to make [default: packages for this host: deb or rpm]
+    #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = target)]
+    to: Vec<Target>,
+    /// Where the results go; made if it is not there
+    #[arg(short, long, value_name = "DIR", default_value = ".")]
+    output: PathBuf,
+    /// The version of the guest package
+    #[arg(long, value_name = "VERSION", default_value = "0.1")]
+    package_version: PackageVersion,
+    /// Where to keep what is needed meanwhile [default: in the output directory]
+    #[arg(long, value_name = "DIR")]
+    workdir: Option<PathBuf>,
+    /// Allow a raw backing file that lies here, outside of the disk's own directory
+    #[arg(long, value_name = "PATH")]
+    allow_backing: Vec<PathBuf>,
+    /// The time that all results carry, in seconds since 1970 [default: now]
+    #[arg(long, value_name = "SECONDS", env = "SOURCE_DATE_EPOCH")]
+    created: Option<i64>,
+    /// Only tell what would be done
+    #[arg(long)]
+    dry_run: bool,
+}
+
+fn target(text: &str) -> Result<Target, String> {
+    let names = Target::ALL.map(Target::as_str);
+    Target::ALL
+        .into_iter()
+        .find(|target| target.as_str() == text)
+        .ok_or_else(|| format!("what can be made: {}", names.join(", ")))
+}
+
+pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
+    let (xml, activity) = guest(context, &args.guest)?;
+    let request = Request {
+        xml,
+        activity,
+        version: args.package_version.clone(),
+        reservations: reservations(context),
+        allowed_backing: args.allow_backing.clone(),
+    };
+    let options = Options {
+        targets: if args.to.is_empty() {
+            [Target::of_host()].into()
+        } else {
+            args.to.iter().copied().collect()
+        },
+        output: args.output.clone(),
+        work: args.workdir.clone(),
+        created: created(args.created)?,
+    };
+    let plan = package::prepare(&request)?;
+    for item in &plan.not_packed {
+        context
+            .output()
+            .note(format!("not packed: {}: {}", item.what, item.fate));
+    }
+    for warning in &plan.warnings {
+        context.output().warn(warning.as_str());
+    }
+    if args.dry_run {
+        tell_plan(context, &plan, &options)?;
+    } else {
+        let repacked = package::build(&plan, &options, &Notes(context))?;
+        tell(context, &repacked)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The XML of the guest's next start, and whether it is off. A file is taken for a guest that is.
+fn guest(context: &Context, text: &str) -> Result<(String, Activity), Failure> {
+    let is_file = text.contains('/') || Path::new(text).extension().is_some_and(|e| e == "xml");
+    if is_file {
+        let size = fs::metadata(text)
+            .map_err(|e| Failure::usage(e.to_string()))?
+            .len();
+        if size > MAX_XML {
+            return Err(Failure::usage(format!(
+                "{}: {size} bytes are too many for domain XML",
+                printable(text, 200)
+            )));
+        }
+        let xml = fs::read_to_string(text).map_err(|e| Failure::usage(e.to_string()))?;
+        return Ok((xml, Activity::Off));
+    }
+    let record = context.local_libvirt()?.domain(text)?.ok_or_else(|| {
+        Failure::failed(format!("there is no guest {}", printable(text, 80)))
+            .hint("`miniascape guest list` shows what there is; a file's name has a / or ends in .xml")
+    })?;
+    let activity = if record.state.is_active() {
+        Activity::Active
+    } else {
+        Activity::Off
+    };
+    Ok((record.xml, activity))
+}
+
+/// What the registered networks reserve. One whose definition cannot be read only costs its entries.
+fn reservations(context: &Context) -> Vec<Reservation> {
+    let registered = match network::registered(context.layout()) {
+        Ok(registered) => registered,
+        Err(error) => {
+            context.output().warn(error.to_string());
+            return Vec::new();
+        }
+    };
+    let mut reservations = Vec::new();
+    for applied in registered {
+        match network::read(&applied.source) {
+            Ok((network, _)) => reservations.extend(network.hosts().iter().map(|host| Reservation {
+                network: applied.name.to_string(),
+                host: HostSection {
+                    name: host.name.clone(),
+                    mac: host.mac,
+                    addresses: vec![host.address.into()],
+                },
+            })),
+            Err(error) => context.output().warn(format!(
+                "host entries of the network {} stay behind: {error}",
+                applied.name
+            )),
+        }
+    }
+    reservations
+}
+
+fn created(asked: Option<i64>) -> Result<Timestamp, Failure> {
+    let seconds = asked.unwrap_or_else(|| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(now.as_secs()).unwrap_or(0)
+    });
+    Timestamp::from_epoch(seconds)
+        .filter(|_| seconds >= 0)
+        .ok_or_else(|| Failure::usage(format!("{seconds} is no time that a package can carry")))
+}
+
+fn tell_plan(context: &Context, plan: &Plan, options: &Options) -> Result<(), Failure> {
+    let value = json!({ "dry_run": true, "targets": options.targets, "plan": plan });
+    context.output().report(&value, || {
+        let mut lines = vec![format!(
+            "{} {} would be made of the guest {}: {}",
+            plan.package,
+            plan.version,
+            plan.guest,
+            options
+                .targets
+                .iter()
+                .map(|t| t.as_str())
+                .collect::<Vec<_>>()
+                .join(", ")
+        )];
+        let disk = &plan.disk;
+        let mut line = |what: &str, path: &Path, bytes: u64| {
+            let path = printable(&path.to_string_lossy(), 400);
+            lines.push(format!("  {what} of {}: {path}, {}", disk.target, size(bytes)));
+        };
+        line("base", &disk.base.path, disk.base.disk_usage);
+        match &disk.delta {
+            Some(delta) => line("delta", &delta.path, delta.disk_usage),
+            None => lines.push(format!("  delta of {}: empty", disk.target)),
+        }
+        lines.join("\n")
+    })
+}
+
+fn tell(context: &Context, repacked: &Repacked) -> Result<(), Failure> {
+    let manifest = &repacked.manifest;
+    let value = json!({
+        "package": manifest.package,
+        "files": repacked.files,
+        "not_packed": manifest.not_packed,
+        "warnings": manifest.warnings,
+    });
+    context.output().report(&value, || {
+        let rows: Vec<_> = repacked
+            .files
+            .iter()
+            .map(|file| {
+                [
+                    file.kind.as_str().to_owned(),
+                    size(file.size),
+                    printable(&file.path.to_string_lossy(), 400),
+                ]
+            })
+            .collect();
+        table(["KIND", "SIZE", "FILE"], &rows, "nothing was made")
+    })
+}
+
+/// `1.2 GiB`.
+fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if bytes < 1024 {
+        return format!("{bytes} bytes");
+    }
+    let mut unit = 0;
+    // Tenths of the unit, rounded down.
+    let mut tenths = bytes / 102;
+    while tenths >= 10_240 && unit + 1 < UNITS.len() {
+        tenths /= 1024;
+        unit += 1;
+    }
+    format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
+}
+
+/// Tells each step as a note.
+struct Notes<'a>(&'a Context);
+
+impl Progress for Notes<'_> {
+    fn step(&self, step: &Step) {
+        let bytes = step
+            .bytes
+            .filter(|b| *b > 0)
+            .map(|b| format!(" ({})", size(b)))
+            .unwrap_or_default();
+        self.0.output().note(format!("{}{bytes}", step.title));
+    }
+
+    fn advance(&self, _: u64) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::size;
+
+    #[test]
+    fn sizes_are_readable() {
+        for (bytes, text) in [
+            (0, "0 bytes"),
+            (1023, "1023 bytes"),
+            (1024, "1.0 KiB"),
+            (1_572_864, "1.5 MiB"),
+            (8 * 1024 * 1024 * 1024, "8.0 GiB"),
+        ] {
+            assert_eq!(size(bytes), text);
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! `repack` of domain XML in a file, and `package` on what it made.
+
+use crate::{Outcome, miniascape};
+use fs_err as fs;
+use std::path::Path;
+
+/// A guest with a raw disk, in a directory of its own.
+fn bench() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = dir.path().join("disk.raw");
+    fs::write(&disk, vec![7; 65536]).unwrap();
+    let xml = include_str!("../data/package/domain.xml")
+        .replace("@NAME@", "web")
+        .replace("@FORMAT@", "raw")
+        .replace("@DISK@", disk.to_str().unwrap());
+    fs::write(dir.path().join("web.xml"), xml).unwrap();
+    dir
+}
+
+fn repack(dir: &Path, arguments: &[&str]) -> Outcome {
+    let file = dir.join("web.xml").display().to_string();
+    let output = dir.join("out").display().to_string();
+    let fixed = ["repack", &file, "--output", &output];
+    miniascape(fixed.iter().chain(arguments))
+}
+
+#[test]
+fn a_file_becomes_packages_and_the_rest_is_named_first() {
+    let bench = bench();
+    let run = repack(
+        bench.path(),
+        &[
+            "--to",
+            "deb,build-tree",
+            "--package-version",
+            "1.5",
+            "--created",
+            "1767323045",
+        ],
+    );
+    assert_eq!(run.status, 0, "{run:?}");
+    let first = "not packed: medium /srv/install.iso in the drive sda: stays, but empty\n";
+    assert!(run.stderr.starts_with(first), "{}", run.stderr);
+    assert!(run.stdout.contains("vm-web_1.5-1_all.deb"), "{}", run.stdout);
+    assert_eq!(fs::read_dir(bench.path().join("out")).unwrap().count(), 4);
+
+    // The tree that was made is what an installed package looks like.
+    let installed = bench.path().join("root/usr/share/miniascape/guests/web");
+    fs::create_dir_all(&installed).unwrap();
+    let manifest = bench.path().join("out/vm-web-repacked-1.5/manifest.json");
+    fs::copy(manifest, installed.join("manifest.json")).unwrap();
+    let root = bench.path().join("root").display().to_string();
+    let list = miniascape(["package", "list", "--root", &root]);
+    assert_eq!((list.status, list.stderr.as_str()), (0, ""), "{list:?}");
+    assert_eq!(
+        list.stdout,
+        "PACKAGE  VERSION  GUEST  IMAGES\nvm-web   1.5      web    incomplete\n"
+    );
+    let show = miniascape(["package", "show", "vm-web", "--root", &root, "--format", "json"]);
+    assert_eq!(show.status, 1, "images are missing: {show:?}");
+    let value: serde_json::Value = serde_json::from_str(&show.stdout).unwrap();
+    assert_eq!(value["manifest"]["package"]["version"], "1.5");
+    assert_eq!(value["images"][1]["state"], "missing");
+    let missing = miniascape(["package", "show", "vm-other", "--root", &root]);
+    assert_eq!(missing.status, 1);
+    assert!(missing.stderr.contains("package list"), "{}", missing.stderr);
+    assert_eq!(miniascape(["package", "show", "web"]).status, 2);
+}
+
+#[test]
+fn a_dry_run_writes_nothing() {
+    let bench = bench();
+    let run = repack(bench.path(), &["--to", "rpm", "--dry-run", "--format", "json"]);
+    assert_eq!(run.status, 0, "{run:?}");
+    let value: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(value["plan"]["package"], "vm-web");
+    assert_eq!(value["plan"]["disk"]["base"]["virtual_size"], 65536);
+    assert_eq!(value["targets"], serde_json::json!(["rpm"]));
+    assert!(!bench.path().join("out").exists());
+}
+
+#[test]
+fn each_refusal_has_its_status_and_leaves_nothing() {
+    let bench = bench();
+    let refused = |status: i32, word: &str, arguments: &[&str]| {
+        let run = repack(bench.path(), arguments);
+        assert_eq!(run.status, status, "{run:?}");
+        assert!(run.stderr.contains(word), "{}", run.stderr);
+        assert!(!bench.path().join("out").exists());
+    };
+    refused(2, "build-tree", &["--to", "msi"]);
+    refused(2, "package version", &["--package-version", "1-%{x}"]);
+    refused(2, "no time", &["--created=-1"]);
+    let file = bench.path().join("web.xml");
+    let good = fs::read_to_string(&file).unwrap();
+    fs::write(&file, good.replace("</devices>", "</device>")).unwrap();
+    refused(2, "line ", &[]);
+    fs::write(&file, good.replace("disk.raw", "gone.raw")).unwrap();
+    refused(1, "gone.raw", &[]);
+    refused(1, "hint: ", &[]);
+    let missing = miniascape(["repack", "./no-such-file.xml"]);
+    assert_eq!(missing.status, 2);
+    assert!(missing.stderr.contains("no-such-file.xml"), "{}", missing.stderr);
+}
+
+/// libvirt's built-in simulator has one guest, and it runs.
+#[test]
+fn a_running_guest_is_refused_and_an_unknown_one_not_found() {
+    let connect = ["--connect", "test:///default", "repack"];
+    let run = miniascape(connect.iter().chain(&["test"]));
+    assert_eq!(run.status, 3, "{run:?}");
+    assert!(run.stderr.contains("guest shutdown test"), "{}", run.stderr);
+    let run = miniascape(connect.iter().chain(&["tes"]));
+    assert_eq!(run.status, 1, "{run:?}");
+    assert!(run.stderr.contains("guest list"), "{}", run.stderr);
+}
