@@ -23,7 +23,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
     /// The guest is not shut off.
-    #[error("the guest {guest} is running: its disks change while they are read; shut it down first")]
+    #[error("the guest {guest} is not shut off: its disks may change while they are read")]
     Active {
         /// Its name.
         guest: Line,

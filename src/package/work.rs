@@ -55,7 +55,10 @@ fn remove_abandoned(parent: &Path) -> io::Result<()> {
         let dir = fs::File::open(entry.path())?;
         if rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive).is_ok() {
             tracing::info!(path = %entry.path().display(), "remove what a killed run left");
-            files::remove_dir(&entry.path())?;
+            // A program that the killed run started may still write there: then the run after this one does it.
+            if let Err(error) = files::remove_dir(&entry.path()) {
+                tracing::warn!(%error, "cannot remove what a killed run left");
+            }
         }
     }
     Ok(())

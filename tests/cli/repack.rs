@@ -1,8 +1,13 @@
 //! `repack` of domain XML in a file, and `package` on what it made.
 
+#![expect(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
+
 use crate::{Outcome, miniascape};
 use fs_err as fs;
+use std::ffi::OsStr;
 use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 /// A guest with a raw disk, in a directory of its own.
 fn bench() -> tempfile::TempDir {
@@ -113,4 +118,69 @@ fn a_running_guest_is_refused_and_an_unknown_one_not_found() {
     let run = miniascape(connect.iter().chain(&["tes"]));
     assert_eq!(run.status, 1, "{run:?}");
     assert!(run.stderr.contains("guest list"), "{}", run.stderr);
+}
+
+/// Whatever a killed run was doing: finished files are complete, and the next run removes the rest.
+#[test]
+fn a_killed_run_leaves_nothing_that_the_next_one_does_not_remove() {
+    let bench = bench();
+    let mut noise = vec![0u8; 48 * 1024 * 1024];
+    let mut state = 1u64;
+    for chunk in noise.chunks_exact_mut(8) {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        chunk.copy_from_slice(&state.to_le_bytes());
+    }
+    fs::write(bench.path().join("disk.raw"), noise).unwrap();
+    let out = bench.path().join("out");
+    let start = || {
+        Command::new(env!("CARGO_BIN_EXE_miniascape"))
+            .args(["repack", "--quiet", "--to", "rpm,deb", "--output"])
+            .arg(&out)
+            .arg(bench.path().join("web.xml"))
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap()
+    };
+    let complete = |name: &str| {
+        let checked = match Path::new(name).extension().and_then(OsStr::to_str) {
+            Some("rpm") => Command::new("rpm").arg("-K").arg(out.join(name)).output(),
+            Some("deb") => Command::new("dpkg-deb").arg("-c").arg(out.join(name)).output(),
+            _ => panic!("{name}"),
+        };
+        assert!(checked.unwrap().status.success(), "{name}");
+    };
+    let (mut killed, mut pause) = (0, Duration::from_millis(20));
+    loop {
+        let mut run = start();
+        std::thread::sleep(pause);
+        let finished = run.try_wait().unwrap();
+        run.kill().unwrap();
+        run.wait().unwrap();
+        for name in names(&out).iter().filter(|name| !name.starts_with('.')) {
+            complete(name);
+        }
+        match finished {
+            Some(status) => {
+                assert!(status.success());
+                break;
+            }
+            None => killed += 1,
+        }
+        pause = pause * 3 / 2;
+    }
+    assert!(killed >= 3, "only {killed} runs were killed");
+    // Programs of the last killed run may have lived on for a moment.
+    assert!(start().wait().unwrap().success());
+    let left = names(&out);
+    assert_eq!(left.len(), 6, "{left:?}");
+    assert!(left.iter().all(|name| !name.starts_with('.')), "{left:?}");
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(dir) else {
+        return Vec::new();
+    };
+    entries
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect()
 }

@@ -5,7 +5,8 @@ use fs_err as fs;
 use miniascape::image::{self, Format};
 use miniascape::name::Digest;
 use miniascape::package::{
-    self, HostSection, ImagePackage, Layer, Manifest, Progress, Repacked, Reservation, Role, Step, Target,
+    self, FirmwareKind, HostSection, ImagePackage, Layer, Line, Manifest, Progress, Repacked, Reservation,
+    Role, Step, Target,
 };
 use std::cell::RefCell;
 use std::os::unix::fs::PermissionsExt;
@@ -207,6 +208,36 @@ fn the_manifest_tells_everything_and_reads_back() {
     assert!(!text.contains("hidden-1234") && !xml.contains("hidden-1234"));
     let readme = fs::read_to_string(tree.join("README.md")).unwrap();
     insta::assert_snapshot!(steady(&readme, &repacked.manifest));
+}
+
+#[test]
+fn the_plan_names_firmware_variables_and_what_the_other_host_needs() {
+    let bench = Bench::new();
+    let xml = domain("web", &bench.raw("a.raw"), "raw")
+        .replace(
+            "<boot dev='hd'/>",
+            "<loader readonly='yes' secure='yes' type='pflash'>/usr/share/OVMF/OVMF_CODE_4M.ms.fd</loader>\
+             <nvram template='/usr/share/OVMF/OVMF_VARS_4M.ms.fd'>/var/lib/libvirt/qemu/nvram/web_VARS.fd</nvram>",
+        )
+        .replace("<interface type='network'>", "<interface type='bridge'>")
+        .replace("<source network='net-1'/>", "<source bridge='br0'/>");
+    let plan = package::prepare(&request(xml)).unwrap();
+    assert_eq!(plan.domain.firmware.kind, FirmwareKind::Uefi);
+    assert!(plan.domain.firmware.secure);
+    let kinds: Vec<&str> = plan.not_packed.iter().map(|item| item.kind.as_str()).collect();
+    assert!(kinds.contains(&"firmware-variables"), "{kinds:?}");
+    let warnings: Vec<&str> = plan.warnings.iter().map(Line::as_str).collect();
+    assert!(
+        warnings.contains(&"bridge br0: needed on the other host too"),
+        "{warnings:?}"
+    );
+    assert!(plan.networks.is_empty());
+    assert!(
+        !plan.xml.contains("web_VARS.fd") && !plan.xml.contains("uuid"),
+        "{}",
+        plan.xml
+    );
+    assert_eq!(plan.disk.delta, None);
 }
 
 /// `text` with digests and sizes, which depend on the version of qemu-img, replaced by names.
