@@ -90,7 +90,7 @@ fn create_web(host: &Host, base_marker: &str) {
 /// A second host: miniascape from its package, net-1 registered, the guest's packages in /root/packages.
 fn target(kind: &str) -> (Host, Running) {
     let option = format!("MINIASCAPE_TEST_{}", kind.to_uppercase());
-    let tool = std::env::var(&option).unwrap_or_else(|_| {
+    let tool = std::env::var_os(&option).unwrap_or_else(|| {
         panic!("{option} has to name the {kind} package of miniascape: run this through `make test`")
     });
     let host = Host::start(HostOptions::default().without_miniascape());
