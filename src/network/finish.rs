@@ -1,6 +1,6 @@
 //! Registrations that had to wait: networks whose files were written into this system's root before it ran.
 
-use super::register::{RegisterError, Target, register};
+use super::apply::{RegisterError, Target, register};
 use super::{CompileError, NetworkError, StateError, compile, read, registered};
 use crate::name::NetworkName;
 use crate::template::Templates;

@@ -3,6 +3,7 @@
 //! Everything here is pure apart from [`read`], which opens one file. Making a network real is `network::register`'s
 //! business, and finding the file for a name the caller's.
 
+mod apply;
 pub mod check;
 pub mod compile;
 pub mod definition;
@@ -10,20 +11,19 @@ pub mod find;
 mod finish;
 mod model;
 mod observed;
-mod register;
 mod state;
 mod status;
 #[cfg(test)]
 mod tests;
 
+pub use apply::{
+    RegisterError, Report as Registration, Step, Target, guests_in, register, register_offline, unregister,
+};
 pub use compile::{CompileError, Compiled, compile};
 pub use find::{FindError, Found};
 pub use finish::{FinishError, Finished, finish};
 pub use model::{Dhcp, Host, Ipv4, LeaseTime, Mode, Network, Range, Title};
 pub use observed::Observed;
-pub use register::{
-    RegisterError, Report as Registration, Step, Target, guests_in, register, register_offline, unregister,
-};
 pub use state::{Applied, StateError, registered};
 pub use status::{Overview, Owner, Status, StatusError, overview, status};
 

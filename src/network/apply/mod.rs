@@ -1,0 +1,118 @@
+//! Making networks real, and taking them away: facts about the host in, a list of steps out, then the steps.
+//!
+//! Every step can be done twice, and `applied.json` is written last, so a run that was killed is finished by the
+//! next one. What the files say is decided in `compile`.
+
+mod guests;
+mod register;
+mod step;
+mod unregister;
+
+pub use guests::guests_in;
+pub use register::{register, register_offline};
+pub use step::Step;
+pub use unregister::unregister;
+
+use super::{Observed, StateError};
+use crate::host::{Layout, Libvirt, LibvirtError, NetworkRecord, ServiceError, Services, files};
+use crate::name::{InterfaceName, NetworkName};
+use serde::Serialize;
+use std::io;
+
+/// Why a network was not registered or unregistered.
+#[derive(Debug, thiserror::Error)]
+pub enum RegisterError {
+    /// libvirt has a network of this name that miniascape did not make.
+    #[error("libvirt already has a network {0}, and it was not made by miniascape; nothing was changed")]
+    Foreign(NetworkName),
+    /// Another libvirt network has the bridge.
+    #[error("the bridge {bridge} of {network} belongs to the libvirt network {owner}; nothing was changed")]
+    BridgeOfNetwork {
+        /// The network to be registered.
+        network: NetworkName,
+        /// Its bridge.
+        bridge: InterfaceName,
+        /// Who has it.
+        owner: String,
+    },
+    /// The host has an interface of that name.
+    #[error(
+        "the host already has an interface {bridge}, which {network} wants as its bridge; nothing was changed"
+    )]
+    BridgeOfHost {
+        /// The network to be registered.
+        network: NetworkName,
+        /// Its bridge.
+        bridge: InterfaceName,
+    },
+    /// Guests would lose their network.
+    #[error(
+        "{} plugged into the network {network}, which would have to be stopped; nothing was changed",
+        plugged(guests)
+    )]
+    InUse {
+        /// The network.
+        network: NetworkName,
+        /// Running guests with an interface in it.
+        guests: Vec<String>,
+    },
+    /// libvirt cannot be reached, or refused.
+    #[error(transparent)]
+    Libvirt(#[from] LibvirtError),
+    /// dnsmasq cannot be started or stopped.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    /// dnsmasq was started, but does not answer.
+    #[error("dnsmasq for {0} was started but did not appear on the D-Bus system bus as {1}")]
+    Silent(NetworkName, String),
+    /// A file cannot be written or removed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The record is damaged.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+fn plugged(guests: &[String]) -> String {
+    match guests {
+        [one] => format!("the guest {one} is"),
+        many => format!("the guests {} are", many.join(", ")),
+    }
+}
+
+/// What was done, or with `--dry-run` would be done; nothing if all was as it should be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// The network.
+    pub network: NetworkName,
+    /// The steps, in their order.
+    pub steps: Vec<Step>,
+}
+
+/// Where a network is to be made real.
+#[derive(Debug)]
+pub struct Target<'a> {
+    /// Where files live.
+    pub layout: &'a Layout,
+    /// A connection to libvirt.
+    pub libvirt: &'a Libvirt,
+    /// Who runs dnsmasq.
+    pub services: &'a Services,
+}
+
+fn lock(layout: &Layout, name: &NetworkName, dry_run: bool) -> Result<Option<files::Lock>, io::Error> {
+    if dry_run {
+        Ok(None)
+    } else {
+        files::Lock::acquire(layout.network_lock(name).on_disk()).map(Some)
+    }
+}
+
+/// libvirt's network of this name, if there is one; an error if it is not ours.
+fn owned(libvirt: &Libvirt, name: &NetworkName) -> Result<Option<NetworkRecord>, RegisterError> {
+    let existing = libvirt.network(name.as_str())?;
+    match &existing {
+        Some(record) if !Observed::parse(&record.xml).ours => Err(RegisterError::Foreign(name.clone())),
+        _ => Ok(existing),
+    }
+}

@@ -1,0 +1,131 @@
+//! The steps that change the host, and taking one. Which steps are needed is planned next door.
+
+use super::{RegisterError, Target};
+use crate::host::{Layout, bus, files};
+use crate::name::NetworkName;
+use crate::network::compile::{self, Compiled};
+use serde::Serialize;
+use std::io;
+use std::time::{Duration, Instant};
+
+/// How long dnsmasq has to appear on the bus after its start.
+const DNSMASQ_PATIENCE: Duration = Duration::from_secs(5);
+
+/// One thing that is done to the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Step {
+    /// Write the generated files.
+    WriteFiles,
+    /// Define the network in libvirt, or define it anew.
+    Define,
+    /// Let libvirt start it at boot.
+    Autostart,
+    /// Stop it in libvirt.
+    Stop,
+    /// Start it in libvirt.
+    Start,
+    /// Start its dnsmasq, now and at boot.
+    StartDnsmasq,
+    /// Start its dnsmasq anew, so that it reads its configuration.
+    RestartDnsmasq,
+    /// Let its dnsmasq re-read hosts and reservations.
+    ReloadDnsmasq,
+    /// Stop its dnsmasq for good.
+    StopDnsmasq,
+    /// Remove the definition from libvirt.
+    Undefine,
+    /// Remove the generated files.
+    RemoveFiles,
+    /// Leave libvirt and dnsmasq for the system whose files these are.
+    Defer,
+}
+
+impl std::fmt::Display for Step {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::WriteFiles => "write its files",
+            Self::Define => "define it in libvirt",
+            Self::Autostart => "set it to start at boot",
+            Self::Stop => "stop it",
+            Self::Start => "start it",
+            Self::StartDnsmasq => "start its dnsmasq",
+            Self::RestartDnsmasq => "restart its dnsmasq",
+            Self::ReloadDnsmasq => "let its dnsmasq re-read hosts and reservations",
+            Self::StopDnsmasq => "stop its dnsmasq",
+            Self::Undefine => "remove it from libvirt",
+            Self::RemoveFiles => "remove its files",
+            Self::Defer => "leave libvirt and dnsmasq for the first boot of that system",
+        })
+    }
+}
+
+/// Takes a step that needs nothing but the network's name.
+pub(super) fn take(step: Step, name: &NetworkName, target: &Target<'_>) -> Result<(), RegisterError> {
+    let text = name.as_str();
+    match step {
+        Step::Autostart => target.libvirt.set_network_autostart(text, true)?,
+        Step::Stop => target.libvirt.stop_network(text)?,
+        Step::Start => target.libvirt.start_network(text)?,
+        Step::StartDnsmasq => {
+            target.services.start(name)?;
+            await_dnsmasq(name)?;
+        }
+        Step::RestartDnsmasq => {
+            target.services.restart(name)?;
+            await_dnsmasq(name)?;
+        }
+        Step::ReloadDnsmasq => target.services.reload(name)?,
+        Step::StopDnsmasq => drop(target.services.stop(name)?),
+        Step::Undefine => target.libvirt.undefine_network(text)?,
+        Step::RemoveFiles => remove_files(target.layout, name)?,
+        Step::WriteFiles | Step::Define | Step::Defer => {}
+    }
+    Ok(())
+}
+
+fn await_dnsmasq(name: &NetworkName) -> Result<(), RegisterError> {
+    let deadline = Instant::now() + DNSMASQ_PATIENCE;
+    while !bus::has_owner(name).unwrap_or(false) {
+        if Instant::now() >= deadline {
+            return Err(RegisterError::Silent(name.clone(), bus::dnsmasq_bus_name(name)));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+/// Removes what was generated; what guests brought (`hosts.d/`) stays for the next registration.
+fn remove_files(layout: &Layout, name: &NetworkName) -> Result<(), RegisterError> {
+    let dir = layout.network(name);
+    for file in compile::FILES
+        .into_iter()
+        .chain([compile::LEASES, "definition.yaml", "applied.json"])
+    {
+        files::remove(dir.join(file).on_disk())?;
+    }
+    match fs_err::remove_dir(dir.on_disk()) {
+        Err(e)
+            if !matches!(
+                e.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty
+            ) =>
+        {
+            Err(e.into())
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn write_files(
+    compiled: &Compiled,
+    layout: &Layout,
+    name: &NetworkName,
+) -> Result<(), RegisterError> {
+    let dir = layout.network(name);
+    files::make_dir(dir.on_disk(), 0o755)?;
+    for file in compiled.files() {
+        files::write(dir.join(file.name).on_disk(), file.content.as_bytes(), file.mode)?;
+    }
+    Ok(())
+}

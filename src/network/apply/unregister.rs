@@ -1,0 +1,47 @@
+//! `net unregister`: everything that `net register` made goes; the definition stays.
+
+use super::guests::refuse_in_use;
+use super::step::take;
+use super::{RegisterError, Report, Step, Target, lock, owned};
+use crate::name::NetworkName;
+use crate::network::Observed;
+
+/// Unregisters the network `name`: its dnsmasq stopped, libvirt's network gone, generated files removed. Running
+/// guests in it are a reason to refuse, unless `force`.
+pub fn unregister(
+    name: &NetworkName,
+    target: &Target<'_>,
+    force: bool,
+    dry_run: bool,
+) -> Result<Report, RegisterError> {
+    let layout = target.layout;
+    let _lock = lock(layout, name, dry_run)?;
+    let existing = owned(target.libvirt, name)?;
+    let has_files = layout.applied(name).on_disk().exists() || layout.dnsmasq_conf(name).on_disk().exists();
+    let mut steps = Vec::new();
+    if let Some(record) = &existing
+        && record.active
+    {
+        let bridge = Observed::parse(&record.xml).bridge.unwrap_or_default();
+        if !force {
+            refuse_in_use(name, &bridge, target.libvirt)?;
+        }
+        steps.push(Step::Stop);
+    }
+    if existing.is_some() {
+        steps.push(Step::Undefine);
+    }
+    if has_files {
+        if layout.dnsmasq_conf(name).on_disk().exists() && target.services.running(name)?.pid.is_some() {
+            steps.insert(0, Step::StopDnsmasq);
+        }
+        steps.push(Step::RemoveFiles);
+    }
+    if !dry_run {
+        steps.iter().try_for_each(|step| take(*step, name, target))?;
+    }
+    Ok(Report {
+        network: name.clone(),
+        steps,
+    })
+}
