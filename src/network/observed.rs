@@ -13,6 +13,12 @@ pub struct Observed {
     pub ours: bool,
     /// Its bridge.
     pub bridge: Option<String>,
+    /// How it is connected to the world outside, like `nat`; `None` for an isolated one.
+    pub forward: Option<String>,
+    /// Its DNS domain.
+    pub domain: Option<String>,
+    /// The host's addresses in it, each with its prefix length or netmask as written.
+    pub addresses: Vec<(String, String)>,
     /// True if libvirt would run a DHCP server for it.
     pub dhcp: bool,
     /// True if libvirt would run a DNS server for it: it has addresses, and DNS is not switched off.
@@ -54,7 +60,15 @@ fn read(xml: &str) -> Option<Observed> {
             (["network", "metadata"], "network") if marked => facts.ours = true,
             (["network"], "bridge") => facts.bridge = attribute(start, "name"),
             (["network", "ip"], "dhcp") => facts.dhcp = true,
-            (["network"], "ip") => facts.dns = true,
+            (["network"], "ip") => {
+                facts.dns = true;
+                let mask = attribute(start, "prefix").or_else(|| attribute(start, "netmask"));
+                facts.addresses.extend(attribute(start, "address").zip(mask));
+            }
+            (["network"], "forward") => {
+                facts.forward = Some(attribute(start, "mode").unwrap_or_else(|| "nat".to_owned()));
+            }
+            (["network"], "domain") => facts.domain = attribute(start, "name"),
             (["network"], "dns") => dns_off = attribute(start, "enable").as_deref() == Some("no"),
             _ => {}
         }

@@ -2,10 +2,12 @@
 //! What a definition says, and making it real, live next door.
 
 use super::Network;
+use super::compile::{Compiled, File};
 use crate::host::{Layout, files};
 use crate::name::{Digest, InterfaceName, NetworkName};
 use fs_err as fs;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 
@@ -39,8 +41,9 @@ pub struct Applied {
     pub bridge: InterfaceName,
     /// True if a dnsmasq of ours serves it.
     pub dnsmasq: bool,
-    /// SHA-256 over all that was compiled from the definition; equal if nothing has changed.
-    pub digest: Digest,
+    /// The digest of each generated file as libvirt and dnsmasq were last made to read it. The files on the disk may
+    /// be newer, if a run was killed between writing and telling.
+    pub files: BTreeMap<String, Digest>,
     /// The definition this was made from.
     pub source: PathBuf,
     /// True if the files are there, but libvirt and dnsmasq have not heard of it yet.
@@ -50,16 +53,25 @@ pub struct Applied {
 
 impl Applied {
     /// The record of `network` in the present format, not pending.
-    pub fn new(network: &Network, digest: Digest, source: PathBuf) -> Self {
+    pub fn new(network: &Network, compiled: &Compiled, source: PathBuf) -> Self {
         Self {
             format: FORMAT,
             name: network.name().clone(),
             bridge: network.bridge().clone(),
             dnsmasq: network.needs_dnsmasq(),
-            digest,
+            files: compiled
+                .files()
+                .iter()
+                .map(|file| (file.name.to_owned(), file.digest()))
+                .collect(),
             source,
             pending: false,
         }
+    }
+
+    /// True if the file of this name was applied with this content.
+    pub fn has(&self, file: &File) -> bool {
+        self.files.get(file.name) == Some(&file.digest())
     }
 
     /// The record of the network `name`; `None` if it is not registered.
@@ -130,7 +142,10 @@ mod tests {
         let yaml =
             "network: { name: net-1, mode: isolated, domain: a.internal, ipv4: { subnet: 10.9.0.0/24 } }";
         let (network, _) = crate::network::read_bytes("net-1.yaml", yaml.as_bytes()).unwrap();
-        let applied = Applied::new(&network, Digest::from_bytes([0; 32]), "net-1.yaml".into());
+        let templates = crate::template::Templates::shipped().unwrap();
+        let compiled = crate::network::compile(&network, &layout, &templates).unwrap();
+        let applied = Applied::new(&network, &compiled, "net-1.yaml".into());
+        assert!(compiled.files().iter().all(|file| applied.has(file)));
         assert!(applied.write(&layout).unwrap());
         assert!(!applied.write(&layout).unwrap());
         assert_eq!(registered(&layout).unwrap(), [applied]);

@@ -16,39 +16,79 @@ use std::path::Path;
     reason = "facts are independent of each other"
 )]
 struct Facts {
+    /// libvirt's network, if there is one.
     existing: Option<NetworkRecord>,
-    files_changed: bool,
-    xml_changed: bool,
-    conf_changed: bool,
-    recorded: bool,
+    /// Files on the disk are not as compiled, or not recorded as applied.
+    stale_files: bool,
+    /// libvirt's definition is not the compiled one.
+    stale_definition: bool,
+    /// The network is active with another bridge, address or connection than the compiled one.
+    stale_bridge: bool,
+    /// dnsmasq has not read the compiled configuration.
+    stale_conf: bool,
+    /// dnsmasq has not read the compiled hosts, reservations or options.
+    stale_data: bool,
+    /// dnsmasq runs.
     dnsmasq_running: bool,
+}
+
+impl Facts {
+    fn gather(network: &Network, compiled: &Compiled, target: &Target<'_>) -> Result<Self, RegisterError> {
+        let (name, layout) = (network.name(), target.layout);
+        let existing = owned(target.libvirt, name)?;
+        let applied = Applied::read(layout, name)?.filter(|applied| !applied.pending);
+        let stale = |file: &compile::File| !applied.as_ref().is_some_and(|applied| applied.has(file));
+        let mut facts = Self::default();
+        for file in compiled.files() {
+            let on_disk = files::read_if_there(layout.network(name).join(file.name).on_disk())?;
+            let stale = stale(file);
+            facts.stale_files |= stale || on_disk.as_deref() != Some(file.content.as_bytes());
+            match file.name {
+                compile::LIBVIRT_XML => facts.stale_definition = stale,
+                compile::DNSMASQ_CONF => facts.stale_conf = stale,
+                _ => facts.stale_data |= stale,
+            }
+        }
+        if let Some(record) = &existing {
+            let wanted = Observed::parse(compiled.libvirt_xml());
+            facts.stale_definition |= Observed::parse(&record.xml) != wanted;
+            facts.stale_bridge = record
+                .live_xml
+                .as_ref()
+                .is_some_and(|live| Observed::parse(live) != wanted);
+        }
+        if network.needs_dnsmasq() || applied.is_some_and(|applied| applied.dnsmasq) {
+            facts.dnsmasq_running = target.services.running(name)?.pid.is_some();
+        }
+        facts.existing = existing;
+        Ok(facts)
+    }
 }
 
 /// The steps of a registration.
 fn plan(facts: &Facts, needs_dnsmasq: bool) -> Vec<Step> {
-    let mut steps = Vec::new();
-    let mut add = |step, wanted| {
-        if wanted {
-            steps.push(step);
-        }
-    };
     let active = facts.existing.as_ref().is_some_and(|n| n.active);
-    let restart = active && facts.xml_changed;
-    add(Step::WriteFiles, facts.files_changed || !facts.recorded);
-    add(Step::Define, facts.existing.is_none() || facts.xml_changed);
-    add(
-        Step::Autostart,
-        facts.existing.as_ref().is_none_or(|n| !n.autostart),
-    );
-    add(Step::Stop, restart);
-    add(Step::Start, restart || !active);
-    match (needs_dnsmasq, facts.dnsmasq_running) {
-        (true, false) => add(Step::StartDnsmasq, true),
-        (true, true) if facts.conf_changed => add(Step::RestartDnsmasq, true),
-        (true, true) => add(Step::ReloadDnsmasq, facts.files_changed && !facts.xml_changed),
-        (false, running) => add(Step::StopDnsmasq, running),
-    }
-    steps
+    let restart = active && facts.stale_bridge;
+    let dnsmasq = match (needs_dnsmasq, facts.dnsmasq_running) {
+        (true, false) => Some(Step::StartDnsmasq),
+        (true, true) if facts.stale_conf => Some(Step::RestartDnsmasq),
+        (true, true) if facts.stale_data => Some(Step::ReloadDnsmasq),
+        (false, true) => Some(Step::StopDnsmasq),
+        (true, true) | (false, false) => None,
+    };
+    let steps = [
+        facts.stale_files.then_some(Step::WriteFiles),
+        (facts.existing.is_none() || facts.stale_definition).then_some(Step::Define),
+        facts
+            .existing
+            .as_ref()
+            .is_none_or(|n| !n.autostart)
+            .then_some(Step::Autostart),
+        restart.then_some(Step::Stop),
+        (restart || !active).then_some(Step::Start),
+        dnsmasq,
+    ];
+    steps.into_iter().flatten().collect()
 }
 
 /// Registers a network: its files, libvirt's network (defined, autostarted, active), its own dnsmasq. `source` names
@@ -63,33 +103,12 @@ pub fn register(
     let name = network.name();
     let layout = target.layout;
     let _lock = lock(layout, name, dry_run)?;
-    let existing = owned(target.libvirt, name)?;
-    refuse_taken_bridge(network, existing.as_ref(), target.libvirt)?;
     if network.needs_dnsmasq() {
         target.services.check()?;
     }
-    let recorded = Applied::read(layout, name)?.is_some_and(|a| a.digest == compiled.digest() && !a.pending);
-    let dir = layout.network(name);
-    let mut facts = Facts {
-        recorded,
-        ..Facts::default()
-    };
-    for file in compiled.files() {
-        let before = files::read_if_there(dir.join(file.name).on_disk())?;
-        let changed = before.as_deref() != Some(file.content.as_bytes());
-        facts.files_changed |= changed;
-        facts.conf_changed |= changed && file.name == compile::DNSMASQ_CONF;
-        facts.xml_changed |= changed && file.name == compile::LIBVIRT_XML;
-    }
-    facts.xml_changed &= existing.is_some();
-    facts.dnsmasq_running = if network.needs_dnsmasq() || layout.dnsmasq_conf(name).on_disk().exists() {
-        target.services.running(name)?.pid.is_some()
-    } else {
-        false
-    };
-    let fresh = existing.is_none();
-    let uuid = existing.as_ref().map(|n| n.uuid);
-    facts.existing = existing;
+    let facts = Facts::gather(network, compiled, target)?;
+    refuse_taken_bridge(network, facts.existing.as_ref(), target.libvirt)?;
+    let uuid = facts.existing.as_ref().map(|n| n.uuid);
     let steps = plan(&facts, network.needs_dnsmasq());
     if steps.contains(&Step::Stop) {
         refuse_in_use(name, network.bridge().as_str(), target.libvirt)?;
@@ -110,11 +129,11 @@ pub fn register(
         other => take(*other, name, target),
     });
     let record = || {
-        let applied = Applied::new(network, compiled.digest(), source.to_owned());
+        let applied = Applied::new(network, compiled, source.to_owned());
         applied.write(layout).map(drop).map_err(RegisterError::from)
     };
     if let Err(error) = done.and_then(|()| record()) {
-        if fresh {
+        if uuid.is_none() {
             undo(name, target);
         }
         return Err(error);
@@ -133,10 +152,10 @@ pub fn register_offline(
 ) -> Result<Report, RegisterError> {
     let name = network.name();
     let copy = layout.kept_definition(name);
-    let mut applied = Applied::new(network, compiled.digest(), copy.named().to_owned());
+    let mut applied = Applied::new(network, compiled, copy.named().to_owned());
     applied.pending = true;
     let mut steps = Vec::new();
-    if Applied::read(layout, name)?.is_none_or(|before| before.digest != applied.digest) {
+    if Applied::read(layout, name)?.is_none_or(|before| before.files != applied.files) {
         steps.extend([Step::WriteFiles, Step::Defer]);
         if !dry_run {
             write_files(compiled, layout, name)?;
@@ -212,32 +231,46 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_registered_network_needs_no_step() {
-        let facts = Facts {
+    fn registered() -> Facts {
+        Facts {
             existing: Some(record(true)),
-            recorded: true,
             dnsmasq_running: true,
             ..Facts::default()
-        };
-        assert_eq!(plan(&facts, true), []);
+        }
+    }
+
+    #[test]
+    fn a_registered_network_needs_no_step() {
+        assert_eq!(plan(&registered(), true), []);
     }
 
     #[test]
     fn new_reservations_do_not_restart_anything() {
         let facts = Facts {
-            existing: Some(record(true)),
-            files_changed: true,
-            dnsmasq_running: true,
-            ..Facts::default()
+            stale_files: true,
+            stale_data: true,
+            ..registered()
         };
         assert_eq!(plan(&facts, true), [Step::WriteFiles, Step::ReloadDnsmasq]);
     }
 
     #[test]
+    fn a_run_killed_before_dnsmasq_was_told_is_made_up_for() {
+        // The files are there; the record of what was applied is older.
+        let facts = Facts {
+            stale_files: true,
+            stale_conf: true,
+            stale_data: true,
+            ..registered()
+        };
+        assert_eq!(plan(&facts, true), [Step::WriteFiles, Step::RestartDnsmasq]);
+    }
+
+    #[test]
     fn a_new_network_is_defined_before_it_is_started() {
         let facts = Facts {
-            files_changed: true,
+            stale_files: true,
+            stale_definition: true,
             ..Facts::default()
         };
         let steps = [
@@ -249,6 +282,25 @@ mod tests {
         ];
         assert_eq!(plan(&facts, true), steps);
         assert_eq!(plan(&facts, false), &steps[..4]);
+    }
+
+    #[test]
+    fn another_bridge_needs_a_restart_of_the_network() {
+        let facts = Facts {
+            stale_files: true,
+            stale_definition: true,
+            stale_bridge: true,
+            stale_conf: true,
+            ..registered()
+        };
+        let steps = [
+            Step::WriteFiles,
+            Step::Define,
+            Step::Stop,
+            Step::Start,
+            Step::RestartDnsmasq,
+        ];
+        assert_eq!(plan(&facts, true), steps);
     }
 
     #[test]

@@ -124,6 +124,12 @@ pub(super) fn write_files(
 ) -> Result<(), RegisterError> {
     let dir = layout.network(name);
     files::make_dir(dir.on_disk(), 0o755)?;
+    for stale in compile::FILES
+        .into_iter()
+        .filter(|name| compiled.file(name).is_none())
+    {
+        files::remove(dir.join(stale).on_disk())?;
+    }
     for file in compiled.files() {
         files::write(dir.join(file.name).on_disk(), file.content.as_bytes(), file.mode)?;
     }

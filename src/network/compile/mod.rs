@@ -64,6 +64,13 @@ pub struct File {
     pub mode: u32,
 }
 
+impl File {
+    /// SHA-256 of its content.
+    pub fn digest(&self) -> Digest {
+        Digest::from_bytes(sha2::Sha256::digest(&self.content).into())
+    }
+}
+
 /// What a network comes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Compiled {
@@ -92,16 +99,6 @@ impl Compiled {
     /// dnsmasq's configuration; `None` when the network needs no dnsmasq.
     pub fn dnsmasq_conf(&self) -> Option<&str> {
         self.file(DNSMASQ_CONF)
-    }
-
-    /// A digest over names, permission bits and contents of all files: equal if and only if they are.
-    pub fn digest(&self) -> Digest {
-        let mut hash = sha2::Sha256::new();
-        for file in &self.files {
-            hash.update(format!("{} {:o} {}\n", file.name, file.mode, file.content.len()));
-            hash.update(&file.content);
-        }
-        Digest::from_bytes(hash.finalize().into())
     }
 }
 

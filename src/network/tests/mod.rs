@@ -199,9 +199,16 @@ fn paths_that_dnsmasq_would_misread_are_refused() {
 }
 
 #[test]
-fn the_digest_tells_any_change() {
+fn the_digests_tell_any_change() {
     let text = fs::read_to_string(data("networks/net-1.yaml")).unwrap();
-    let digest = |text: &str| compiled(&read_bytes("f", text.as_bytes()).unwrap().0).digest();
+    let digest = |text: &str| -> Vec<_> {
+        let compiled = compiled(&read_bytes("f", text.as_bytes()).unwrap().0);
+        compiled
+            .files()
+            .iter()
+            .map(|file| (file.name, file.digest()))
+            .collect()
+    };
     let same = text.replace("{ name: service-1,          mac", "{ name: service-1, mac");
     assert_ne!(text, same);
     assert_eq!(digest(&text), digest(&same));
