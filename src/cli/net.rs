@@ -43,6 +43,19 @@ pub(crate) enum Args {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Make a registered network follow its changed definition, interrupting as little as possible
+    #[command(after_help = "Example: miniascape net update net-1 --dry-run")]
+    Update {
+        /// Names of registered networks, or definition files
+        #[arg(required_unless_present = "all", value_name = "NAME|FILE")]
+        networks: Vec<String>,
+        /// All registered networks
+        #[arg(long, conflicts_with = "networks")]
+        all: bool,
+        /// Only tell what would be done
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Take a network away again; its definition stays
     #[command(after_help = "Example: miniascape net unregister net-1")]
     Unregister {
@@ -73,6 +86,11 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
         Args::Register { network, dry_run } => {
             register(context, network, *dry_run).map(|()| ExitCode::SUCCESS)
         }
+        Args::Update {
+            networks,
+            all,
+            dry_run,
+        } => update(context, networks, *all, *dry_run),
         Args::Unregister {
             network,
             force,
@@ -184,6 +202,42 @@ fn register(context: &Context, text: &str, dry_run: bool) -> Result<(), Failure>
     let source = std::path::absolute(&found.path).unwrap_or_else(|_| found.path.clone());
     let report = network::register(&found.network, &compiled, &source, &target, dry_run)?;
     tell(context, &report, "registered", dry_run)
+}
+
+/// Updates one network after the other; a failure is told, and the others are still tried.
+fn update(context: &Context, networks: &[String], all: bool, dry_run: bool) -> Result<ExitCode, Failure> {
+    let layout = context.layout();
+    let networks = if all {
+        network::registered(layout)?
+            .into_iter()
+            .map(|applied| applied.name.to_string())
+            .collect()
+    } else {
+        networks.to_vec()
+    };
+    let libvirt = context.local_libvirt()?;
+    let services = Services::of(layout);
+    let target = Target {
+        layout,
+        libvirt: &libvirt,
+        services: &services,
+    };
+    let one = |text: &String| {
+        let found = found(context, text)?;
+        let compiled = compiled(context, &found)?;
+        let source = std::path::absolute(&found.path).unwrap_or_else(|_| found.path.clone());
+        let report = network::update(&found.network, &compiled, &source, &target, dry_run)?;
+        tell(context, &report, "updated", dry_run)
+    };
+    let mut last = None;
+    for text in &networks {
+        if let Err(failure) = one(text)
+            && let Some(earlier) = last.replace(failure)
+        {
+            earlier.report(context.format());
+        }
+    }
+    last.map_or(Ok(ExitCode::SUCCESS), Err)
 }
 
 fn unregister(context: &Context, network: &NetworkName, force: bool, dry_run: bool) -> Result<(), Failure> {

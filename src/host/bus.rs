@@ -28,6 +28,15 @@ pub fn has_owner(network: &NetworkName) -> Result<bool, BusError> {
         .map_err(zbus::Error::from)?)
 }
 
+/// Asks the network's dnsmasq for its version, to see that it answers, and waits for that.
+pub fn ping_dnsmasq(network: &NetworkName) -> Result<(), BusError> {
+    let connection = Connection::system()?;
+    let name = dnsmasq_bus_name(network);
+    // The methods' interface is called as the bus name, like everything of such a dnsmasq.
+    connection.call_method(Some(name.as_str()), PATH, Some(name.as_str()), "GetVersion", &())?;
+    Ok(())
+}
+
 /// What arrives while lease signals are watched.
 #[derive(Debug)]
 pub enum Arrival {

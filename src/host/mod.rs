@@ -5,10 +5,12 @@
 
 pub mod bus;
 pub mod command;
+pub mod dns;
 pub mod files;
 pub mod kvm;
 pub mod layout;
 pub mod libvirt;
+pub mod links;
 pub mod services;
 
 pub use command::{CommandError, Program};

@@ -18,6 +18,7 @@ mod tests;
 
 pub use apply::{
     RegisterError, Report as Registration, Step, Target, guests_in, register, register_offline, unregister,
+    update,
 };
 pub use compile::{CompileError, Compiled, compile};
 pub use find::{FindError, Found};

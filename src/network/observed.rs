@@ -2,9 +2,7 @@
 //! of XML that libvirt gives out. Writing such XML is `compile`'s business.
 
 use crate::XML_NAMESPACE;
-use quick_xml::NsReader;
-use quick_xml::events::{BytesStart, Event};
-use quick_xml::name::ResolveResult;
+use crate::domain::scan::{Document, Element};
 
 /// The facts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -38,56 +36,32 @@ impl Observed {
 }
 
 fn read(xml: &str) -> Option<Observed> {
-    let mut facts = Observed::default();
-    let mut dns_off = false;
-    let mut path: Vec<String> = Vec::new();
-    let mut reader = NsReader::from_str(xml);
-    loop {
-        let (namespace, event) = reader.read_resolved_event().ok()?;
-        let start = match &event {
-            Event::Start(start) | Event::Empty(start) => start,
-            Event::End(_) => {
-                path.pop()?;
-                continue;
-            }
-            Event::Eof => break,
-            _ => continue,
-        };
-        let local = start.local_name();
-        let inside: Vec<&str> = path.iter().map(String::as_str).collect();
-        let marked = matches!(&namespace, ResolveResult::Bound(ns) if ns.as_ref() == XML_NAMESPACE);
-        match (inside.as_slice(), local.as_ref()) {
-            (["network", "metadata"], "network") if marked => facts.ours = true,
-            (["network"], "bridge") => facts.bridge = attribute(start, "name"),
-            (["network", "ip"], "dhcp") => facts.dhcp = true,
-            (["network"], "ip") => {
-                facts.dns = true;
-                let mask = attribute(start, "prefix").or_else(|| attribute(start, "netmask"));
-                facts.addresses.extend(attribute(start, "address").zip(mask));
-            }
-            (["network"], "forward") => {
-                facts.forward = Some(attribute(start, "mode").unwrap_or_else(|| "nat".to_owned()));
-            }
-            (["network"], "domain") => facts.domain = attribute(start, "name"),
-            (["network"], "dns") => dns_off = attribute(start, "enable").as_deref() == Some("no"),
-            _ => {}
-        }
-        if matches!(event, Event::Start(_)) {
-            path.push(local.as_ref().to_owned());
-        }
-    }
-    facts.dns &= !dns_off;
-    path.is_empty().then_some(facts)
-}
-
-fn attribute(start: &BytesStart<'_>, name: &str) -> Option<String> {
-    let attribute = start.try_get_attribute(name).ok()??;
-    Some(
-        attribute
-            .normalized_value(quick_xml::XmlVersion::Implicit1_0)
-            .ok()?
-            .into_owned(),
-    )
+    let document = Document::parse(xml).ok()?;
+    let root = document.root();
+    let ours = |element: Element<'_>| {
+        element.namespace() == Some(XML_NAMESPACE) && element.local_name() == "network"
+    };
+    let value = |element: Option<Element<'_>>, name: &str| element?.attribute(name).map(str::to_owned);
+    let addresses = root.children_named("ip").filter_map(|ip| {
+        let mask = ip.attribute("prefix").or_else(|| ip.attribute("netmask"))?;
+        Some((ip.attribute("address")?.to_owned(), mask.to_owned()))
+    });
+    let dns_off = root
+        .child("dns")
+        .is_some_and(|dns| dns.attribute("enable") == Some("no"));
+    Some(Observed {
+        ours: root
+            .child("metadata")
+            .is_some_and(|metadata| metadata.children().any(ours)),
+        bridge: value(root.child("bridge"), "name"),
+        forward: root
+            .child("forward")
+            .map(|f| f.attribute("mode").unwrap_or("nat").to_owned()),
+        domain: value(root.child("domain"), "name"),
+        addresses: addresses.collect(),
+        dhcp: root.children_named("ip").any(|ip| ip.child("dhcp").is_some()),
+        dns: !dns_off && root.child("ip").is_some(),
+    })
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod support;
 mod guests;
 mod harness;
 mod networks;
+mod updates;
 
 use std::process::ExitCode;
 
@@ -53,6 +54,11 @@ fn tests() -> Vec<Trial> {
             a_running_guest_is_not_packed,
             shutdown_is_graceful_and_hard_only_on_demand,
             leases_are_listed_and_watched_by_signals_only,
+        }
+        updates {
+            two_hundred_changes_reach_dnsmasq_and_no_ping_is_lost,
+            another_subnet_replugs_running_guests,
+            an_update_that_fails_is_taken_back,
         }
         networks {
             net_1_is_registered_once_and_unregistered_once,

@@ -182,7 +182,18 @@ impl From<RegisterError> for Failure {
             RegisterError::Silent(..) => Self::failed(message).hint(
                 "does the bus policy allow the name? The package's policy is in /usr/share/dbus-1/system.d",
             ),
-            RegisterError::Io(_) | RegisterError::State(_) => Self::failed(message),
+            RegisterError::NotRegistered(name) => {
+                Self::failed(message).hint(format!("miniascape net register {name}"))
+            }
+            RegisterError::Command(error) => error.into(),
+            RegisterError::RollbackFailed { network, .. } => {
+                Self::failed(message).hint(format!("`miniascape net status {network}` shows how it is now"))
+            }
+            RegisterError::Interface(_)
+            | RegisterError::Unverified { .. }
+            | RegisterError::RolledBack { .. }
+            | RegisterError::Io(_)
+            | RegisterError::State(_) => Self::failed(message),
         }
     }
 }

@@ -188,6 +188,12 @@ impl Libvirt {
         })
     }
 
+    /// Changes a device of a running domain to what `xml`, its whole element, says.
+    pub fn update_live_device(&self, name: &str, xml: &str) -> Result<(), LibvirtError> {
+        let live = sys::VIR_DOMAIN_DEVICE_MODIFY_LIVE;
+        self.with_domain(name, "change a device of", |d| d.update_device_flags(xml, live))
+    }
+
     /// Waits until the domain's state is one that `wanted` accepts; the last state seen when `timeout` has passed.
     ///
     /// The state is asked for a few times a second: libvirt's events would need an event loop in its own thread,

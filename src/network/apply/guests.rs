@@ -1,9 +1,10 @@
 //! The running guests that are plugged into a network.
 
 use super::RegisterError;
-use crate::domain::{Domain, InterfaceSource};
-use crate::host::{Libvirt, LibvirtError};
-use crate::name::NetworkName;
+use crate::domain::{Domain, InterfaceSource, Plug, plugs};
+use crate::host::{Libvirt, LibvirtError, links};
+use crate::name::{InterfaceName, NetworkName};
+use std::time::Duration;
 
 /// The running guests with an interface in the network, or directly on its bridge.
 pub fn guests_in(name: &NetworkName, bridge: &str, libvirt: &Libvirt) -> Result<Vec<String>, LibvirtError> {
@@ -38,4 +39,53 @@ pub(super) fn refuse_in_use(
             guests,
         })
     }
+}
+
+/// The interfaces of running guests in the network, by guest; noted before the network is stopped.
+pub(super) fn plugged(name: &NetworkName, libvirt: &Libvirt) -> Result<Vec<(String, Plug)>, LibvirtError> {
+    let mut all = Vec::new();
+    for record in libvirt.domains()?.into_iter().filter(|d| d.state.is_active()) {
+        let xml = libvirt.live_domain_xml(&record.name)?;
+        // libvirt's own XML; what cannot be read is in no network that we can name.
+        for plug in plugs(&xml, name.as_str()).unwrap_or_default() {
+            all.push((record.name.clone(), plug));
+        }
+    }
+    Ok(all)
+}
+
+/// How long links stay down: long enough for a guest's system to notice.
+const LINK_PAUSE: Duration = Duration::from_millis(500);
+
+/// Puts the guests' taps on the network's new bridge, with their links down for a moment, so that their DHCP clients
+/// ask again. All are tried; the first failure is told.
+pub(super) fn replug(
+    guests: &[(String, Plug)],
+    bridge: &InterfaceName,
+    libvirt: &Libvirt,
+) -> Result<(), RegisterError> {
+    let down = |guest: &str, plug: &Plug| -> Result<(), RegisterError> {
+        let tap: InterfaceName = plug.tap.parse()?;
+        links::set_master(&tap, bridge)?;
+        Ok(libvirt.update_live_device(guest, &plug.down)?)
+    };
+    let up = |guest: &str, plug: &Plug| Ok(libvirt.update_live_device(guest, &plug.up)?);
+    let downs = each(guests, down);
+    std::thread::sleep(LINK_PAUSE);
+    downs.and(each(guests, up))
+}
+
+/// Does `act` to every interface, also when one fails; the first failure.
+fn each(
+    guests: &[(String, Plug)],
+    act: impl Fn(&str, &Plug) -> Result<(), RegisterError>,
+) -> Result<(), RegisterError> {
+    let mut first = Ok(());
+    for (guest, plug) in guests {
+        if let Err(error) = act(guest, plug) {
+            tracing::warn!(%guest, tap = %plug.tap, %error, "not plugged in again");
+            first = first.and(Err(error));
+        }
+    }
+    first
 }

@@ -7,15 +7,19 @@ mod guests;
 mod register;
 mod step;
 mod unregister;
+mod update;
 
 pub use guests::guests_in;
 pub use register::{register, register_offline};
 pub use step::Step;
 pub use unregister::unregister;
+pub use update::update;
 
 use super::{Observed, StateError};
-use crate::host::{Layout, Libvirt, LibvirtError, NetworkRecord, ServiceError, Services, files};
-use crate::name::{InterfaceName, NetworkName};
+use crate::host::{
+    CommandError, Layout, Libvirt, LibvirtError, NetworkRecord, ServiceError, Services, files,
+};
+use crate::name::{InterfaceName, NameError, NetworkName};
 use serde::Serialize;
 use std::io;
 
@@ -65,6 +69,41 @@ pub enum RegisterError {
     /// dnsmasq was started, but does not answer.
     #[error("dnsmasq for {0} was started but did not appear on the D-Bus system bus as {1}")]
     Silent(NetworkName, String),
+    /// It was never registered.
+    #[error("the network {0} is not registered")]
+    NotRegistered(NetworkName),
+    /// The interface of a guest has a name that is none.
+    #[error(transparent)]
+    Interface(#[from] NameError),
+    /// A program could not be run.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// After all steps, something is still not as it should be.
+    #[error("after the update of {network}, {what}")]
+    Unverified {
+        /// The network.
+        network: NetworkName,
+        /// What is wrong, as a sentence.
+        what: String,
+    },
+    /// The update failed, and the network is as it was before.
+    #[error("{cause}; {network} was put back to what it was")]
+    RolledBack {
+        /// The network.
+        network: NetworkName,
+        /// Why the update failed.
+        cause: Box<RegisterError>,
+    },
+    /// The update failed, and so did putting things back.
+    #[error("{cause}; putting {network} back failed too: {rollback}")]
+    RollbackFailed {
+        /// The network.
+        network: NetworkName,
+        /// Why the update failed.
+        cause: Box<RegisterError>,
+        /// Why it could not be taken back.
+        rollback: Box<RegisterError>,
+    },
     /// A file cannot be written or removed.
     #[error(transparent)]
     Io(#[from] io::Error),

@@ -15,9 +15,9 @@ use std::path::Path;
     clippy::struct_excessive_bools,
     reason = "facts are independent of each other"
 )]
-struct Facts {
+pub(super) struct Facts {
     /// libvirt's network, if there is one.
-    existing: Option<NetworkRecord>,
+    pub(super) existing: Option<NetworkRecord>,
     /// Files on the disk are not as compiled, or not recorded as applied.
     stale_files: bool,
     /// libvirt's definition is not the compiled one.
@@ -33,7 +33,11 @@ struct Facts {
 }
 
 impl Facts {
-    fn gather(network: &Network, compiled: &Compiled, target: &Target<'_>) -> Result<Self, RegisterError> {
+    pub(super) fn gather(
+        network: &Network,
+        compiled: &Compiled,
+        target: &Target<'_>,
+    ) -> Result<Self, RegisterError> {
         let (name, layout) = (network.name(), target.layout);
         let existing = owned(target.libvirt, name)?;
         let applied = Applied::read(layout, name)?.filter(|applied| !applied.pending);
@@ -66,7 +70,7 @@ impl Facts {
 }
 
 /// The steps of a registration.
-fn plan(facts: &Facts, needs_dnsmasq: bool) -> Vec<Step> {
+pub(super) fn plan(facts: &Facts, needs_dnsmasq: bool) -> Vec<Step> {
     let active = facts.existing.as_ref().is_some_and(|n| n.active);
     let restart = active && facts.stale_bridge;
     let dnsmasq = match (needs_dnsmasq, facts.dnsmasq_running) {
@@ -169,7 +173,7 @@ pub fn register_offline(
     })
 }
 
-fn refuse_taken_bridge(
+pub(super) fn refuse_taken_bridge(
     network: &Network,
     existing: Option<&NetworkRecord>,
     libvirt: &Libvirt,
@@ -199,7 +203,7 @@ fn refuse_taken_bridge(
 }
 
 /// libvirt takes a definition of a known name only with that network's uuid.
-fn with_uuid(xml: &str, uuid: Option<uuid::Uuid>) -> String {
+pub(super) fn with_uuid(xml: &str, uuid: Option<uuid::Uuid>) -> String {
     match uuid {
         Some(uuid) => xml.replacen("</name>", &format!("</name>\n  <uuid>{uuid}</uuid>"), 1),
         None => xml.to_owned(),

@@ -25,6 +25,8 @@ pub enum Step {
     Stop,
     /// Start it in libvirt.
     Start,
+    /// Put the taps of running guests on its new bridge, and let the guests ask for addresses again.
+    Replug,
     /// Start its dnsmasq, now and at boot.
     StartDnsmasq,
     /// Start its dnsmasq anew, so that it reads its configuration.
@@ -49,6 +51,7 @@ impl std::fmt::Display for Step {
             Self::Autostart => "set it to start at boot",
             Self::Stop => "stop it",
             Self::Start => "start it",
+            Self::Replug => "plug running guests in again",
             Self::StartDnsmasq => "start its dnsmasq",
             Self::RestartDnsmasq => "restart its dnsmasq",
             Self::ReloadDnsmasq => "let its dnsmasq re-read hosts and reservations",
@@ -79,7 +82,8 @@ pub(super) fn take(step: Step, name: &NetworkName, target: &Target<'_>) -> Resul
         Step::StopDnsmasq => drop(target.services.stop(name)?),
         Step::Undefine => target.libvirt.undefine_network(text)?,
         Step::RemoveFiles => remove_files(target.layout, name)?,
-        Step::WriteFiles | Step::Define | Step::Defer => {}
+        // These need more than the name; their verbs take them.
+        Step::WriteFiles | Step::Define | Step::Replug | Step::Defer => {}
     }
     Ok(())
 }

@@ -64,6 +64,21 @@ for net in /sys/class/net/eth*; do
     udhcpc -i "$iface" -f -t 60 -T 1 -A 1 -s /lease.sh -x "hostname:$name" >/dev/null 2>&1 &
 done
 
+# A link that was down asks anew, as the network managers of real systems do.
+watch_link() {
+    seen=$(cat "/sys/class/net/$1/carrier_down_count")
+    while sleep 0.2; do
+        now=$(cat "/sys/class/net/$1/carrier_down_count")
+        [ "$now" = "$seen" ] || [ "$(cat "/sys/class/net/$1/carrier")" = 0 ] && continue
+        seen=$now
+        killall -USR2 udhcpc
+        killall -USR1 udhcpc
+    done
+}
+for net in /sys/class/net/eth*; do
+    [ -e "$net" ] && watch_link "${net##*/}" &
+done
+
 echo READY
 while true; do
     read -r verb rest || { sleep 1; continue; }

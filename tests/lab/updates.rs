@@ -1,0 +1,164 @@
+//! Changing registered networks while guests run.
+
+use crate::networks::{daemon, host_with_daemon};
+use crate::support::guest::{BOOT_TIMEOUT, Console, DiskSpec};
+use crate::support::{Host, wait_until};
+use std::fmt::Write;
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const FILE: &str = "/etc/miniascape/networks/lab.yaml";
+
+/// A definition with `hosts` lines and a subnet.
+fn lab(subnet: &str, hosts: &[(&str, &str, &str)]) -> String {
+    let mut text = format!(
+        "network:\n  name: lab\n  mode: nat\n  bridge: virbr66\n  domain: lab.internal\n  \
+         ipv4: {{ subnet: {subnet}.0/24 }}\n  dhcp: {{ ranges: [ {{ start: {subnet}.100, end: {subnet}.199 }} ], lease_time: 1h }}\n  hosts:\n"
+    );
+    for (name, mac, last) in hosts {
+        writeln!(
+            text,
+            "    - {{ name: {name}, mac: \"{mac}\", ip: {subnet}.{last} }}"
+        )
+        .expect("a String takes everything");
+    }
+    text
+}
+
+const GUEST: (&str, &str, &str) = ("guest", "52:54:00:00:00:66", "66");
+
+fn start_guest(host: &Host) -> Console {
+    DiskSpec::new("m").hostname("guest").make(host, "/srv/g.qcow2");
+    host.miniascape_check([
+        "guest",
+        "create",
+        "g",
+        "--memory",
+        "256MiB",
+        "--disk",
+        "/srv/g.qcow2",
+        "--network",
+        "lab,mac=52:54:00:00:00:66",
+        "--serial-log",
+        "/var/log/libvirt/qemu/g-serial.log",
+    ]);
+    host.miniascape_check(["guest", "start", "g", "--wait", "lease"]);
+    let mut console = Console::attach(host, "g");
+    console.wait_ready();
+    console
+}
+
+pub(crate) fn two_hundred_changes_reach_dnsmasq_and_no_ping_is_lost() {
+    let (host, _daemon) = host_with_daemon();
+    host.write_file(FILE, lab("10.66.6", &[GUEST]));
+    host.miniascape_check(["net", "register", "lab"]);
+    let mut console = start_guest(&host);
+    let dnsmasq = host.check(["pgrep", "-x", "dnsmasq"]).stdout;
+    let bridge = host.read_file("/sys/class/net/virbr66/address");
+    // The guest pings the gateway ten times a second, for as long as the changes take.
+    console.send("run ping -i 0.1 -w 60 10.66.6.1 >/tmp/ping; echo PINGED $(grep -c 'seq=' /tmp/ping) $(grep transmitted /tmp/ping)");
+    for change in 0..200u32 {
+        let (name, last) = (format!("n{change}"), (2 + change % 60).to_string());
+        let mac = format!("52:54:00:01:00:{:02x}", change % 256);
+        let last = if last == "66" { "67".to_owned() } else { last };
+        host.write_file(FILE, lab("10.66.6", &[GUEST, (&name, &mac, &last)]));
+        host.miniascape_check(["net", "update", "lab"]);
+        let answer = host.run([
+            "busybox",
+            "nslookup",
+            &format!("{name}.lab.internal"),
+            "10.66.6.1",
+        ]);
+        assert!(
+            answer.stdout.contains(&format!("Address: 10.66.6.{last}\n")),
+            "change {change}: {answer}"
+        );
+    }
+    assert_eq!(
+        host.check(["pgrep", "-x", "dnsmasq"]).stdout,
+        dnsmasq,
+        "another dnsmasq"
+    );
+    assert_eq!(host.read_file("/sys/class/net/virbr66/address"), bridge);
+    let pinged = console.wait("PINGED", Duration::from_secs(90)).0;
+    assert!(pinged.contains(" 0% packet loss"), "{pinged}");
+    let again = host.miniascape_check(["net", "update", "lab"]);
+    assert!(again.stdout.contains("nothing to do"), "{again}");
+}
+
+pub(crate) fn another_subnet_replugs_running_guests() {
+    let (host, _daemon) = host_with_daemon();
+    host.write_file(FILE, lab("10.66.6", &[GUEST]));
+    host.miniascape_check(["net", "register", "lab"]);
+    let mut console = start_guest(&host);
+    let pid = host.check(["pgrep", "-f", "guest=g,"]).stdout;
+    host.write_file(FILE, lab("10.66.7", &[GUEST]));
+    let refused = host.miniascape(["net", "register", "lab"]);
+    refused.expect_code(3);
+    let plan = host.miniascape_check(["net", "update", "lab", "--dry-run", "--format", "json"]);
+    assert_eq!(
+        plan.json()["steps"],
+        serde_json::json!([
+            "write-files",
+            "define",
+            "stop",
+            "start",
+            "restart-dnsmasq",
+            "replug"
+        ])
+    );
+    host.miniascape_check(["net", "update", "lab"]);
+    // The guest's link went down and up, so it asked again.
+    let lease = console.wait("LEASE", BOOT_TIMEOUT);
+    let lease = if lease.value("ip") == "10.66.6.66" {
+        console.wait("LEASE", BOOT_TIMEOUT)
+    } else {
+        lease
+    };
+    assert_eq!(lease.value("ip"), "10.66.7.66");
+    assert_eq!(console.ask("ping 10.66.7.1", "PONG").0, "PONG 10.66.7.1");
+    assert_eq!(
+        host.check(["pgrep", "-f", "guest=g,"]).stdout,
+        pid,
+        "the guest was restarted"
+    );
+}
+
+pub(crate) fn an_update_that_fails_is_taken_back() {
+    let (host, running) = host_with_daemon();
+    host.write_file(FILE, lab("10.66.6", &[GUEST]));
+    host.miniascape_check(["net", "register", "lab"]);
+    let before = host.check(["virsh", "net-dumpxml", "lab"]).stdout;
+    let hosts = host.read_file("/var/lib/miniascape/networks/lab/addn-hosts");
+    // Another interface of the host has the new subnet: libvirt refuses to start the network with it.
+    host.check([
+        "sh",
+        "-c",
+        "ip link add other type bridge && ip addr add 10.66.8.1/24 dev other && ip link set other up",
+    ]);
+    host.write_file(FILE, lab("10.66.8", &[GUEST]));
+    let failed = host.miniascape(["net", "update", "lab"]);
+    failed.expect_code(1);
+    assert!(failed.stderr.contains("was put back to what it was"), "{failed}");
+    assert_eq!(host.check(["virsh", "net-dumpxml", "lab"]).stdout, before);
+    assert_eq!(
+        host.read_file("/var/lib/miniascape/networks/lab/addn-hosts"),
+        hosts
+    );
+    host.miniascape_check(["net", "status", "lab"]);
+    // A dnsmasq that cannot be told, either: the daemon is gone.
+    drop(running);
+    host.write_file(FILE, lab("10.66.6", &[GUEST, ("new", "52:54:00:00:00:67", "67")]));
+    host.miniascape(["net", "update", "lab"]).expect_code(4);
+    assert_eq!(
+        host.read_file("/var/lib/miniascape/networks/lab/addn-hosts"),
+        hosts
+    );
+    let _daemon = daemon(&host);
+    host.miniascape_check(["net", "update", "lab"]);
+    wait_until("the new host", PATIENCE, || {
+        host.run(["busybox", "nslookup", "new.lab.internal", "10.66.6.1"])
+            .stdout
+            .contains("Address: 10.66.6.67\n")
+    });
+}
