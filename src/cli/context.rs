@@ -17,7 +17,7 @@ pub(crate) enum Format {
 }
 
 /// Options that may stand before or after the command.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Options of every command")]
 pub(crate) struct Common {
     /// The libvirt to talk to
@@ -47,7 +47,7 @@ pub(crate) struct Common {
 }
 
 /// The circumstances of one run.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Context {
     common: Common,
     layout: Layout,
@@ -55,6 +55,9 @@ pub(crate) struct Context {
 }
 
 impl Context {
+    /// The libvirt of the whole system, which is the default for everyone.
+    pub(crate) const SYSTEM: &str = "qemu:///system";
+
     /// Checks the common options and sets logging up.
     pub(crate) fn new(common: Common) -> Result<Self, Failure> {
         let absolute = |dir: &PathBuf| {
@@ -98,11 +101,12 @@ impl Context {
         &self.layout
     }
 
-    /// A connection to libvirt that may change things. Work that earlier runs could not finish is taken up first.
-    pub(crate) fn libvirt(&self) -> Result<Libvirt, Failure> {
+    /// A connection to libvirt that may change things. Work that earlier runs could not finish is taken up first, but
+    /// not by a dry run, which changes nothing.
+    pub(crate) fn libvirt(&self, dry_run: bool) -> Result<Libvirt, Failure> {
         self.refuse_root("libvirt")?;
         let libvirt = Libvirt::connect(&self.common.connect)?;
-        if libvirt.is_local() {
+        if !dry_run {
             super::pending::finish(self, &libvirt);
         }
         Ok(libvirt)
@@ -121,8 +125,8 @@ impl Context {
     }
 
     /// A connection for commands that also touch files, which have to lie on libvirt's own host.
-    pub(crate) fn local_libvirt(&self) -> Result<Libvirt, Failure> {
-        let libvirt = self.libvirt()?;
+    pub(crate) fn local_libvirt(&self, dry_run: bool) -> Result<Libvirt, Failure> {
+        let libvirt = self.libvirt(dry_run)?;
         if libvirt.is_local() {
             return Ok(libvirt);
         }

@@ -32,9 +32,10 @@ pub(crate) fn run(context: &Context, _: &Args) -> Result<ExitCode, Failure> {
         context.output().note(format!("ready: {count} networks"));
     };
     // libvirt may be down, now or later; what is pending then waits for the next time.
-    let chore = || {
-        if let Ok(libvirt) = Libvirt::connect(context.uri()) {
-            pending::finish(context, &libvirt);
+    let own = context.clone();
+    let chore = move || {
+        if let Ok(libvirt) = Libvirt::connect(own.uri()) {
+            pending::finish(&own, &libvirt);
         }
     };
     daemon.run(&networks, chore, ready)?;

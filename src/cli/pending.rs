@@ -25,6 +25,10 @@ pub(super) fn finish(context: &Context, libvirt: &Libvirt) {
         }
         Err(error) => tracing::warn!(%error, "pending work cannot be looked at"),
     }
+    // Networks become pending for the system they were written for, which is not some user's or a simulator's libvirt.
+    if libvirt.uri() != Context::SYSTEM {
+        return;
+    }
     let Ok(templates) = Templates::with_replacements(layout.templates().on_disk()) else {
         return;
     };

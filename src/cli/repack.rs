@@ -107,7 +107,7 @@ fn guest(context: &Context, text: &str) -> Result<(String, Activity), Failure> {
         let xml = fs::read_to_string(text).map_err(|e| Failure::usage(e.to_string()))?;
         return Ok((xml, Activity::Off));
     }
-    let record = context.local_libvirt()?.domain(text)?.ok_or_else(|| {
+    let record = context.local_libvirt(true)?.domain(text)?.ok_or_else(|| {
         Failure::failed(format!("there is no guest {}", printable(text, 80)))
             .hint("`miniascape guest list` shows what there is; a file's name has a / or ends in .xml")
     })?;

@@ -18,14 +18,16 @@ pub fn dnsmasq_bus_name(network: &NetworkName) -> String {
 #[error("cannot reach the D-Bus system bus: {0}")]
 pub struct BusError(#[from] zbus::Error);
 
-/// True if the network's dnsmasq is on the bus.
-pub fn has_owner(network: &NetworkName) -> Result<bool, BusError> {
+/// The process that has the bus name of the network's dnsmasq, if any has.
+pub fn dnsmasq_pid(network: &NetworkName) -> Result<Option<u32>, BusError> {
     let connection = Connection::system()?;
-    let name = dnsmasq_bus_name(network);
     let proxy = zbus::blocking::fdo::DBusProxy::new(&connection)?;
-    Ok(proxy
-        .name_has_owner(name.as_str().try_into().map_err(zbus::Error::from)?)
-        .map_err(zbus::Error::from)?)
+    let name = dnsmasq_bus_name(network);
+    match proxy.get_connection_unix_process_id(name.as_str().try_into().map_err(zbus::Error::from)?) {
+        Ok(pid) => Ok(Some(pid)),
+        Err(zbus::fdo::Error::NameHasNoOwner(_)) => Ok(None),
+        Err(error) => Err(zbus::Error::from(error).into()),
+    }
 }
 
 /// Asks the network's dnsmasq for its version, to see that it answers, and waits for that.

@@ -116,14 +116,28 @@ pub struct Lock(#[expect(dead_code, reason = "closing the file releases the lock
 impl Lock {
     /// Waits until the lock at `path` is ours; the file is made when it is missing and never removed.
     pub fn acquire(path: &Path) -> io::Result<Self> {
+        let file = Self::open(path)?;
+        rustix::fs::flock(&file, FlockOperation::LockExclusive)
+            .map_err(|e| io::Error::other(format!("cannot lock {}: {e}", path.display())))?;
+        Ok(Self(file))
+    }
+
+    /// Takes the lock at `path` if nobody holds it.
+    pub fn try_acquire(path: &Path) -> io::Result<Option<Self>> {
+        let file = Self::open(path)?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Self(file))),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(e) => Err(io::Error::other(format!("cannot lock {}: {e}", path.display()))),
+        }
+    }
+
+    fn open(path: &Path) -> io::Result<fs::File> {
         fs::create_dir_all(parent(path)?)?;
         let mut options = fs::OpenOptions::new();
         options.write(true).create(true).truncate(false);
         options.options_mut().mode(0o600);
-        let file = options.open(path)?;
-        rustix::fs::flock(&file, FlockOperation::LockExclusive)
-            .map_err(|e| io::Error::other(format!("cannot lock {}: {e}", path.display())))?;
-        Ok(Self(file))
+        options.open(path)
     }
 }
 

@@ -229,6 +229,11 @@ impl Layout {
         self.run().join("daemon.sock")
     }
 
+    /// Held by the daemon as long as it lives.
+    pub fn daemon_lock(&self) -> Place {
+        self.run().join("daemon.lock")
+    }
+
     /// The process id of a dnsmasq that the daemon runs.
     pub fn dnsmasq_pid(&self, name: &NetworkName) -> Place {
         self.run().join(format!("dnsmasq-{name}.pid"))

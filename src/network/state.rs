@@ -97,6 +97,30 @@ impl Applied {
         Ok(Some(applied))
     }
 
+    /// As [`Applied::read`], with a damaged record as good as none: registering writes it anew.
+    pub(super) fn read_sound(layout: &Layout, name: &NetworkName) -> Result<Option<Self>, StateError> {
+        match Self::read(layout, name) {
+            Err(error @ StateError::Damaged { .. }) => {
+                tracing::warn!("{error}");
+                Ok(None)
+            }
+            result => result,
+        }
+    }
+
+    /// Takes out of the record what is about to change to `compiled`, so that a run which is killed in between is
+    /// made up for whatever is wanted next; true if that was anything.
+    pub(super) fn begin(&mut self, compiled: &Compiled) -> bool {
+        let before = self.files.len();
+        self.files.retain(|name, digest| {
+            compiled
+                .files()
+                .iter()
+                .any(|file| file.name == name && file.digest() == *digest)
+        });
+        self.files.len() != before
+    }
+
     /// Writes the record; true if it was not there in this form.
     pub fn write(&self, layout: &Layout) -> Result<bool, StateError> {
         let mut content = serde_json::to_vec_pretty(self).map_err(io::Error::other)?;
@@ -109,7 +133,8 @@ impl Applied {
     }
 }
 
-/// All registered networks, by name.
+/// All registered networks, by name. A damaged record is told in the log and passed over, so that it does not hold up
+/// work with the others.
 pub fn registered(layout: &Layout) -> Result<Vec<Applied>, StateError> {
     let dir = layout.networks();
     let entries = match fs::read_dir(dir.on_disk()) {
@@ -123,7 +148,11 @@ pub fn registered(layout: &Layout) -> Result<Vec<Applied>, StateError> {
         let Ok(name) = entry?.file_name().to_string_lossy().parse::<NetworkName>() else {
             continue;
         };
-        all.extend(Applied::read(layout, &name)?);
+        match Applied::read(layout, &name) {
+            Ok(applied) => all.extend(applied),
+            Err(error @ StateError::Damaged { .. }) => tracing::error!("{error}"),
+            Err(error) => return Err(error),
+        }
     }
     all.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(all)
@@ -150,7 +179,9 @@ mod tests {
         assert!(!applied.write(&layout).unwrap());
         assert_eq!(registered(&layout).unwrap(), [applied]);
         fs::write(layout.applied(&name).on_disk(), "{").unwrap();
-        let error = registered(&layout).unwrap_err().to_string();
+        assert_eq!(registered(&layout).unwrap(), []);
+        let error = Applied::read(&layout, &name).unwrap_err().to_string();
         assert!(error.contains("net-1/applied.json"), "{error}");
+        assert_eq!(Applied::read_sound(&layout, &name).unwrap(), None);
     }
 }

@@ -68,6 +68,9 @@ fn tests() -> Vec<Trial> {
             a_taken_bridge_is_refused,
             without_libvirt_or_daemon_nothing_is_changed,
             dnsmasq_comes_back_after_a_kill_and_after_a_killed_daemon,
+            a_network_written_into_a_root_is_registered_at_its_first_run,
+            a_damaged_record_is_named_and_written_anew,
+            a_dnsmasq_that_cannot_start_undoes_the_registration,
         }
     }
 }

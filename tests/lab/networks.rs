@@ -219,7 +219,9 @@ pub(crate) fn dnsmasq_comes_back_after_a_kill_and_after_a_killed_daemon() {
         status.json()["dnsmasq_pid"].as_u64().filter(|pid| *pid != first)
     });
     daemon.kill();
-    let _daemon = self::daemon(&host);
+    let daemon = self::daemon(&host);
+    let status = host.miniascape(["net", "status", "net-1"]);
+    assert!(status.ok(), "{status}\n{}", daemon.transcript());
     let third = pid_of_dnsmasq(&host, "net-1");
     assert_ne!(third, second);
     let processes = host.check(["pgrep", "-x", "dnsmasq"]);
@@ -228,4 +230,74 @@ pub(crate) fn dnsmasq_comes_back_after_a_kill_and_after_a_killed_daemon() {
         third.to_string(),
         "a dnsmasq of the killed daemon is left"
     );
+}
+
+pub(crate) fn a_network_written_into_a_root_is_registered_at_its_first_run() {
+    let host = Host::start(HostOptions::default());
+    host.copy_from_machine(
+        concat!(env!("CARGO_MANIFEST_DIR"), "/networks/net-1.yaml"),
+        "/etc/miniascape/networks/net-1.yaml",
+    );
+    // The root of this very host, as an image build would have it before its first boot.
+    let deferred = host.miniascape_check(["--root", "/", "net", "register", "net-1"]);
+    assert!(deferred.stdout.contains("first boot"), "{deferred}");
+    assert!(!host.networks().contains(&"net-1".to_owned()));
+    // A simulator is not what it was written for, and a dry run changes nothing.
+    host.miniascape_check([
+        "--connect",
+        "test:///default",
+        "guest",
+        "start",
+        "test",
+        "--dry-run",
+    ]);
+    host.write_file(
+        "/etc/miniascape/networks/other.yaml",
+        definition("other", "10.77.1", "virbr77"),
+    );
+    let _daemon = daemon(&host);
+    wait_until("the daemon to register the network", PATIENCE, || {
+        host.miniascape(["net", "status", "net-1", "--format", "json"])
+            .json()["dnsmasq_pid"]
+            .is_u64()
+    });
+    let again = host.miniascape_check(["net", "register", "net-1"]);
+    assert!(again.stdout.contains("nothing to do"), "{again}");
+}
+
+pub(crate) fn a_damaged_record_is_named_and_written_anew() {
+    let (host, _daemon) = host_with_daemon();
+    host.write_file(
+        "/etc/miniascape/networks/lab.yaml",
+        definition("lab", "10.66.6", "virbr66"),
+    );
+    host.miniascape_check(["net", "register", "lab"]);
+    host.miniascape_check(["net", "register", "net-1"]);
+    host.write_file("/var/lib/miniascape/networks/lab/applied.json", "{");
+    let list = host.miniascape_check(["lease", "list"]);
+    assert!(list.stderr.contains("networks/lab/applied.json"), "{list}");
+    let pid = pid_of_dnsmasq(&host, "net-1");
+    host.miniascape_check(["net", "register", "lab"]);
+    let again = host.miniascape_check(["net", "register", "lab"]);
+    assert!(again.stdout.contains("nothing to do"), "{again}");
+    assert_eq!(pid_of_dnsmasq(&host, "net-1"), pid);
+}
+
+pub(crate) fn a_dnsmasq_that_cannot_start_undoes_the_registration() {
+    let (host, _daemon) = host_with_daemon();
+    // The bus does not let dnsmasq have its name, so it never becomes ready.
+    host.set_bus_policy(
+        "deny",
+        "<policy context='mandatory'><deny own_prefix='uk.org.thekelleys'/></policy>",
+    );
+    let failed = host.miniascape(["net", "register", "net-1"]);
+    failed.expect_code(1);
+    assert!(
+        failed.stderr.contains("is not allowed to own the service"),
+        "{failed}"
+    );
+    assert!(host.networks().is_empty(), "{:?}", host.networks());
+    assert!(!host.exists("/sys/class/net/virbr151"));
+    assert!(!host.exists("/var/lib/miniascape/networks/net-1"));
+    assert!(!host.run(["pgrep", "-x", "dnsmasq"]).ok());
 }

@@ -56,10 +56,9 @@ impl Libvirt {
             uri: uri.to_owned(),
             message: e.message().to_owned(),
         })?;
-        Ok(Self {
-            connection,
-            uri: uri.to_owned(),
-        })
+        // What was asked for may be an alias of libvirt.conf; this is what it stands for.
+        let uri = connection.uri().unwrap_or_else(|_| uri.to_owned());
+        Ok(Self { connection, uri })
     }
 
     /// The URI this is connected to.

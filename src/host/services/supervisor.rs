@@ -56,13 +56,6 @@ struct Server {
     last_words: Receiver<String>,
 }
 
-/// When a dnsmasq that died is due, and the pause after that.
-#[derive(Debug)]
-struct Due {
-    at: Instant,
-    pause: Duration,
-}
-
 /// The daemon's state.
 #[derive(Debug)]
 pub struct Daemon {
@@ -71,7 +64,9 @@ pub struct Daemon {
     supervise: bool,
     events: (Sender<Event>, Receiver<Event>),
     servers: BTreeMap<NetworkName, Server>,
-    due: BTreeMap<NetworkName, Due>,
+    due: BTreeMap<NetworkName, Instant>,
+    /// How long each dnsmasq that keeps dying was last waited for.
+    pauses: BTreeMap<NetworkName, Duration>,
 }
 
 impl std::fmt::Debug for Event {
@@ -95,19 +90,20 @@ impl Daemon {
             events: channel(),
             servers: BTreeMap::new(),
             due: BTreeMap::new(),
+            pauses: BTreeMap::new(),
         })
     }
 
     /// Runs until SIGTERM or SIGINT. `networks` are started first; `chore` is called at the start and every ten
-    /// seconds; `ready` once, when the socket answers.
+    /// seconds, in a thread of its own, so that it may itself ask the daemon; `ready` once, when the socket answers.
     pub fn run(
         mut self,
         networks: &[NetworkName],
-        mut chore: impl FnMut(),
+        chore: impl FnMut() + Send + 'static,
         ready: impl FnOnce(),
     ) -> Result<(), DaemonError> {
         let socket = self.layout.daemon_socket();
-        let listener = self.listen()?;
+        let (listener, _lock) = self.listen()?;
         let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT])?;
         let sender = self.events.0.clone();
         std::thread::spawn(move || {
@@ -117,35 +113,24 @@ impl Daemon {
         });
         if self.supervise {
             for network in networks {
-                self.end_leftover(network);
                 if let Err(reason) = self.start(network) {
                     tracing::error!(%network, %reason, "dnsmasq does not start");
-                    self.postpone(network, BACKOFF.0);
+                    self.postpone(network);
                 }
             }
         }
         let sender = self.events.0.clone();
         std::thread::spawn(move || accept(&listener, &sender));
         ready();
-        let mut next_chore = Instant::now();
+        std::thread::spawn(move || repeat(chore));
         loop {
-            if Instant::now() >= next_chore {
-                chore();
-                next_chore = Instant::now() + CHORE_EVERY;
-            }
             self.start_due();
-            let wake = self
+            let left = self
                 .due
                 .values()
-                .map(|due| due.at)
-                .chain([next_chore])
                 .min()
-                .unwrap_or(next_chore);
-            match self
-                .events
-                .1
-                .recv_timeout(wake.saturating_duration_since(Instant::now()))
-            {
+                .map_or(Duration::MAX, |due| due.saturating_duration_since(Instant::now()));
+            match self.events.1.recv_timeout(left) {
                 Ok(Event::Asked(request, reply)) => drop(reply.send(self.answer(&request))),
                 Ok(Event::Exited(network, pid, status)) => self.exited(&network, pid, status),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -161,13 +146,13 @@ impl Daemon {
         Ok(())
     }
 
-    fn listen(&self) -> Result<UnixListener, DaemonError> {
+    /// The socket, and the lock that keeps a second daemon out for as long as this one lives.
+    fn listen(&self) -> Result<(UnixListener, files::Lock), DaemonError> {
         let place = self.layout.daemon_socket();
         let path = place.on_disk();
         files::make_dir(self.layout.run().on_disk(), 0o755)?;
-        if UnixStream::connect(path).is_ok() {
-            return Err(DaemonError::AlreadyRunning(path.display().to_string()));
-        }
+        let taken = || DaemonError::AlreadyRunning(path.display().to_string());
+        let lock = files::Lock::try_acquire(self.layout.daemon_lock().on_disk())?.ok_or_else(taken)?;
         files::remove(path)?;
         // The socket answers under its final name only when its mode is right.
         let draft = path.with_extension("new");
@@ -175,7 +160,7 @@ impl Daemon {
         let listener = UnixListener::bind(&draft)?;
         fs::set_permissions(&draft, std::fs::Permissions::from_mode(0o600))?;
         fs::rename(&draft, path)?;
-        Ok(listener)
+        Ok((listener, lock))
     }
 
     fn answer(&mut self, request: &Request) -> Reply {
@@ -186,7 +171,10 @@ impl Daemon {
             (Verb::Status, Some(_)) => Ok(false),
             (Verb::Start, Some(network)) => self.start(network),
             (Verb::Stop, Some(network)) => self.stop(network),
-            (Verb::Restart, Some(network)) => self.stop(network).and_then(|_| self.start(network)),
+            (Verb::Restart, Some(network)) => self.stop(network).and_then(|_| {
+                // One that was running stays wanted.
+                self.start(network).inspect_err(|_| self.postpone(network))
+            }),
             (Verb::Reload, Some(network)) => self.reload(network).map(|()| false),
         };
         let pid = request
@@ -218,7 +206,7 @@ impl Daemon {
         let server = self.spawn(network)?;
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let up = bus::has_owner(network).unwrap_or(false);
+            let up = bus::dnsmasq_pid(network).is_ok_and(|pid| pid == Some(server.pid));
             if let Ok(words) = server.last_words.try_recv() {
                 return Err(format!("dnsmasq for {network} ended at once: {words}"));
             }
@@ -293,6 +281,7 @@ impl Daemon {
     /// Ends a network's dnsmasq and waits until it has; true if it was running.
     fn stop(&mut self, network: &NetworkName) -> Result<bool, String> {
         self.due.remove(network);
+        self.pauses.remove(network);
         let Some(server) = self.servers.remove(network) else {
             return Ok(false);
         };
@@ -321,24 +310,21 @@ impl Daemon {
             return;
         };
         tracing::warn!(%network, pid, %status, "dnsmasq ended by itself; it is started again");
-        let pause = if server.since.elapsed() >= SETTLED {
-            BACKOFF.0
-        } else {
-            BACKOFF.0 * 2
-        };
+        if server.since.elapsed() >= SETTLED {
+            self.pauses.remove(network);
+        }
         self.servers.remove(network);
-        self.postpone(network, pause);
+        self.postpone(network);
     }
 
-    fn postpone(&mut self, network: &NetworkName, pause: Duration) {
-        let pause = pause.min(BACKOFF.1);
-        self.due.insert(
-            network.clone(),
-            Due {
-                at: Instant::now() + pause,
-                pause,
-            },
-        );
+    /// Makes a network's dnsmasq due again, each time after twice the pause of the time before.
+    fn postpone(&mut self, network: &NetworkName) {
+        let pause = self
+            .pauses
+            .get(network)
+            .map_or(BACKOFF.0, |last| (*last * 2).min(BACKOFF.1));
+        self.pauses.insert(network.clone(), pause);
+        self.due.insert(network.clone(), Instant::now() + pause);
     }
 
     fn start_due(&mut self) {
@@ -346,13 +332,13 @@ impl Daemon {
         let ripe: Vec<_> = self
             .due
             .iter()
-            .filter(|(_, due)| due.at <= now)
-            .map(|(name, due)| (name.clone(), due.pause))
+            .filter(|(_, due)| **due <= now)
+            .map(|(name, _)| name.clone())
             .collect();
-        for (network, pause) in ripe {
+        for network in ripe {
             if let Err(reason) = self.start(&network) {
                 tracing::error!(%network, %reason, "dnsmasq does not start");
-                self.postpone(&network, pause * 2);
+                self.postpone(&network);
             }
         }
     }
@@ -377,10 +363,9 @@ impl Daemon {
         let line = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
         let conf = self.layout.dnsmasq_conf(network);
         let ours = format!("--conf-file={}", conf.on_disk().display());
-        if !line
-            .split(|b| *b == 0)
-            .any(|argument| argument == ours.as_bytes())
-        {
+        // One that is dying, because its daemon did, has an empty command line and may still hold its sockets.
+        let arguments: Vec<&[u8]> = line.split(|b| *b == 0).collect();
+        if !line.is_empty() && !arguments.contains(&ours.as_bytes()) {
             return;
         }
         tracing::info!(%network, pid = pid.as_raw_nonzero(), "ending a dnsmasq that an earlier daemon left");
@@ -390,6 +375,14 @@ impl Daemon {
         while fs::metadata(format!("/proc/{}", pid.as_raw_nonzero())).is_ok() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+}
+
+/// Calls `chore` now and every ten seconds, for ever.
+fn repeat(mut chore: impl FnMut()) {
+    loop {
+        chore();
+        std::thread::sleep(CHORE_EVERY);
     }
 }
 

@@ -16,6 +16,8 @@ use std::path::Path;
     reason = "facts are independent of each other"
 )]
 pub(super) struct Facts {
+    /// The record of an earlier registration, pending ones included.
+    pub(super) record: Option<Applied>,
     /// libvirt's network, if there is one.
     pub(super) existing: Option<NetworkRecord>,
     /// Files on the disk are not as compiled, or not recorded as applied.
@@ -40,8 +42,9 @@ impl Facts {
     ) -> Result<Self, RegisterError> {
         let (name, layout) = (network.name(), target.layout);
         let existing = owned(target.libvirt, name)?;
-        let applied = Applied::read(layout, name)?.filter(|applied| !applied.pending);
-        let stale = |file: &compile::File| !applied.as_ref().is_some_and(|applied| applied.has(file));
+        let record = Applied::read_sound(layout, name)?;
+        let applied = record.as_ref().filter(|record| !record.pending);
+        let stale = |file: &compile::File| !applied.is_some_and(|applied| applied.has(file));
         let mut facts = Self::default();
         for file in compiled.files() {
             let on_disk = files::read_if_there(layout.network(name).join(file.name).on_disk())?;
@@ -65,6 +68,7 @@ impl Facts {
             facts.dnsmasq_running = target.services.running(name)?.pid.is_some();
         }
         facts.existing = existing;
+        facts.record = record;
         Ok(facts)
     }
 }
@@ -115,7 +119,11 @@ pub fn register(
     let uuid = facts.existing.as_ref().map(|n| n.uuid);
     let steps = plan(&facts, network.needs_dnsmasq());
     if steps.contains(&Step::Stop) {
-        refuse_in_use(name, network.bridge().as_str(), target.libvirt)?;
+        let live = facts.existing.as_ref().and_then(|r| r.live_xml.as_deref());
+        let bridge = live
+            .and_then(|xml| Observed::parse(xml).bridge)
+            .unwrap_or_default();
+        refuse_in_use(name, &bridge, target.libvirt)?;
     }
     let report = Report {
         network: name.clone(),
@@ -124,25 +132,46 @@ pub fn register(
     if dry_run {
         return Ok(report);
     }
-    let done = report.steps.iter().try_for_each(|step| match step {
-        Step::WriteFiles => write_files(compiled, layout, name),
-        Step::Define => {
-            let xml = with_uuid(compiled.libvirt_xml(), uuid);
-            Ok(target.libvirt.define_network(name.as_str(), &xml)?)
+    begin(facts.record.clone(), compiled, layout)?;
+    let mut taken = Vec::new();
+    let done = report.steps.iter().try_for_each(|step| {
+        match step {
+            Step::WriteFiles => write_files(compiled, layout, name)?,
+            Step::Define => {
+                let xml = with_uuid(compiled.libvirt_xml(), uuid);
+                target.libvirt.define_network(name.as_str(), &xml)?;
+            }
+            other => take(*other, name, target)?,
         }
-        other => take(*other, name, target),
+        taken.push(*step);
+        Ok(())
     });
     let record = || {
         let applied = Applied::new(network, compiled, source.to_owned());
         applied.write(layout).map(drop).map_err(RegisterError::from)
     };
     if let Err(error) = done.and_then(|()| record()) {
-        if uuid.is_none() {
-            undo(name, target);
+        // Only what this run has made is taken back, and only if nothing was there before.
+        if facts.existing.is_none() && facts.record.is_none() {
+            undo(&taken, name, target);
         }
         return Err(error);
     }
     Ok(report)
+}
+
+/// Marks what is about to change in the record, if there is one.
+pub(super) fn begin(
+    record: Option<Applied>,
+    compiled: &Compiled,
+    layout: &Layout,
+) -> Result<(), RegisterError> {
+    if let Some(mut record) = record.filter(|record| !record.pending)
+        && record.begin(compiled)
+    {
+        record.write(layout)?;
+    }
+    Ok(())
 }
 
 /// Writes the files of a network into another system's root, with a copy of the `definition`'s text, from which the
@@ -192,7 +221,8 @@ pub(super) fn refuse_taken_bridge(
             owner: other.name,
         });
     }
-    let mine = existing.is_some_and(|r| r.active && same(r));
+    let live = |r: &NetworkRecord| r.live_xml.as_deref().and_then(|xml| Observed::parse(xml).bridge);
+    let mine = existing.is_some_and(|r| live(r).as_deref() == Some(bridge.as_str()));
     if !mine && libvirt.is_local() && Path::new("/sys/class/net").join(bridge.as_str()).exists() {
         return Err(RegisterError::BridgeOfHost {
             network: network.name().clone(),
@@ -210,12 +240,19 @@ pub(super) fn with_uuid(xml: &str, uuid: Option<uuid::Uuid>) -> String {
     }
 }
 
-/// Takes back a registration that failed half way. Failures here are told in the log only: the first error is what
-/// the user has to know, and the next run repairs.
-fn undo(name: &NetworkName, target: &Target<'_>) {
-    for step in [Step::StopDnsmasq, Step::Stop, Step::Undefine, Step::RemoveFiles] {
-        if let Err(error) = take(step, name, target) {
-            tracing::info!(network = %name, %step, %error, "not taken back");
+/// Takes back the steps of a registration that failed half way, the last first. Failures here are told in the log
+/// only: the first error is what the user has to know, and the next run repairs.
+fn undo(taken: &[Step], name: &NetworkName, target: &Target<'_>) {
+    for step in taken.iter().rev() {
+        let back = match step {
+            Step::StartDnsmasq => Step::StopDnsmasq,
+            Step::Start => Step::Stop,
+            Step::Define => Step::Undefine,
+            Step::WriteFiles => Step::RemoveFiles,
+            _ => continue,
+        };
+        if let Err(error) = take(back, name, target) {
+            tracing::warn!(network = %name, step = %back, %error, "not taken back");
         }
     }
 }

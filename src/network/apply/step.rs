@@ -90,7 +90,7 @@ pub(super) fn take(step: Step, name: &NetworkName, target: &Target<'_>) -> Resul
 
 fn await_dnsmasq(name: &NetworkName) -> Result<(), RegisterError> {
     let deadline = Instant::now() + DNSMASQ_PATIENCE;
-    while !bus::has_owner(name).unwrap_or(false) {
+    while !bus::dnsmasq_pid(name).is_ok_and(|pid| pid.is_some()) {
         if Instant::now() >= deadline {
             return Err(RegisterError::Silent(name.clone(), bus::dnsmasq_bus_name(name)));
         }

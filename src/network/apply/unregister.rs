@@ -3,6 +3,7 @@
 use super::guests::refuse_in_use;
 use super::step::take;
 use super::{RegisterError, Report, Step, Target, lock, owned};
+use crate::host::ServiceError;
 use crate::name::NetworkName;
 use crate::network::Observed;
 
@@ -19,12 +20,22 @@ pub fn unregister(
     let existing = owned(target.libvirt, name)?;
     let has_files = layout.applied(name).on_disk().exists() || layout.dnsmasq_conf(name).on_disk().exists();
     let mut steps = Vec::new();
-    if let Some(record) = &existing
-        && record.active
-    {
-        let bridge = Observed::parse(&record.xml).bridge.unwrap_or_default();
+    if layout.dnsmasq_conf(name).on_disk().exists() {
+        match target.services.running(name) {
+            // Also when it does not run now: it is not to run at the next boot either.
+            Ok(_) => steps.push(Step::StopDnsmasq),
+            // A daemon that is not there runs nothing.
+            Err(ServiceError::NoManager { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if let Some(live) = existing.as_ref().and_then(|record| record.live_xml.as_deref()) {
         if !force {
-            refuse_in_use(name, &bridge, target.libvirt)?;
+            refuse_in_use(
+                name,
+                &Observed::parse(live).bridge.unwrap_or_default(),
+                target.libvirt,
+            )?;
         }
         steps.push(Step::Stop);
     }
@@ -32,9 +43,6 @@ pub fn unregister(
         steps.push(Step::Undefine);
     }
     if has_files {
-        if layout.dnsmasq_conf(name).on_disk().exists() && target.services.running(name)?.pid.is_some() {
-            steps.insert(0, Step::StopDnsmasq);
-        }
         steps.push(Step::RemoveFiles);
     }
     if !dry_run {

@@ -2,7 +2,7 @@
 //! at afterwards, and put back if it is not as it should be.
 
 use super::guests::{plugged, replug};
-use super::register::{Facts, plan, refuse_taken_bridge, with_uuid};
+use super::register::{Facts, begin, plan, refuse_taken_bridge, with_uuid};
 use super::step::{take, write_files};
 use super::{RegisterError, Report, Step, Target, lock};
 use crate::domain::Plug;
@@ -37,7 +37,7 @@ pub fn update(
 ) -> Result<Report, RegisterError> {
     let (name, layout) = (network.name(), target.layout);
     let _lock = lock(layout, name, dry_run)?;
-    let applied = Applied::read(layout, name)?.filter(|applied| !applied.pending);
+    let applied = Applied::read_sound(layout, name)?.filter(|applied| !applied.pending);
     let Some(applied) = applied else {
         return Err(RegisterError::NotRegistered(name.clone()));
     };
@@ -74,6 +74,7 @@ pub fn update(
         applied,
     };
     let uuid = facts.existing.as_ref().map(|record| record.uuid);
+    begin(facts.record.clone(), compiled, layout)?;
     let done = report
         .steps
         .iter()
