@@ -3,7 +3,6 @@
 use fs_err as fs;
 
 use crate::screen::Screen;
-use crate::support::guest::cache_dir;
 use crate::support::{self, LabError};
 
 /// Says what the machine allows, and returns what it does not.
@@ -23,7 +22,7 @@ pub(crate) fn look(screen: &Screen) -> Vec<LabError> {
     };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     screen.head(&format!(
-        "This machine: {}, {user}, {cores} cores; {hosts}; guests: software emulation",
+        "This machine: {}, {user}, {cores} cores; {hosts}; guests: emulated",
         system_name()
     ));
     obstacles
@@ -35,9 +34,4 @@ fn system_name() -> String {
     text.lines()
         .find_map(|line| line.strip_prefix("PRETTY_NAME="))
         .map_or_else(|| "unknown system".to_owned(), |name| name.trim_matches('"').to_owned())
-}
-
-/// Where the parts of the small guest are kept, for remarks.
-pub(crate) fn cache() -> String {
-    cache_dir().map_or_else(|_| "no cache".to_owned(), |dir| dir.display().to_string())
 }

@@ -29,12 +29,8 @@ enum Style {
 pub(crate) enum Show<'a> {
     /// Everything.
     All,
-    /// So many lines from the start.
-    First(usize),
     /// The lines that contain one of these words.
     Only(&'a [&'a str]),
-    /// Nothing.
-    Nothing,
 }
 
 /// A part of the story.
@@ -147,21 +143,20 @@ impl Screen {
         let all: Vec<&str> = text.lines().map(str::trim_end).filter(|l| !l.is_empty()).collect();
         let shown: Vec<&str> = match show {
             Show::All => all.clone(),
-            Show::First(count) => all.iter().copied().take(count).collect(),
             Show::Only(words) => {
                 let wanted = |l: &&str| words.iter().any(|word| l.contains(word));
                 all.iter().copied().filter(wanted).collect()
             }
-            Show::Nothing => Vec::new(),
         };
         let room = self.width - INDENT;
         for text in &shown {
-            line(&format!("{}{}", " ".repeat(INDENT), cut(text, room)));
+            for part in fit(text, room) {
+                line(&format!("{}{part}", " ".repeat(INDENT)));
+            }
         }
         let mut remarks = Vec::new();
         match all.len() - shown.len() {
             0 => {}
-            _ if matches!(show, Show::Nothing) => {}
             1 => remarks.push("1 more line".to_owned()),
             more => remarks.push(format!("{more} more lines")),
         }
@@ -296,13 +291,15 @@ fn clock(time: Duration) -> String {
     format!("{}:{:02}", time.as_secs() / 60, time.as_secs() % 60)
 }
 
-/// Text that fits, with a mark where something is missing.
-fn cut(text: &str, room: usize) -> String {
+/// A line of output as it is, or wrapped where it does not fit.
+fn fit(text: &str, room: usize) -> Vec<String> {
     let text = text.replace('\t', "    ");
     if text.chars().count() <= room {
-        return text;
+        return vec![text];
     }
-    text.chars().take(room.saturating_sub(3)).chain("...".chars()).collect()
+    let mut parts = wrap(&text, room - 2).into_iter();
+    let first = parts.next().unwrap_or_default();
+    std::iter::once(first).chain(parts.map(|part| format!("  {part}"))).collect()
 }
 
 /// Lines of at most `room` columns, broken between words.

@@ -34,8 +34,8 @@ impl<'a> Shell<'a> {
         let ticker = screen.command(&self.prompt_text(), line);
         let output = self.command(line).run();
         drop(ticker);
-        let said = format!("{}{}", output.stdout, output.stderr);
-        screen.output(&said, if output.ok() { show } else { Show::All }, output.elapsed);
+        let show = if output.ok() { show } else { Show::All };
+        screen.output(&output.stdout, show, output.elapsed);
         output
     }
 
@@ -57,6 +57,7 @@ impl<'a> Shell<'a> {
     }
 
     fn command(self, line: &str) -> Command {
-        self.host.command(["sh", "-c", line])
+        // As on a terminal, what goes to standard error is in its place among the rest.
+        self.host.command(["sh", "-c", &format!("exec 2>&1\n{line}")])
     }
 }
