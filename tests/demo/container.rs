@@ -1,7 +1,7 @@
 //! What is told where private hosts are refused, as in an ordinary container.
 
-use crate::Options;
-use crate::screen::Screen;
+use super::Options;
+use super::screen::Screen;
 use crate::support::LabError;
 
 /// Shows what works, and lists what is missing with the commands that would allow it.

@@ -65,13 +65,17 @@ fn children() -> Vec<Pid> {
     let lists = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
     let mut found = Vec::new();
     for list in lists {
-        found.extend(list.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)));
+        found.extend(
+            list.split_whitespace()
+                .filter_map(|pid| Pid::from_raw(pid.parse().ok()?)),
+        );
     }
     found
 }
 
 fn is_unshare(pid: Pid) -> bool {
-    fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_nonzero())).is_ok_and(|name| name.trim() == "unshare")
+    fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_nonzero()))
+        .is_ok_and(|name| name.trim() == "unshare")
 }
 
 fn say(text: &str) {

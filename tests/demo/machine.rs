@@ -2,7 +2,7 @@
 
 use fs_err as fs;
 
-use crate::screen::Screen;
+use super::screen::Screen;
 use crate::support::{self, LabError};
 
 /// Says what the machine allows, and returns what it does not.
@@ -33,5 +33,8 @@ fn system_name() -> String {
     let text = fs::read_to_string("/etc/os-release").unwrap_or_default();
     text.lines()
         .find_map(|line| line.strip_prefix("PRETTY_NAME="))
-        .map_or_else(|| "unknown system".to_owned(), |name| name.trim_matches('"').to_owned())
+        .map_or_else(
+            || "unknown system".to_owned(),
+            |name| name.trim_matches('"').replace(" GNU/Linux", ""),
+        )
 }

@@ -140,7 +140,11 @@ impl Screen {
 
     /// What a command said.
     pub(crate) fn output(&self, text: &str, show: Show<'_>, took: Duration) {
-        let all: Vec<&str> = text.lines().map(str::trim_end).filter(|l| !l.is_empty()).collect();
+        let all: Vec<&str> = text
+            .lines()
+            .map(str::trim_end)
+            .filter(|l| !l.is_empty())
+            .collect();
         let shown: Vec<&str> = match show {
             Show::All => all.clone(),
             Show::Only(words) => {
@@ -173,7 +177,11 @@ impl Screen {
     #[track_caller]
     pub(crate) fn check(&mut self, what: &str, holds: bool, why_not: impl std::fmt::Display) {
         let mut lines = wrap(what, self.width - INDENT).into_iter();
-        let (mark, style) = if holds { ("ok", Style::Green) } else { ("NO", Style::Red) };
+        let (mark, style) = if holds {
+            ("ok", Style::Green)
+        } else {
+            ("NO", Style::Red)
+        };
         line(&format!(
             "  {}  {}",
             self.paint(style, mark),
@@ -192,14 +200,21 @@ impl Screen {
     pub(crate) fn summary(&mut self) -> Duration {
         self.end_step();
         let elapsed = self.started.elapsed();
-        let room = self.steps.iter().map(|s| s.title.chars().count()).max().unwrap_or(0) + 3;
+        let room = self
+            .steps
+            .iter()
+            .map(|s| s.title.chars().count())
+            .max()
+            .unwrap_or(0)
+            + 3;
         let mut table = format!("\n{}\n\n", self.paint(Style::Bold, "Summary"));
         for (index, step) in self.steps.iter().enumerate() {
             let dots = ".".repeat(room - step.title.chars().count());
             let ok = self.paint(Style::Green, "ok");
+            let checks = if step.checks == 1 { "check " } else { "checks" };
             writeln!(
                 table,
-                "  {:>2}  {} {dots} {:>2} {ok} {:>8}",
+                "  {:>2}  {} {dots} {:>2} {checks} {ok} {:>8}",
                 index + 1,
                 step.title,
                 step.checks,
@@ -263,7 +278,11 @@ fn tick(ended: &Receiver<()>) {
     let started = Instant::now();
     let mut shown = false;
     while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(Duration::from_secs(1)) {
-        write(&format!("\r{}... {} s", " ".repeat(INDENT), started.elapsed().as_secs()));
+        write(&format!(
+            "\r{}... {} s",
+            " ".repeat(INDENT),
+            started.elapsed().as_secs()
+        ));
         shown = true;
     }
     if shown {
@@ -299,7 +318,9 @@ fn fit(text: &str, room: usize) -> Vec<String> {
     }
     let mut parts = wrap(&text, room - 2).into_iter();
     let first = parts.next().unwrap_or_default();
-    std::iter::once(first).chain(parts.map(|part| format!("  {part}"))).collect()
+    std::iter::once(first)
+        .chain(parts.map(|part| format!("  {part}")))
+        .collect()
 }
 
 /// Lines of at most `room` columns, broken between words.

@@ -1,6 +1,6 @@
 //! Command lines typed on a private host: shown, run, and their output shown.
 
-use crate::screen::{Screen, Show};
+use super::screen::{Screen, Show};
 use crate::support::{Command, Host, Output, Running};
 
 /// Someone logged in as root on a host.
@@ -20,11 +20,7 @@ impl<'a> Shell<'a> {
     #[track_caller]
     pub(crate) fn run(self, screen: &Screen, line: &str, show: Show<'_>) -> Output {
         let output = self.try_run(screen, line, show);
-        assert!(
-            output.ok(),
-            "a command failed on host {}:\n{output}",
-            self.prompt
-        );
+        assert!(output.ok(), "a command failed on host {}:\n{output}", self.prompt);
         output
     }
 

@@ -3,21 +3,28 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::Options;
-use crate::screen::{Screen, Show};
-use crate::shell::Shell;
-use crate::story::{self, GUEST, Markers, PACKAGES};
-use crate::support::guest::Console;
-use crate::support::{Output, Running};
 use rustix::process::Signal;
 
+use super::Options;
+use super::screen::{Screen, Show};
+use super::shell::Shell;
+use super::story::{self, GUEST, Markers, PACKAGES};
+use crate::support::guest::Console;
+use crate::support::{Output, Running};
+
+/// Debian's rpm says each time that alien is the better choice.
+const OF_RPM: Show<'_> = Show::Only(&["registered"]);
 const INSTANCE: &str = "/var/lib/libvirt/images/miniascape/guests/app-1";
 
 /// Installs miniascape on host two and registers net-1.
 pub(crate) fn prepare(screen: &mut Screen, two: Shell<'_>, options: &Options) -> Running {
     screen.step("Host two: miniascape from its own package");
     let package = bring(two, &options.deb);
-    two.run(screen, &format!("dpkg -i {package}"), Show::Only(&["Setting up", "Creating user"]));
+    two.run(
+        screen,
+        &format!("dpkg -i {package}"),
+        Show::Only(&["Setting up", "Creating user"]),
+    );
     two.host().reload_bus();
     two.run(
         screen,
@@ -32,8 +39,14 @@ pub(crate) fn prepare(screen: &mut Screen, two: Shell<'_>, options: &Options) ->
 
 /// Copies a file of the machine to root's home, and returns its name.
 fn bring(shell: Shell<'_>, file: &Path) -> String {
-    let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    shell.host().copy_from_machine(file, Path::new("/root").join(&name));
+    let name = file
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    shell
+        .host()
+        .copy_from_machine(file, Path::new("/root").join(&name));
     name
 }
 
@@ -53,7 +66,11 @@ pub(crate) fn carry(screen: &mut Screen, one: Shell<'_>, two: Shell<'_>) {
 /// The guest from its Debian packages.
 pub(crate) fn debs(screen: &mut Screen, two: Shell<'_>, markers: &Markers) {
     screen.step("Host two: the guest from DEBs");
-    two.run(screen, "dpkg -i packages/*.deb", Show::Only(&["Setting up", "registered"]));
+    two.run(
+        screen,
+        "dpkg -i packages/*.deb",
+        Show::Only(&["Setting up", "registered"]),
+    );
     two.run(screen, "miniascape package list", Show::All);
     live(screen, two, markers);
     let images = "$(dpkg -l | awk '/^ii  miniascape-image/ { print $2 }')";
@@ -76,28 +93,37 @@ pub(crate) fn rpms(
     markers: &Markers,
 ) -> Running {
     screen.step("Host two: the guest from RPMs");
-    screen.say("Nothing of the DEBs is to help: the kept disk goes, and miniascape itself comes as an RPM now.");
+    screen.say(
+        "Nothing of the DEBs is to help: the kept disk goes, and miniascape itself comes as an RPM now.",
+    );
     two.run(screen, &format!("rm -r {INSTANCE}"), Show::All);
     end(screen, daemon);
     two.run(screen, "dpkg -r miniascape", Show::Only(&["Removing"]));
     let package = bring(two, package);
-    two.host().write_file("/root/build-rpm-stub", include_str!("../../packaging/build-rpm-stub"));
+    two.host().write_file(
+        "/root/build-rpm-stub",
+        include_str!("../../packaging/build-rpm-stub"),
+    );
     screen.say("rpm does not know what Debian has installed: an empty package says it.");
     two.run(
         screen,
         &format!("sh build-rpm-stub stub.rpm {package} packages/*.rpm"),
         Show::All,
     );
-    two.run(screen, &format!("rpm -i stub.rpm {package}"), Show::All);
+    two.run(screen, &format!("rpm -i stub.rpm {package}"), OF_RPM);
     let daemon = story::daemon(screen, two);
     two.run(screen, "miniascape net list", Show::All);
     story::registered(screen, two);
 
-    two.run(screen, "rpm -i packages/*.rpm", Show::All);
+    two.run(screen, "rpm -i packages/*.rpm", OF_RPM);
     live(screen, two, markers);
-    let verified = two.run(screen, "rpm -V vm-app-1 $(rpm -qa 'miniascape-image-*')", Show::All);
+    let verified = two.run(
+        screen,
+        "rpm -V vm-app-1 $(rpm -qa 'miniascape-image-*')",
+        Show::All,
+    );
     clean(screen, &verified);
-    two.run(screen, "rpm -e vm-app-1 $(rpm -qa 'miniascape-image-*')", Show::All);
+    two.run(screen, "rpm -e vm-app-1 $(rpm -qa 'miniascape-image-*')", OF_RPM);
     kept(screen, two);
     daemon
 }
@@ -134,5 +160,9 @@ fn kept(screen: &mut Screen, two: Shell<'_>) {
     let disk = format!("{INSTANCE}/vda.qcow2");
     let listed = two.run(screen, &format!("ls -sh {disk}"), Show::All);
     let gone = !two.host().domains().contains(&GUEST.to_owned());
-    screen.check("the guest is gone from libvirt; what it wrote is kept there", gone, &listed);
+    screen.check(
+        "the guest is gone from libvirt; what it wrote is kept there",
+        gone,
+        &listed,
+    );
 }
