@@ -231,7 +231,7 @@ pub(crate) fn inner_arguments_do_nothing_to_the_machine() {
     let own = own.to_str().expect("cargo's paths are text");
     for argv in [
         &[own, "--lab-init", plan][..],
-        &[own, "--lab-stage", "root", own, "/", own],
+        &[own, "--lab-stage", "root", own, "/", own, "0"],
     ] {
         let output = Command::machine(argv).run();
         assert!(

@@ -4,9 +4,12 @@
 //!
 //! Every test function is listed here. One that is not listed is dead code, which the build reports.
 
+#[path = "../demo/mod.rs"]
+mod demo_program;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod demo;
 mod guests;
 mod harness;
 mod networks;
@@ -60,6 +63,11 @@ fn tests() -> Vec<Trial> {
             another_subnet_replugs_running_guests,
             an_update_that_fails_is_taken_back,
         }
+        demo {
+            the_whole_demo_works_and_leaves_nothing_behind,
+            an_ordinary_user_sees_the_same_demo,
+            nothing_is_left_behind_whenever_the_demo_is_killed,
+        }
         networks {
             net_1_is_registered_once_and_unregistered_once,
             names_of_the_network_are_answered,
@@ -75,14 +83,30 @@ fn tests() -> Vec<Trial> {
     }
 }
 
+/// Does what a test has started this executable for, if it was a test that started it.
+fn inner() -> Option<ExitCode> {
+    let mut args = std::env::args_os();
+    let name = args.next()?;
+    match args.next()?.to_str()? {
+        harness::KILL_CHECK_ARGUMENT => harness::kill_check(),
+        demo::DEMO_ARGUMENT => return Some(demo_program::main(std::iter::once(name).chain(args))),
+        demo::CHECK_ARGUMENT => {
+            let (what, deb, rpm) = (args.next()?, args.next()?, args.next()?);
+            demo::check(what.to_str()?, deb.as_ref(), rpm.as_ref());
+        }
+        _ => return None,
+    }
+    Some(ExitCode::SUCCESS)
+}
+
 fn main() -> ExitCode {
+    // The demo is told which program to show.
+    if let Some(code) = inner() {
+        return code;
+    }
     support::set_under_test(env!("CARGO_BIN_EXE_miniascape"));
     if let Some(code) = support::entry() {
         return code;
-    }
-    if std::env::args().nth(1).as_deref() == Some(harness::KILL_CHECK_ARGUMENT) {
-        harness::kill_check();
-        return ExitCode::SUCCESS;
     }
     let arguments = Arguments::from_args();
     if !arguments.list {

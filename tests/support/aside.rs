@@ -28,7 +28,8 @@ use super::program::{self, PROGRAM_VARIABLE};
 /// the rest of the arguments.
 pub(crate) const AS_USER_ARGUMENT: &str = "--lab-as-ordinary-user";
 
-/// Inside the namespaces: who, program under test, cache, executable, then its arguments.
+/// Inside the namespaces: who, program under test, cache, executable, the number of further files, these, then
+/// the executable's arguments.
 pub(super) const STAGE_ARGUMENT: &str = "--lab-stage";
 
 /// Set for what runs aside.
@@ -65,14 +66,13 @@ pub(crate) fn is_aside() -> bool {
 
 /// This executable with `args`, aside: a command for the machine.
 pub(crate) fn aside<S: AsRef<OsStr>>(who: Who, args: impl IntoIterator<Item = S>) -> Result<Command> {
-    aside_program(who, &super::own_executable(), args)
+    aside_with(who, &[], args)
 }
 
-/// Another executable with `args`, aside, such as the demo. It finds the program under test and the cache
-/// where [`program`] and [`cache_dir`] look for them.
-pub(crate) fn aside_program<S: AsRef<OsStr>>(
+/// This executable with `args`, aside, where its working directory holds copies of these files.
+pub(crate) fn aside_with<S: AsRef<OsStr>>(
     who: Who,
-    executable: &Path,
+    files: &[PathBuf],
     args: impl IntoIterator<Item = S>,
 ) -> Result<Command> {
     let user_namespace = needs_user_namespace();
@@ -93,8 +93,10 @@ pub(crate) fn aside_program<S: AsRef<OsStr>>(
     argv.extend([
         program::under_test()?.into(),
         cache_dir()?.into(),
-        executable.into(),
+        super::own_executable().into(),
     ]);
+    argv.push(files.len().to_string().into());
+    argv.extend(files.iter().map(OsString::from));
     argv.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
     Ok(Command::machine(argv))
 }
@@ -110,12 +112,24 @@ pub(super) fn main(args: impl Iterator<Item = String>) -> ExitCode {
 
 /// Runs inside the namespaces; the arguments after [`STAGE_ARGUMENT`].
 pub(super) fn stage(mut args: impl Iterator<Item = String>) -> ExitCode {
-    let (Some(who), Some(program), Some(cache), Some(executable)) =
-        (args.next(), args.next(), args.next(), args.next())
+    let (Some(who), Some(program), Some(cache), Some(executable), Some(count)) =
+        (args.next(), args.next(), args.next(), args.next(), args.next())
     else {
-        return fail(&LabError::new("who, program, cache or executable is missing"));
+        return fail(&LabError::new(
+            "who, program, cache, executable or the number of files is missing",
+        ));
     };
-    let executable = match prepare(Path::new(&program), Path::new(&cache), Path::new(&executable)) {
+    let files: Vec<PathBuf> = args
+        .by_ref()
+        .take(count.parse().unwrap_or(0))
+        .map(PathBuf::from)
+        .collect();
+    let executable = match prepare(
+        Path::new(&program),
+        Path::new(&cache),
+        Path::new(&executable),
+        &files,
+    ) {
         Ok(executable) => executable,
         Err(error) => return fail(&error),
     };
@@ -150,34 +164,40 @@ fn fail(error: &LabError) -> ExitCode {
 }
 
 /// Builds what is seen aside; the result is the executable to run there.
-fn prepare(program: &Path, cache: &Path, executable: &Path) -> Result<PathBuf> {
+fn prepare(program: &Path, cache: &Path, executable: &Path, files: &[PathBuf]) -> Result<PathBuf> {
     require_own_namespaces()?;
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .context("private mounts")?;
     // Programs and cache may be below /tmp, so they are opened before it is covered.
-    let own = fs::File::open(executable).context("the executable")?;
-    let program = fs::File::open(program).context("the program under test")?;
+    let home = Path::new(HOME);
+    let open = |path: &Path, name: PathBuf| Ok((fs::File::open(path).context("a file to go along")?, name));
+    let own = home.join("executable");
+    let mut copies = vec![
+        open(executable, own.clone())?,
+        open(program, home.join("miniascape"))?,
+    ];
+    for file in files {
+        copies.push(open(file, home.join(file.file_name().unwrap_or_default()))?);
+    }
     let cache = fs::File::open(cache).context("the cache")?;
     tmpfs(Path::new("/tmp"), "mode=1777")?;
     mount("proc", "/proc", "proc", MountFlags::empty(), None).context("cannot mount /proc")?;
-    let home = Path::new(HOME);
     for dir in [home.to_owned(), home.join("cache"), home.join("etc")] {
         fs::create_dir(&dir).context("the user's home")?;
         if !has_unmapped_files() {
             chown(&dir, Some(ID), Some(ID)).context("the user's home")?;
         }
     }
-    let executable = home.join("executable");
-    for (mut source, target) in [(own, executable.clone()), (program, home.join("miniascape"))] {
-        let mut copy = fs::File::create(&target).context("a copy of a program")?;
-        std::io::copy(&mut source, &mut copy).context("a copy of a program")?;
-        fs::set_permissions(&target, PermissionsExt::from_mode(0o755)).context("a copy of a program")?;
+    for (mut source, target) in copies {
+        let mut copy = fs::File::create(&target).context("a file to go along")?;
+        std::io::copy(&mut source, &mut copy).context("a file to go along")?;
+        fs::set_permissions(&target, PermissionsExt::from_mode(0o755)).context("a file to go along")?;
     }
     mount_bind(format!("/proc/self/fd/{}", cache.as_raw_fd()), home.join("cache")).context("the cache")?;
     if !has_unmapped_files() {
         ordinary_user(home)?;
     }
-    Ok(executable)
+    Ok(own)
 }
 
 /// Makes the ordinary user known, and gives it the tun device that its own machine would.

@@ -27,7 +27,7 @@ mod wait;
 use std::io::Write;
 use std::process::ExitCode;
 
-pub(crate) use aside::{AS_USER_ARGUMENT, Who, aside, aside_program, is_aside};
+pub(crate) use aside::{AS_USER_ARGUMENT, Who, aside, aside_with, is_aside};
 pub(crate) use command::Command;
 pub(crate) use error::{Context, LabError, Result};
 pub(crate) use footprint::Footprint;
@@ -35,7 +35,7 @@ pub(crate) use host::{Host, HostOptions, MINIASCAPE};
 pub(crate) use machine::{missing_packages, obstacles};
 pub(crate) use namespaces::needs_user_namespace;
 pub(crate) use output::Output;
-pub(crate) use program::set_under_test;
+pub(crate) use program::{set_under_test, under_test};
 pub(crate) use running::Running;
 pub(crate) use services::{BUS_POLICY_DIR, BusPolicy, QemuUser};
 pub(crate) use wait::{hold_true, poll_for, wait_for, wait_until};
