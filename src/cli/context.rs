@@ -5,6 +5,7 @@ use super::Failure;
 use super::output::Output;
 use clap::{Args, ValueEnum};
 use miniascape::host::{Layout, Libvirt};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 
 /// How results are printed.
@@ -84,6 +85,7 @@ impl Context {
             .with_max_level(level)
             .with_writer(std::io::stderr)
             .with_target(false)
+            .with_ansi(std::io::stderr().is_terminal())
             .init();
         let output = Output::new(common.format, common.quiet);
         Ok(Self {
@@ -98,11 +100,12 @@ impl Context {
         &self.layout
     }
 
-    /// A connection to libvirt that may change things. Work that earlier runs could not finish is taken up first.
-    pub(crate) fn libvirt(&self) -> Result<Libvirt, Failure> {
+    /// A connection to libvirt that may change things. Work that earlier runs could not finish is taken up first,
+    /// except by a `dry_run`.
+    pub(crate) fn libvirt(&self, dry_run: bool) -> Result<Libvirt, Failure> {
         self.refuse_root("libvirt")?;
         let libvirt = Libvirt::connect(&self.common.connect)?;
-        if libvirt.is_local() {
+        if libvirt.is_local() && !dry_run {
             super::pending::finish(self, &libvirt);
         }
         Ok(libvirt)
@@ -121,8 +124,8 @@ impl Context {
     }
 
     /// A connection for commands that also touch files, which have to lie on libvirt's own host.
-    pub(crate) fn local_libvirt(&self) -> Result<Libvirt, Failure> {
-        let libvirt = self.libvirt()?;
+    pub(crate) fn local_libvirt(&self, dry_run: bool) -> Result<Libvirt, Failure> {
+        let libvirt = self.libvirt(dry_run)?;
         if libvirt.is_local() {
             return Ok(libvirt);
         }

@@ -214,7 +214,7 @@ fn create(context: &Context, args: &Create) -> Result<(), Failure> {
         vnc: args.vnc,
     };
     let templates = Templates::with_replacements(context.layout().templates().on_disk())?;
-    let libvirt = context.local_libvirt()?;
+    let libvirt = context.local_libvirt(args.dry_run)?;
     let made = guest::make(&request, context.layout(), &libvirt, &templates, args.dry_run)?;
     context.output().report(&made, || {
         let done = if args.dry_run {
@@ -278,7 +278,7 @@ fn register(context: &Context, package: &GuestPackage) -> Result<(), Failure> {
         )));
     }
     let registered = or_pending(context, &kind, || {
-        let libvirt = context.local_libvirt()?;
+        let libvirt = context.local_libvirt(false)?;
         let (virt, _) = guest::virt_type(layout)?;
         Ok(install::register(layout, &libvirt, package, virt)?)
     })?;
@@ -306,7 +306,7 @@ fn unregister(context: &Context, package: &GuestPackage) -> Result<(), Failure> 
             .map_err(|e| Failure::failed(e.to_string()));
     }
     let done = or_pending(context, &kind, || {
-        let libvirt = context.local_libvirt()?;
+        let libvirt = context.local_libvirt(false)?;
         Ok(install::unregister(layout, &libvirt, package)?)
     })?;
     if !done.running.is_empty() {
@@ -347,7 +347,7 @@ fn start(
     timeout: Duration,
     dry_run: bool,
 ) -> Result<(), Failure> {
-    let libvirt = context.libvirt()?;
+    let libvirt = context.libvirt(dry_run)?;
     let state = known(&libvirt, name)?;
     if state.is_active() {
         // A guest that runs may long have its lease.
@@ -392,7 +392,7 @@ fn shutdown(
     force_after: Option<Duration>,
     dry_run: bool,
 ) -> Result<(), Failure> {
-    let libvirt = context.libvirt()?;
+    let libvirt = context.libvirt(dry_run)?;
     let state = known(&libvirt, name)?;
     if !state.is_active() {
         return context.output().report(

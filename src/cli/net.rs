@@ -174,7 +174,7 @@ fn register(context: &Context, text: &str, dry_run: bool) -> Result<(), Failure>
         let report = register_offline(&found.network, &compiled, &definition, layout, dry_run)?;
         return tell(context, &report, "registered", dry_run);
     }
-    let libvirt = context.local_libvirt()?;
+    let libvirt = context.local_libvirt(dry_run)?;
     let services = Services::of(layout);
     let target = Target {
         layout,
@@ -187,7 +187,7 @@ fn register(context: &Context, text: &str, dry_run: bool) -> Result<(), Failure>
 }
 
 fn unregister(context: &Context, network: &NetworkName, force: bool, dry_run: bool) -> Result<(), Failure> {
-    let libvirt = context.local_libvirt()?;
+    let libvirt = context.local_libvirt(dry_run)?;
     let services = Services::of(context.layout());
     let target = Target {
         layout: context.layout(),

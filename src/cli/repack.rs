@@ -55,7 +55,7 @@ fn target(text: &str) -> Result<Target, String> {
 }
 
 pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
-    let (xml, activity) = guest(context, &args.guest)?;
+    let (xml, activity) = guest(context, &args.guest, args.dry_run)?;
     let request = Request {
         xml,
         activity,
@@ -92,7 +92,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
 }
 
 /// The XML of the guest's next start, and whether it is off. A file is taken for a guest that is.
-fn guest(context: &Context, text: &str) -> Result<(String, Activity), Failure> {
+fn guest(context: &Context, text: &str, dry_run: bool) -> Result<(String, Activity), Failure> {
     let is_file = text.contains('/') || Path::new(text).extension().is_some_and(|e| e == "xml");
     if is_file {
         let size = fs::metadata(text)
@@ -107,7 +107,7 @@ fn guest(context: &Context, text: &str) -> Result<(String, Activity), Failure> {
         let xml = fs::read_to_string(text).map_err(|e| Failure::usage(e.to_string()))?;
         return Ok((xml, Activity::Off));
     }
-    let record = context.local_libvirt()?.domain(text)?.ok_or_else(|| {
+    let record = context.local_libvirt(dry_run)?.domain(text)?.ok_or_else(|| {
         Failure::failed(format!("there is no guest {}", printable(text, 80)))
             .hint("`miniascape guest list` shows what there is; a file's name has a / or ends in .xml")
     })?;
