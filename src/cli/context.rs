@@ -5,6 +5,7 @@ use super::Failure;
 use super::output::Output;
 use clap::{Args, ValueEnum};
 use miniascape::host::{Layout, Libvirt};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 
 /// How results are printed.
@@ -87,6 +88,7 @@ impl Context {
             .with_max_level(level)
             .with_writer(std::io::stderr)
             .with_target(false)
+            .with_ansi(std::io::stderr().is_terminal())
             .init();
         let output = Output::new(common.format, common.quiet);
         Ok(Self {

@@ -3,9 +3,13 @@
 
 use fs_err as fs;
 use rustix::fs::FlockOperation;
+use rustix::io::Errno;
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// How the names of files begin that are still being written.
+const DRAFT: &str = ".miniascape-draft-";
 
 /// Makes `path` hold `content` with permission bits `mode`; true if that changed anything.
 ///
@@ -17,7 +21,12 @@ pub fn write(path: &Path, content: &[u8], mode: u32) -> io::Result<bool> {
     }
     let dir = parent(path)?;
     fs::create_dir_all(dir)?;
-    let mut file = tempfile::Builder::new().prefix(".miniascape-").tempfile_in(dir)?;
+    // Held until the rename: what another holder left as a draft is dead.
+    let gate = fs::File::open(dir)?;
+    if rustix::fs::flock(&gate, FlockOperation::LockExclusive).is_ok() {
+        remove_drafts(dir)?;
+    }
+    let mut file = tempfile::Builder::new().prefix(DRAFT).tempfile_in(dir)?;
     file.write_all(content)?;
     file.as_file()
         .set_permissions(std::fs::Permissions::from_mode(mode))?;
@@ -26,6 +35,18 @@ pub fn write(path: &Path, content: &[u8], mode: u32) -> io::Result<bool> {
         .map_err(|e| io::Error::new(e.error.kind(), format!("{}: {}", path.display(), e.error)))?;
     sync_dir(dir)?;
     Ok(true)
+}
+
+/// Removes drafts that killed runs left in `dir`. The caller sees to it that nobody writes there.
+pub fn remove_drafts(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_name().as_encoded_bytes().starts_with(DRAFT.as_bytes()) && entry.file_type()?.is_file()
+        {
+            remove(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn is_already(path: &Path, content: &[u8], mode: u32) -> io::Result<bool> {
@@ -109,41 +130,84 @@ fn parent(path: &Path) -> io::Result<&Path> {
     }
 }
 
-/// A lock between processes, held until it is dropped or the process dies (flock(2)).
+/// A lock between processes, held until it is dropped or the process dies (flock(2)). Its file goes with it; that of
+/// a killed process is taken over by the next.
 #[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "closing the file releases the lock")] fs::File);
+pub struct Lock {
+    file: fs::File,
+    path: PathBuf,
+}
 
 impl Lock {
-    /// Waits until the lock at `path` is ours; the file is made when it is missing and never removed.
+    /// Waits until the lock at `path` is ours.
     pub fn acquire(path: &Path) -> io::Result<Self> {
-        let file = Self::open(path)?;
-        rustix::fs::flock(&file, FlockOperation::LockExclusive)
-            .map_err(|e| io::Error::other(format!("cannot lock {}: {e}", path.display())))?;
-        Ok(Self(file))
+        loop {
+            let file = lock_file(path)?;
+            rustix::fs::flock(&file, FlockOperation::LockExclusive).map_err(|e| refused(path, e))?;
+            // While we waited the holder may have removed it, and someone else made a new one.
+            if is_the_one(&file, path)? {
+                return Ok(Self {
+                    file,
+                    path: path.to_owned(),
+                });
+            }
+        }
     }
 
     /// Takes the lock at `path` if nobody holds it.
     pub fn try_acquire(path: &Path) -> io::Result<Option<Self>> {
-        let file = Self::open(path)?;
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Self(file))),
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-            Err(e) => Err(io::Error::other(format!("cannot lock {}: {e}", path.display()))),
+        loop {
+            let file = lock_file(path)?;
+            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) if is_the_one(&file, path)? => {
+                    return Ok(Some(Self {
+                        file,
+                        path: path.to_owned(),
+                    }));
+                }
+                Ok(()) => {}
+                Err(Errno::WOULDBLOCK) => return Ok(None),
+                Err(e) => return Err(refused(path, e)),
+            }
         }
     }
+}
 
-    fn open(path: &Path) -> io::Result<fs::File> {
-        fs::create_dir_all(parent(path)?)?;
-        let mut options = fs::OpenOptions::new();
-        options.write(true).create(true).truncate(false);
-        options.options_mut().mode(0o600);
-        options.open(path)
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Removed while it is held, so that nobody can hold two locks of one name. One that stays does no harm.
+        if is_the_one(&self.file, &self.path).unwrap_or(false) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn lock_file(path: &Path) -> io::Result<fs::File> {
+    fs::create_dir_all(parent(path)?)?;
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    options.options_mut().mode(0o600);
+    options.open(path)
+}
+
+fn refused(path: &Path, error: Errno) -> io::Error {
+    io::Error::other(format!("cannot lock {}: {error}", path.display()))
+}
+
+/// Whether `file`, which is locked, is the one that others find at `path`.
+fn is_the_one(file: &fs::File, path: &Path) -> io::Result<bool> {
+    let own = file.metadata()?;
+    match fs::symlink_metadata(path) {
+        Ok(found) => Ok((found.dev(), found.ino()) == (own.dev(), own.ino())),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     #[test]
     fn writing_twice_changes_once_and_leaves_no_temporary_file() {
@@ -168,5 +232,39 @@ mod tests {
         assert!(rustix::fs::flock(&second, FlockOperation::NonBlockingLockExclusive).is_err());
         drop(held);
         assert!(rustix::fs::flock(&second, FlockOperation::NonBlockingLockExclusive).is_ok());
+        assert!(!path.exists(), "a lock that nobody holds leaves no file");
+    }
+
+    #[test]
+    fn only_one_holds_a_lock_although_its_file_comes_and_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let holders = AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..200 {
+                        let _lock = Lock::acquire(&path).unwrap();
+                        assert_eq!(holders.fetch_add(1, Ordering::SeqCst), 0);
+                        holders.fetch_sub(1, Ordering::SeqCst);
+                    }
+                });
+            }
+        });
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn what_a_killed_writer_left_goes_with_the_next_write() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(format!("{DRAFT}dead")), "half").unwrap();
+        fs::create_dir(dir.path().join(format!("{DRAFT}directory"))).unwrap();
+        write(&dir.path().join("a"), b"whole", 0o644).unwrap();
+        let mut names: Vec<_> = fs::read_dir(dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        assert_eq!(names, [format!("{DRAFT}directory"), "a".to_owned()]);
     }
 }

@@ -38,6 +38,11 @@ pub fn finish(
                 pending.kind.forget(layout)?;
                 Ok(())
             }
+            // The package has gone meanwhile, and its work with it.
+            Err(InstallError::NotInstalled { .. }) => {
+                pending.kind.forget(layout)?;
+                continue;
+            }
             Err(error) => {
                 pending.kind.note(layout, &error.to_string())?;
                 Err(error)

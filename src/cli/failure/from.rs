@@ -78,9 +78,8 @@ impl From<GuestError> for Failure {
     fn from(error: GuestError) -> Self {
         match error {
             GuestError::Libvirt(error) => error.into(),
-            GuestError::Unknown(_) => {
-                Self::failed(error.to_string()).hint("`miniascape guest list` shows what there is")
-            }
+            GuestError::Unknown(name) => Self::failed(format!("there is no guest {}", printable(&name, 80)))
+                .hint("`miniascape guest list` shows what there is"),
             GuestError::Xml { .. } | GuestError::State(_) | GuestError::Leases(_) => {
                 Self::failed(error.to_string())
             }

@@ -99,14 +99,29 @@ fn await_dnsmasq(name: &NetworkName) -> Result<(), RegisterError> {
     Ok(())
 }
 
+/// What registering a network makes in its directory. The record goes last: as long as it is there, so is the network.
+const GENERATED: [&[&str]; 2] = [
+    &compile::FILES,
+    &[compile::LEASES, "definition.yaml", "applied.json"],
+];
+
+/// Whether anything is left of a network's generated files, though a run be killed before it wrote the record.
+pub(super) fn has_files(layout: &Layout, name: &NetworkName) -> bool {
+    let dir = layout.network(name);
+    GENERATED
+        .into_iter()
+        .flatten()
+        .any(|file| dir.join(file).on_disk().exists())
+}
+
 /// Removes what was generated; what guests brought (`hosts.d/`) stays for the next registration.
 fn remove_files(layout: &Layout, name: &NetworkName) -> Result<(), RegisterError> {
     let dir = layout.network(name);
-    for file in compile::FILES
-        .into_iter()
-        .chain([compile::LEASES, "definition.yaml", "applied.json"])
-    {
+    for file in GENERATED.into_iter().flatten() {
         files::remove(dir.join(file).on_disk())?;
+    }
+    if dir.on_disk().is_dir() {
+        files::remove_drafts(dir.on_disk())?;
     }
     match fs_err::remove_dir(dir.on_disk()) {
         Err(e)

@@ -1,7 +1,7 @@
 //! `net unregister`: everything that `net register` made goes; the definition stays.
 
 use super::guests::refuse_in_use;
-use super::step::take;
+use super::step::{has_files, take};
 use super::{RegisterError, Report, Step, Target, lock, owned};
 use crate::host::ServiceError;
 use crate::name::NetworkName;
@@ -18,7 +18,6 @@ pub fn unregister(
     let layout = target.layout;
     let _lock = lock(layout, name, dry_run)?;
     let existing = owned(target.libvirt, name)?;
-    let has_files = layout.applied(name).on_disk().exists() || layout.dnsmasq_conf(name).on_disk().exists();
     let mut steps = Vec::new();
     if layout.dnsmasq_conf(name).on_disk().exists() {
         match target.services.running(name) {
@@ -42,7 +41,7 @@ pub fn unregister(
     if existing.is_some() {
         steps.push(Step::Undefine);
     }
-    if has_files {
+    if has_files(layout, name) {
         steps.push(Step::RemoveFiles);
     }
     if !dry_run {
