@@ -116,10 +116,6 @@ impl Bench {
         assert_eq!(domain.disks.len(), 1);
         files
     }
-
-    fn uninstall(&self) {
-        fs::remove_dir_all(self.layout.guest_package(self.name().as_str()).on_disk()).unwrap();
-    }
 }
 
 fn names(layers: &[Digest]) -> Vec<String> {
