@@ -2,9 +2,12 @@
 //!
 //! The package manager may replace or remove a packaged file at any time, also under a running guest, so an overlay
 //! never points at one: it stands on `chain/`, whose links keep the images alive. The link count is the reference
-//! count.
+//! count. A link gets its name only when its content was verified, and a good one is never given up for another.
 
+use super::InstallError;
+use super::record::ImageRecord;
 use crate::host::files;
+use crate::image;
 use crate::name::Digest;
 use fs_err as fs;
 use rustix::io::Errno;
@@ -27,32 +30,104 @@ pub enum ChainError {
     },
 }
 
+/// An image in the chain, verified.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Linked {
+    /// The image as it is now.
+    pub(super) image: ImageRecord,
+    /// True if the link is new or another one than before.
+    pub(super) changed: bool,
+}
+
 /// Makes `chain` hold the image of `digest`, which the package keeps at `packaged`: as a hard link; where that is
-/// refused, as a reflink; as a copy only where the two are on different file systems. True if that changed anything.
+/// refused, as a reflink; as a copy only where the two are on different file systems. `None` if the image is in
+/// neither place. `known` are the images that were verified before, and need not be again.
 ///
-/// A link to an earlier copy of the same image is replaced, so that space is not used twice after a reinstallation.
-pub(super) fn link(packaged: &Path, chain: &Path, digest: &Digest) -> Result<bool, ChainError> {
-    let target = chain.join(digest.file_name());
+/// A verified link to an earlier copy of the same image is replaced if it can be a hard link, so that space is not
+/// used twice after a reinstallation. It is kept if the new copy is damaged.
+pub(super) fn link(
+    packaged: &Path,
+    chain: &Path,
+    digest: &Digest,
+    known: &[ImageRecord],
+) -> Result<Option<Linked>, InstallError> {
     let fail = |source| ChainError::Link {
         image: packaged.to_owned(),
         chain: chain.to_owned(),
         source,
     };
-    let image = fs::metadata(packaged).map_err(fail)?;
-    if let Ok(there) = fs::metadata(&target)
-        && (there.dev(), there.ino()) == (image.dev(), image.ino())
-    {
-        return Ok(false);
+    let target = chain.join(digest.file_name());
+    let kept = |image| Linked {
+        image,
+        changed: false,
+    };
+    let there = stat(&target).map_err(fail)?;
+    let good = match &there {
+        Some(_) => Some(ImageRecord::of(&target, *digest)?).filter(|image| known.contains(image)),
+        None => None,
+    };
+    let Some(source) = stat(packaged).map_err(fail)? else {
+        return match (good, there) {
+            (Some(image), _) => Ok(Some(kept(image))),
+            (None, Some(_)) => Ok(Some(kept(verify(&target, &target, digest)?))),
+            (None, None) => Ok(None),
+        };
+    };
+    if there.is_some_and(|there| (there.dev(), there.ino()) == (source.dev(), source.ino())) {
+        return Ok(Some(kept(match good {
+            Some(image) => image,
+            None => verify(&target, packaged, digest)?,
+        })));
     }
     // A name of our own: whatever a killed run left under it is worthless.
     let draft = chain.join(".linking");
     files::remove(&draft).map_err(fail)?;
-    if let Err(error) = fs::hard_link(packaged, &draft) {
-        duplicate(packaged, &draft, &error).map_err(fail)?;
+    if let Err(refusal) = fs::hard_link(packaged, &draft) {
+        if let Some(image) = good {
+            return Ok(Some(kept(image)));
+        }
+        duplicate(packaged, &draft, &refusal).map_err(fail)?;
     }
-    fs::rename(&draft, &target).map_err(fail)?;
-    files::sync_dir(chain).map_err(fail)?;
-    Ok(true)
+    match verify(&draft, packaged, digest) {
+        Ok(image) => {
+            fs::rename(&draft, &target).map_err(fail)?;
+            files::sync_dir(chain).map_err(fail)?;
+            Ok(Some(Linked { image, changed: true }))
+        }
+        Err(error) => {
+            files::remove(&draft).map_err(fail)?;
+            match good {
+                Some(image) => {
+                    tracing::warn!(%error, "the good copy in {} is kept", chain.display());
+                    Ok(Some(kept(image)))
+                }
+                None => Err(error),
+            }
+        }
+    }
+}
+
+fn stat(path: &Path) -> io::Result<Option<std::fs::Metadata>> {
+    match fs::metadata(path) {
+        Ok(meta) => Ok(Some(meta)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// The record of `file` if it has `digest`; an error that blames `origin` if not.
+fn verify(file: &Path, origin: &Path, digest: &Digest) -> Result<ImageRecord, InstallError> {
+    // Looked at first: what changes while it is read is not what the record says.
+    let image = ImageRecord::of(file, *digest)?;
+    let found = image::sha256_file(file, &mut |_| {})?;
+    if found == *digest {
+        return Ok(image);
+    }
+    Err(InstallError::Digest {
+        path: origin.to_owned(),
+        wanted: *digest,
+        found,
+    })
 }
 
 /// Reflinks, or copies across file systems, after a hard link was refused with `refusal`.
@@ -81,19 +156,85 @@ fn duplicate(packaged: &Path, draft: &Path, refusal: &io::Error) -> io::Result<(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sha2::{Digest as _, Sha256};
+
+    struct Place {
+        dir: tempfile::TempDir,
+        packaged: PathBuf,
+        digest: Digest,
+    }
+
+    impl Place {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let packaged = dir.path().join("image");
+            fs::write(&packaged, "one").unwrap();
+            let digest = Digest::from_bytes(Sha256::digest("one").into());
+            Self {
+                dir,
+                packaged,
+                digest,
+            }
+        }
+
+        fn link(&self, known: &[ImageRecord]) -> Result<Option<Linked>, InstallError> {
+            let linked = link(&self.packaged, self.dir.path(), &self.digest, known);
+            assert!(!self.dir.path().join(".linking").exists());
+            linked
+        }
+
+        fn target(&self) -> PathBuf {
+            self.dir.path().join(self.digest.file_name())
+        }
+
+        /// The packaged file becomes another one with this content.
+        fn reinstall(&self, content: &str) {
+            let other = self.dir.path().join("other");
+            fs::write(&other, content).unwrap();
+            fs::rename(other, &self.packaged).unwrap();
+        }
+    }
 
     #[test]
     fn links_once_and_follows_a_reinstallation() {
-        let dir = tempfile::tempdir().unwrap();
-        let packaged = dir.path().join("image");
-        let digest: Digest = "ab".repeat(32).parse().unwrap();
-        fs::write(&packaged, "one").unwrap();
-        assert!(link(&packaged, dir.path(), &digest).unwrap());
-        assert!(!link(&packaged, dir.path(), &digest).unwrap());
-        assert_eq!(fs::metadata(&packaged).unwrap().nlink(), 2);
-        fs::remove_file(&packaged).unwrap();
-        fs::write(&packaged, "one").unwrap();
-        assert!(link(&packaged, dir.path(), &digest).unwrap());
-        assert_eq!(fs::metadata(&packaged).unwrap().nlink(), 2);
+        let place = Place::new();
+        let first = place.link(&[]).unwrap().unwrap();
+        assert!(first.changed);
+        assert!(!place.link(&[]).unwrap().unwrap().changed);
+        assert_eq!(fs::metadata(&place.packaged).unwrap().nlink(), 2);
+        place.reinstall("one");
+        assert!(place.link(&[first.image]).unwrap().unwrap().changed);
+        assert_eq!(fs::metadata(&place.packaged).unwrap().nlink(), 2);
+    }
+
+    #[test]
+    fn a_good_link_is_not_given_up_for_a_damaged_file() {
+        let place = Place::new();
+        let good = place.link(&[]).unwrap().unwrap().image;
+        place.reinstall("bad");
+        let again = place.link(std::slice::from_ref(&good)).unwrap().unwrap();
+        assert_eq!((&again.image, again.changed), (&good, false));
+        assert_eq!(fs::read_to_string(place.target()).unwrap(), "one");
+        // Also where nobody remembers that it is good: the damaged file is told, the link stays.
+        assert!(matches!(place.link(&[]), Err(InstallError::Digest { path, .. }) if path == place.packaged));
+        assert_eq!(fs::read_to_string(place.target()).unwrap(), "one");
+    }
+
+    #[test]
+    fn a_damaged_file_is_never_linked() {
+        let place = Place::new();
+        place.reinstall("bad");
+        assert!(matches!(place.link(&[]), Err(InstallError::Digest { .. })));
+        assert!(!place.target().exists());
+    }
+
+    #[test]
+    fn a_link_outlives_the_package() {
+        let place = Place::new();
+        let good = place.link(&[]).unwrap().unwrap().image;
+        fs::remove_file(&place.packaged).unwrap();
+        assert_eq!(place.link(&[]).unwrap().unwrap().image, good);
+        fs::remove_file(place.target()).unwrap();
+        assert_eq!(place.link(&[good]).unwrap(), None);
     }
 }

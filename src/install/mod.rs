@@ -5,16 +5,20 @@
 
 mod chain;
 mod finish;
+mod overlay;
 mod pending;
 mod record;
 mod register;
 mod start;
 mod unregister;
 
+#[cfg(test)]
+mod tests;
+
 pub use chain::ChainError;
 pub use finish::{Finished, finish};
 pub use pending::{Pending, PendingKind, list as pending};
-pub use record::{ImageRecord, Instance, InstanceState};
+pub use record::{DiskRecord, ImageRecord, Instance, InstanceState};
 pub use register::{Registered, register};
 pub use start::check_images;
 pub use unregister::{Unregistered, unregister};
@@ -74,6 +78,16 @@ pub enum InstallError {
         /// The digest of what is there.
         found: Digest,
     },
+    /// A packaged image is not made to stand where the manifest puts it.
+    #[error("the image {} stands on {found}, and the manifest says {wanted}: the package is faulty", path.display())]
+    Layer {
+        /// The image.
+        path: PathBuf,
+        /// What its header names, made printable.
+        found: String,
+        /// What the manifest has below it.
+        wanted: String,
+    },
     /// A layer of an instance was changed after it had been verified.
     #[error("{} has been {what} since it was verified, so {guest} is not started", path.display())]
     Swapped {
@@ -83,6 +97,29 @@ pub enum InstallError {
         path: PathBuf,
         /// What happened to it: "replaced", "removed", …
         what: &'static str,
+    },
+    /// A layer of an instance was never verified.
+    #[error("{} was never verified, so {guest} is not started", path.display())]
+    Unverified {
+        /// The instance.
+        guest: GuestName,
+        /// The layer.
+        path: PathBuf,
+    },
+    /// The overlay of a disk stands on something else than was recorded when it was made.
+    #[error(
+        "the disk {} of {guest} stands on {found}, not on {wanted}: on another image its content would be destroyed",
+        path.display()
+    )]
+    Overlay {
+        /// The instance.
+        guest: GuestName,
+        /// The overlay.
+        path: PathBuf,
+        /// What its header names, made printable.
+        found: String,
+        /// What it was made on.
+        wanted: String,
     },
     /// Another guest has the name.
     #[error("libvirt already has a guest {0}, which was not made from this package")]

@@ -4,7 +4,7 @@
 use super::InstallError;
 use crate::host::{Layout, files};
 use crate::name::{Digest, GuestName};
-use crate::package::GuestPackage;
+use crate::package::{GuestPackage, Word};
 use fs_err as fs;
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -39,8 +39,20 @@ pub struct Instance {
     pub state: InstanceState,
     /// SHA-256 of the packaged domain XML that it was last defined from.
     pub domain_xml: Option<Digest>,
+    /// Its disks, as they were when their overlays were made. An upgrade of the package does not change them.
+    #[serde(default)]
+    pub disks: Vec<DiskRecord>,
     /// The images that it stands on, as they were when their digests were checked.
     pub images: Vec<ImageRecord>,
+}
+
+/// What the overlay of one disk was made on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskRecord {
+    /// The disk's target, like `vda`.
+    pub target: Word,
+    /// The images below the overlay, from the base upwards.
+    pub layers: Vec<Digest>,
 }
 
 /// An image as it was when its digest was checked.
@@ -79,8 +91,25 @@ impl Instance {
             uuid: Uuid::new_v4(),
             state: InstanceState::Unregistered,
             domain_xml: None,
+            disks: Vec::new(),
             images: Vec::new(),
         }
+    }
+
+    /// The images that its disks stand on, each once.
+    pub fn layers(&self) -> Vec<Digest> {
+        let mut all: Vec<Digest> = Vec::new();
+        for layer in self.disks.iter().flat_map(|disk| &disk.layers) {
+            if !all.contains(layer) {
+                all.push(*layer);
+            }
+        }
+        all
+    }
+
+    /// The disk `target` as its overlay was made.
+    pub fn disk(&self, target: &Word) -> Option<&DiskRecord> {
+        self.disks.iter().find(|disk| disk.target == *target)
     }
 
     /// The record of the instance `name`; `None` if there is none.

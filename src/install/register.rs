@@ -1,18 +1,16 @@
 //! `guest register PACKAGE`: an instance from an installed guest package. Every step may be done twice; overlays that
 //! are there are adopted, never written over.
 
-use super::record::{ImageRecord, Instance, InstanceState};
-use super::{InstallError, chain};
+use super::record::{Instance, InstanceState};
+use super::{InstallError, chain, overlay};
 use crate::domain::{self, InstanceDisk, InstanceNote, InstanceSpec, VirtType, XmlValue};
 use crate::host::{Layout, Libvirt, files};
-use crate::image::{self, Format};
 use crate::name::{Digest, GuestName};
-use crate::package::{DiskSection, GuestPackage, Manifest};
+use crate::package::{DiskSection, GuestPackage, ImagePackage, Manifest};
 use fs_err as fs;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 /// What registering did.
@@ -45,18 +43,25 @@ pub fn register(
     let mut changed = before.is_none();
 
     make_directories(layout, name)?;
-    changed |= link_images(layout, package, &manifest, &mut instance)?;
-    if before.is_none() {
-        // Known before the overlay and the domain exist, so that a killed run leaves nothing without an owner.
-        instance.write(layout)?;
-    }
-    for disk in &manifest.disks {
-        changed |= make_overlay(layout, name, disk)?;
+    overlay::settle(layout, &manifest, &mut instance)?;
+    changed |= link_images(layout, package, &mut instance)?;
+    // Known before the overlays and the domain exist, so that a killed run leaves nothing without an owner, and no
+    // overlay whose images are not known.
+    instance.write(layout)?;
+    let mut fresh = false;
+    for disk in &instance.disks {
+        fresh |= overlay::make(layout, name, disk)?;
     }
 
     let defined = libvirt.domain_by_uuid(instance.uuid)?;
     let mut notes = Vec::new();
-    if defined.is_none() || instance.domain_xml != Some(digest) {
+    if manifest.disks.iter().any(|disk| stays_behind(&instance, disk)) {
+        notes.push(format!(
+            "{name} stays on the images that it was made from: those of {package} {} are not used by it",
+            manifest.package.version
+        ));
+    }
+    if defined.is_none() || fresh || instance.domain_xml != Some(digest) {
         if defined.as_ref().is_some_and(|d| d.state.is_active()) {
             notes.push(format!(
                 "{name} is running: the new definition takes effect at its next start"
@@ -146,67 +151,38 @@ fn qemu_group(layout: &Layout) -> Option<u32> {
     ["libvirt-qemu", "qemu"].into_iter().find_map(id)
 }
 
-/// Links every image of the package into the instance's chain and verifies those that are new there.
+/// Links and verifies every image that the instance's disks stand on; true if a link changed.
 fn link_images(
     layout: &Layout,
     package: &GuestPackage,
-    manifest: &Manifest,
     instance: &mut Instance,
 ) -> Result<bool, InstallError> {
     let chain = layout.instance_chain(&instance.name);
     let mut changed = false;
-    for layer in manifest.images() {
-        let packaged = layout.packaged_image(&layer.digest);
-        let linked = chain.join(layer.digest.file_name());
-        if packaged.on_disk().exists() {
-            changed |= chain::link(packaged.on_disk(), chain.on_disk(), &layer.digest)?;
-        } else if !linked.on_disk().exists() {
+    let mut images = Vec::new();
+    for digest in instance.layers() {
+        let packaged = layout.packaged_image(&digest);
+        let Some(linked) = chain::link(packaged.on_disk(), chain.on_disk(), &digest, &instance.images)?
+        else {
             return Err(InstallError::ImageMissing {
                 package: package.clone(),
                 path: packaged.on_disk().to_owned(),
-                image: layer.package.to_string(),
+                image: ImagePackage::of(&digest).to_string(),
             });
-        }
-        let now = ImageRecord::of(linked.on_disk(), layer.digest)?;
-        if instance.images.contains(&now) {
-            continue;
-        }
-        let found = image::sha256_file(linked.on_disk(), &mut |_| {})?;
-        if found != layer.digest {
-            // Left in place it would be found again; the packaged file stays for the user to look at.
-            files::remove(linked.on_disk())?;
-            let path = packaged.on_disk().to_owned();
-            return Err(InstallError::Digest {
-                path,
-                wanted: layer.digest,
-                found,
-            });
-        }
-        instance.images.retain(|image| image.digest != layer.digest);
-        instance.images.push(now);
+        };
+        changed |= linked.changed;
+        images.push(linked.image);
     }
+    instance.images = images;
     Ok(changed)
 }
 
-/// Makes the overlay of one disk unless there is one.
-fn make_overlay(layout: &Layout, name: &GuestName, disk: &DiskSection) -> Result<bool, InstallError> {
-    let place = layout.instance_disk(name, disk.target.as_str());
-    let overlay = place.on_disk();
-    if overlay.exists() {
-        return Ok(false);
-    }
-    let Some(top) = disk.layers.last() else {
-        return Ok(false);
-    };
-    let draft = layout.instance_disks(name).join(".making.qcow2");
-    files::remove(draft.on_disk())?;
-    let backing = format!("chain/{}", top.digest.file_name());
-    image::create_overlay(draft.on_disk(), &backing, Format::Qcow2, None)?;
-    fs::set_permissions(draft.on_disk(), std::fs::Permissions::from_mode(0o600))?;
-    fs::File::open(draft.on_disk())?.sync_all()?;
-    fs::rename(draft.on_disk(), overlay)?;
-    files::sync_dir(layout.instance_disks(name).on_disk())?;
-    Ok(true)
+/// True if the package now has other images for a disk than its overlay was made on.
+fn stays_behind(instance: &Instance, disk: &DiskSection) -> bool {
+    let packaged = disk.layers.iter().map(|layer| layer.digest);
+    instance
+        .disk(&disk.target)
+        .is_some_and(|made| !packaged.eq(made.layers.iter().copied()))
 }
 
 fn instance_xml(
@@ -226,11 +202,12 @@ fn instance_xml(
     let chain = layout.instance_chain(&instance.name);
     let mut disks = Vec::new();
     for disk in &manifest.disks {
-        let below = disk
-            .layers
+        // From the record, never from the manifest: an upgraded package names images that the overlay is not on.
+        let layers = instance.disk(&disk.target).map_or(&[][..], |made| &made.layers);
+        let below = layers
             .iter()
             .rev()
-            .map(|layer| path(chain.join(layer.digest.file_name()).named()));
+            .map(|layer| path(chain.join(layer.file_name()).named()));
         disks.push(InstanceDisk {
             target: disk.target.as_str().to_owned(),
             file: path(layout.instance_disk(&instance.name, disk.target.as_str()).named())?,

@@ -1,8 +1,8 @@
 //! The check before an instance starts: every layer below its overlay is still the file that was verified. QEMU does
 //! not notice a swapped base, and a guest on a wrong one destroys its own data.
 
-use super::InstallError;
 use super::record::{ImageRecord, Instance};
+use super::{InstallError, overlay};
 use crate::host::Layout;
 use crate::name::GuestName;
 
@@ -11,15 +11,30 @@ pub fn check_images(layout: &Layout, name: &GuestName) -> Result<(), InstallErro
     let Some(instance) = Instance::read(layout, name)? else {
         return Ok(());
     };
+    for disk in &instance.disks {
+        if layout
+            .instance_disk(name, disk.target.as_str())
+            .on_disk()
+            .exists()
+        {
+            overlay::check_header(layout, name, disk)?;
+        }
+    }
     let chain = layout.instance_chain(name);
-    for verified in &instance.images {
-        let path = chain.join(verified.digest.file_name()).on_disk().to_owned();
+    for digest in instance.layers() {
+        let path = chain.join(digest.file_name()).on_disk().to_owned();
         let swapped = |what| InstallError::Swapped {
             guest: name.clone(),
             path: path.clone(),
             what,
         };
-        match ImageRecord::of(&path, verified.digest) {
+        let Some(verified) = instance.images.iter().find(|image| image.digest == digest) else {
+            return Err(InstallError::Unverified {
+                guest: name.clone(),
+                path,
+            });
+        };
+        match ImageRecord::of(&path, digest) {
             Err(_) => return Err(swapped("removed")),
             Ok(now) if now.size != verified.size => return Err(swapped("cut or extended")),
             Ok(now) if now.inode != verified.inode => return Err(swapped("replaced")),

@@ -8,7 +8,7 @@ mod file;
 mod watch;
 
 pub use event::{Event, EventKind, Signal, SignalKind, Tracker};
-pub use file::{LeaseFileError, parse, read};
+pub use file::{LeaseFileError, Parsed, parse, read};
 pub use watch::{NetworkEvent, Watch, WatchError};
 
 use crate::name::Mac;
@@ -20,7 +20,8 @@ use std::net::IpAddr;
 pub struct Lease {
     /// The address handed out.
     pub ip: IpAddr,
-    /// Whom it was handed to; absent for DHCPv6 leases, which know their clients by DUID.
+    /// Whom it was handed to; absent for DHCPv6 leases, which know their clients by DUID, and
+    /// for hardware other than Ethernet.
     pub mac: Option<Mac>,
     /// The client's name as dnsmasq keeps it. Names are chosen by strangers: anything but letters, digits, `-`, `_`
     /// and `.` is shown escaped.

@@ -252,10 +252,17 @@ impl From<InstallError> for Failure {
             InstallError::NameTaken(name) => Self::refused(message).hint(format!(
                 "rename the other guest (`virsh domrename {name} NEW`), or keep this one uninstalled"
             )),
+            InstallError::Unverified { .. } => {
+                Self::refused(message).hint("register its package again: `miniascape guest register PACKAGE`")
+            }
             InstallError::Swapped { .. } => Self::refused(message)
                 .hint("reinstall the package of that image, then register the guest again"),
+            InstallError::Overlay { guest, .. } => Self::refused(message).hint(format!(
+                "bring back the disk that belongs to {guest}, or move this one away to begin with a fresh one"
+            )),
             InstallError::Digest { .. } => Self::failed(message).hint("reinstall the package of that image"),
             InstallError::NotInstalled { .. }
+            | InstallError::Layer { .. }
             | InstallError::Manifest { .. }
             | InstallError::Xml { .. }
             | InstallError::ImageMissing { .. }

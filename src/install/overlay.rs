@@ -1,0 +1,124 @@
+//! The overlays that an instance writes to: on which images they are to stand, and making them. An overlay that is
+//! there is never written over, and stays on the images that it was made on.
+
+use super::InstallError;
+use super::record::{DiskRecord, Instance};
+use crate::host::{Layout, files};
+use crate::image::{self, Format};
+use crate::name::{Digest, GuestName, printable};
+use crate::package::{Manifest, Word};
+use fs_err as fs;
+use std::os::unix::fs::PermissionsExt;
+
+/// Decides what each disk of the manifest stands on: what its overlay was made on if there is one, and the
+/// manifest's images otherwise. Disks that the manifest no longer has stay recorded with their files.
+pub(super) fn settle(
+    layout: &Layout,
+    manifest: &Manifest,
+    instance: &mut Instance,
+) -> Result<(), InstallError> {
+    for disk in &manifest.disks {
+        let packaged = DiskRecord {
+            target: disk.target.clone(),
+            layers: disk.layers.iter().map(|layer| layer.digest).collect(),
+        };
+        if exists(layout, &instance.name, &disk.target) {
+            let made = instance.disk(&disk.target).unwrap_or(&packaged);
+            check_header(layout, &instance.name, made)?;
+            if instance.disk(&disk.target).is_some() {
+                continue;
+            }
+        }
+        instance.disks.retain(|made| made.target != disk.target);
+        instance.disks.push(packaged);
+    }
+    // One whose file has gone, and that no package has, is no disk any more.
+    let Instance { name, disks, .. } = instance;
+    disks.retain(|made| {
+        let packaged = manifest.disks.iter().any(|disk| disk.target == made.target);
+        packaged || exists(layout, name, &made.target)
+    });
+    Ok(())
+}
+
+/// Fails if the header of a disk's overlay does not name the image that the overlay was made on.
+pub(super) fn check_header(
+    layout: &Layout,
+    guest: &GuestName,
+    made: &DiskRecord,
+) -> Result<(), InstallError> {
+    let path = layout
+        .instance_disk(guest, made.target.as_str())
+        .on_disk()
+        .to_owned();
+    let backing = image::info(&path, Format::Qcow2)?.backing;
+    let wanted = made.layers.last().map(backing_name).unwrap_or_default();
+    if backing
+        .as_ref()
+        .is_some_and(|backing| backing.recorded == wanted && backing.format == Some(Format::Qcow2))
+    {
+        return Ok(());
+    }
+    Err(InstallError::Overlay {
+        guest: guest.clone(),
+        path,
+        found: backing.map_or("no other image".to_owned(), |b| printable(&b.recorded, 200)),
+        wanted,
+    })
+}
+
+/// Makes the overlay of one disk unless there is one. Its images have to be linked.
+pub(super) fn make(layout: &Layout, name: &GuestName, disk: &DiskRecord) -> Result<bool, InstallError> {
+    let Some(top) = disk.layers.last().filter(|_| !exists(layout, name, &disk.target)) else {
+        return Ok(false);
+    };
+    check_layers(layout, name, disk)?;
+    let draft = layout.instance_disks(name).join(".making.qcow2");
+    files::remove(draft.on_disk())?;
+    image::create_overlay(draft.on_disk(), &backing_name(top), Format::Qcow2, None)?;
+    fs::set_permissions(draft.on_disk(), std::fs::Permissions::from_mode(0o600))?;
+    fs::File::open(draft.on_disk())?.sync_all()?;
+    let overlay = layout.instance_disk(name, disk.target.as_str());
+    fs::rename(draft.on_disk(), overlay.on_disk())?;
+    files::sync_dir(layout.instance_disks(name).on_disk())?;
+    Ok(true)
+}
+
+/// Fails if a layer names another file below it than the next layer: opening the chain would open that file.
+fn check_layers(layout: &Layout, name: &GuestName, disk: &DiskRecord) -> Result<(), InstallError> {
+    let mut below: Option<String> = None;
+    for layer in &disk.layers {
+        let path = layout
+            .instance_chain(name)
+            .join(layer.file_name())
+            .on_disk()
+            .to_owned();
+        let backing = image::info(&path, Format::Qcow2)?.backing;
+        let format = backing.as_ref().map(|backing| backing.format);
+        if backing.as_ref().map(|backing| &backing.recorded) != below.as_ref()
+            || format.is_some_and(|format| format != Some(Format::Qcow2))
+        {
+            let words = |name: Option<&str>| {
+                name.map_or("no other file".to_owned(), |name| {
+                    format!("`{}`", printable(name, 200))
+                })
+            };
+            return Err(InstallError::Layer {
+                path,
+                found: words(backing.as_ref().map(|backing| backing.recorded.as_str())),
+                wanted: words(below.as_deref()),
+            });
+        }
+        below = Some(layer.file_name());
+    }
+    Ok(())
+}
+
+fn exists(layout: &Layout, name: &GuestName, target: &Word) -> bool {
+    layout.instance_disk(name, target.as_str()).on_disk().exists()
+}
+
+/// What an overlay's header calls the image below it.
+fn backing_name(top: &Digest) -> String {
+    format!("chain/{}", top.file_name())
+}
