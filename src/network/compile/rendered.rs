@@ -59,7 +59,6 @@ pub(super) fn check_conf(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::host::Layout;
     use crate::network::{compile, read_bytes};
     use crate::template::Templates;
