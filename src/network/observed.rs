@@ -7,6 +7,8 @@ use crate::domain::scan::{Document, Element};
 /// The facts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Observed {
+    /// Its name.
+    pub name: Option<String>,
     /// True if it carries our mark.
     pub ours: bool,
     /// Its bridge.
@@ -50,6 +52,7 @@ fn read(xml: &str) -> Option<Observed> {
         .child("dns")
         .is_some_and(|dns| dns.attribute("enable") == Some("no"));
     Some(Observed {
+        name: root.child("name").map(|name| name.text().trim().to_owned()),
         ours: root
             .child("metadata")
             .is_some_and(|metadata| metadata.children().any(ours)),

@@ -154,7 +154,7 @@ impl From<CompileError> for Failure {
     fn from(error: CompileError) -> Self {
         match error {
             CompileError::Template(error) => error.into(),
-            CompileError::Path(_) => Self::usage(error.to_string()),
+            CompileError::Path(_) | CompileError::Rendered { .. } => Self::usage(error.to_string()),
         }
     }
 }

@@ -3,11 +3,13 @@
 //!
 //! Never the `-dir` forms of those files: dnsmasq keeps what was deleted from such a directory.
 
-use super::{ADDN_HOSTS, CompileError, DHCP_HOSTSFILE, DHCP_OPTSFILE, LEASES};
+use super::{ADDN_HOSTS, CompileError, DHCP_HOSTSFILE, DHCP_OPTSFILE, LEASES, rendered};
 use crate::network::model::{Mode, Network};
 use crate::template::Templates;
 use serde::Serialize;
 use std::fmt::Write;
+
+const TEMPLATE: &str = "dnsmasq.conf";
 
 /// The gateway's name in the network's domain.
 const GATEWAY: &str = "gateway";
@@ -77,7 +79,10 @@ pub(super) fn conf(
         forward_dns: network.forwards_dns(),
         dhcp,
     };
-    Ok(templates.render("dnsmasq.conf", &context)?)
+    let conf = templates.render(TEMPLATE, &context)?;
+    let leases = context.dhcp.as_ref().map(|dhcp| dhcp.leases.as_str());
+    rendered::check_conf(TEMPLATE, &conf, network, leases)?;
+    Ok(conf)
 }
 
 /// Names for addresses (hosts(5)): first the full name, which the address resolves back to, then the short one. The

@@ -1,9 +1,12 @@
 //! The libvirt network XML (libvirt.org/formatnetwork.html).
 
+use super::{CompileError, rendered};
 use crate::name::DnsName;
 use crate::network::model::{Mode, Network, Title};
-use crate::template::{TemplateError, Templates};
+use crate::template::Templates;
 use serde::Serialize;
+
+const TEMPLATE: &str = "network.xml";
 
 #[derive(Serialize)]
 struct Context<'a> {
@@ -18,7 +21,7 @@ struct Context<'a> {
     prefix: u8,
 }
 
-pub(super) fn xml(network: &Network, templates: &Templates) -> Result<String, TemplateError> {
+pub(super) fn xml(network: &Network, templates: &Templates) -> Result<String, CompileError> {
     let context = Context {
         name: network.name().as_str(),
         mark: crate::XML_NAMESPACE,
@@ -32,5 +35,7 @@ pub(super) fn xml(network: &Network, templates: &Templates) -> Result<String, Te
         gateway: network.gateway().to_string(),
         prefix: network.subnet().prefix_len(),
     };
-    templates.render("network.xml", &context)
+    let xml = templates.render(TEMPLATE, &context)?;
+    rendered::check_xml(TEMPLATE, &xml, network)?;
+    Ok(xml)
 }

@@ -5,6 +5,7 @@
 
 mod dnsmasq;
 mod libvirt;
+mod rendered;
 
 use super::model::Network;
 use crate::host::layout::{Layout, Place};
@@ -44,6 +45,14 @@ pub enum CompileError {
     /// A template is at fault.
     #[error(transparent)]
     Template(#[from] TemplateError),
+    /// A template of the host's own leaves out something that miniascape depends on.
+    #[error("the template {template} makes {fault}; correct or remove the host's own")]
+    Rendered {
+        /// The template.
+        template: &'static str,
+        /// What is wrong with what it makes.
+        fault: String,
+    },
     /// The directory's name would be misread in dnsmasq's configuration.
     #[error(
         "{} cannot be written into dnsmasq's configuration: choose a directory without quotes, `#`, `\\` and \
