@@ -3,7 +3,7 @@
 use super::Context;
 use miniascape::domain::VirtType;
 use miniascape::host::{Libvirt, Services};
-use miniascape::network::Target;
+use miniascape::network::{Deferred, Target};
 use miniascape::template::Templates;
 use miniascape::{guest, install, network};
 
@@ -40,10 +40,14 @@ pub(super) fn finish(context: &Context, libvirt: &Libvirt) {
         Ok(all) => {
             for done in all {
                 let name = done.network;
+                let work = match done.work {
+                    Deferred::Register => "register",
+                    Deferred::Unregister => "unregister",
+                };
                 match done.result {
                     Ok(()) => context
                         .output()
-                        .note(format!("finished pending work: register the network {name}")),
+                        .note(format!("finished pending work: {work} the network {name}")),
                     Err(error) => tracing::warn!(network = %name, %error, "still pending"),
                 }
             }

@@ -40,7 +40,8 @@ pub fn write(path: &Path, content: &[u8], mode: u32) -> io::Result<bool> {
 pub fn remove_drafts(dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
-        if entry.file_name().as_encoded_bytes().starts_with(DRAFT.as_bytes()) && entry.file_type()?.is_file() {
+        if entry.file_name().as_encoded_bytes().starts_with(DRAFT.as_bytes()) && entry.file_type()?.is_file()
+        {
             remove(&entry.path())?;
         }
     }

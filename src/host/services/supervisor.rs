@@ -357,30 +357,16 @@ impl Daemon {
         }
     }
 
-    /// Ends the dnsmasq that a killed daemon left behind: by its pid file, if that process still has our
-    /// configuration on its command line.
+    /// Ends the dnsmasq that a killed daemon left behind.
     fn end_leftover(&self, network: &NetworkName) {
-        let place = self.layout.dnsmasq_pid(network);
-        let Ok(Some(content)) = files::read_if_there(place.on_disk()) else {
-            return;
-        };
-        let Some(pid) = std::str::from_utf8(&content)
-            .ok()
-            .and_then(|t| t.trim().parse().ok())
-            .and_then(Pid::from_raw)
-        else {
+        let Some(pid) = pid_on_record(&self.layout, network) else {
             return;
         };
         let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else {
             return;
         };
-        let line = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
-        let conf = self.layout.dnsmasq_conf(network);
-        let ours = format!("--conf-file={}", conf.on_disk().display());
-        if !line
-            .split(|b| *b == 0)
-            .any(|argument| argument == ours.as_bytes())
-        {
+        // Looked at again: now the number cannot pass to another process.
+        if pid_on_record(&self.layout, network) != Some(pid) {
             return;
         }
         tracing::info!(%network, pid = pid.as_raw_nonzero(), "ending a dnsmasq that an earlier daemon left");
@@ -391,6 +377,19 @@ impl Daemon {
             std::thread::sleep(Duration::from_millis(10));
         }
     }
+}
+
+/// The network's dnsmasq as its pid file says, if that process still has our configuration on its command line. Anyone
+/// may look.
+pub(super) fn pid_on_record(layout: &Layout, network: &NetworkName) -> Option<Pid> {
+    let content = files::read_if_there(layout.dnsmasq_pid(network).on_disk()).ok()??;
+    let pid = Pid::from_raw(std::str::from_utf8(&content).ok()?.trim().parse().ok()?)?;
+    let line = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).ok()?;
+    let conf = layout.dnsmasq_conf(network);
+    let ours = format!("--conf-file={}", conf.on_disk().display());
+    line.split(|b| *b == 0)
+        .any(|argument| argument == ours.as_bytes())
+        .then_some(pid)
 }
 
 fn account() -> Option<&'static str> {

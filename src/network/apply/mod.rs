@@ -11,7 +11,7 @@ mod unregister;
 pub use guests::guests_in;
 pub use register::{register, register_offline};
 pub use step::Step;
-pub use unregister::unregister;
+pub use unregister::{unregister, unregister_offline};
 
 use super::{Observed, StateError};
 use crate::host::{Layout, Libvirt, LibvirtError, NetworkRecord, ServiceError, Services, files};
