@@ -11,7 +11,7 @@ use miniascape::{guest, install, network};
 /// is not held up by it.
 pub(super) fn finish(context: &Context, libvirt: &Libvirt) {
     let layout = context.layout();
-    let virt = || guest::virt_type(layout).map_or(VirtType::Qemu, |(virt, _)| virt);
+    let virt = || guest::virt_type(layout, false).map_or(VirtType::Qemu, |(virt, _)| virt);
     match install::finish(layout, libvirt, virt) {
         Ok(all) => {
             for done in all {

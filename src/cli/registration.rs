@@ -79,7 +79,7 @@ pub(super) fn register(context: &Context, package: &GuestPackage, dry_run: bool)
         return defer(context, &kind, dry_run, "installed into another system's root");
     }
     let registered = or_pending(context, &kind, dry_run, |libvirt| {
-        let (virt, _) = guest::virt_type(layout)?;
+        let (virt, _) = guest::virt_type(layout, dry_run)?;
         Ok(install::register(layout, libvirt, package, virt, dry_run)?)
     })?;
     for note in &registered.notes {
