@@ -1,7 +1,7 @@
 //! `miniascape guest`: guests by hand.
 
 use super::output::table;
-use super::{Context, Failure};
+use super::{Context, Failure, registration};
 use clap::{Subcommand, ValueEnum};
 use miniascape::guest::{
     self, Awaited, DiskRequest, FirmwareKind, GuestError, GuestStatus, LeaseWait, MachineType, NicRequest,
@@ -9,7 +9,7 @@ use miniascape::guest::{
 };
 use miniascape::host::libvirt::GraceError;
 use miniascape::host::{DomainState, Libvirt};
-use miniascape::install::{self, PendingKind};
+use miniascape::install;
 use miniascape::name::GuestName;
 use miniascape::package::GuestPackage;
 use miniascape::template::Templates;
@@ -64,12 +64,18 @@ pub(crate) enum Args {
     Register {
         /// The guest package
         package: GuestPackage,
+        /// Only tell what would be done
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Take the guests of a removed package out of libvirt; their disks stay
     #[command(after_help = "Example: miniascape guest unregister vm-web")]
     Unregister {
         /// The guest package
         package: GuestPackage,
+        /// Only tell what would be done
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Wait until a guest runs, is off, or has a lease
     #[command(after_help = "Example: miniascape guest wait web --for lease --timeout 60s")]
@@ -157,8 +163,8 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
     match args {
         Args::List => list(context)?,
         Args::Create(request) => create(context, request)?,
-        Args::Register { package } => register(context, package)?,
-        Args::Unregister { package } => unregister(context, package)?,
+        Args::Register { package, dry_run } => registration::register(context, package, *dry_run)?,
+        Args::Unregister { package, dry_run } => registration::unregister(context, package, *dry_run)?,
         Args::Start {
             name,
             wait,
@@ -227,108 +233,6 @@ fn create(context: &Context, args: &Create) -> Result<(), Failure> {
             _ => "under software emulation",
         };
         format!("{} {done}; it runs {how} ({})", made.guest, made.because)
-    })
-}
-
-/// Records what failed as pending, for the next run to finish, and passes the failure on.
-fn or_pending<T>(
-    context: &Context,
-    kind: &PendingKind,
-    work: impl FnOnce() -> Result<T, Failure>,
-) -> Result<T, Failure> {
-    match work() {
-        Ok(done) => {
-            kind.forget(context.layout())
-                .map_err(|e| Failure::failed(e.to_string()))?;
-            Ok(done)
-        }
-        Err(failure) => {
-            kind.note(context.layout(), failure.message())
-                .map_err(|e| Failure::failed(e.to_string()))?;
-            Err(failure.hint("this is recorded as pending: the next run of miniascape that can finishes it"))
-        }
-    }
-}
-
-fn register(context: &Context, package: &GuestPackage) -> Result<(), Failure> {
-    let layout = context.layout();
-    let kind = PendingKind::RegisterGuest {
-        package: package.clone(),
-    };
-    if !layout.is_live() {
-        kind.note(layout, "installed into another system's root")
-            .map_err(|e| Failure::failed(e.to_string()))?;
-        return context
-            .output()
-            .report(&json!({ "package": package, "pending": true }), || {
-                format!("{package} is registered at the first run of miniascape in that system")
-            });
-    }
-    if !layout
-        .guest_package(package.guest().as_str())
-        .join("manifest.json")
-        .on_disk()
-        .exists()
-    {
-        // Nothing to be kept for later: the package is not there.
-        let place = layout.guest_package(package.guest().as_str());
-        return Err(Failure::failed(format!(
-            "the guest package {package} is not installed: {} does not exist",
-            place.on_disk().display()
-        )));
-    }
-    let registered = or_pending(context, &kind, || {
-        let libvirt = context.local_libvirt(true)?;
-        let (virt, _) = guest::virt_type(layout)?;
-        Ok(install::register(layout, &libvirt, package, virt)?)
-    })?;
-    for note in &registered.notes {
-        context.output().note(format!("note: {note}"));
-    }
-    context.output().report(&registered, || {
-        let name = &registered.guest;
-        if registered.changed {
-            format!("{name} registered; start it with: miniascape guest start {name}")
-        } else {
-            format!("{name} is registered already")
-        }
-    })
-}
-
-fn unregister(context: &Context, package: &GuestPackage) -> Result<(), Failure> {
-    let layout = context.layout();
-    let kind = PendingKind::UnregisterGuest {
-        package: package.clone(),
-    };
-    if !layout.is_live() {
-        return kind
-            .note(layout, "removed from another system's root")
-            .map_err(|e| Failure::failed(e.to_string()));
-    }
-    let done = or_pending(context, &kind, || {
-        let libvirt = context.local_libvirt(true)?;
-        Ok(install::unregister(layout, &libvirt, package)?)
-    })?;
-    if !done.running.is_empty() {
-        kind.note(layout, "a guest of it is running")
-            .map_err(|e| Failure::failed(e.to_string()))?;
-    }
-    context.output().report(&done, || {
-        let mut lines = Vec::new();
-        if done.still_installed {
-            lines.push(format!("{package} is still installed; nothing to do"));
-        }
-        for name in &done.undefined {
-            let disks = layout.instance_disks(name);
-            lines.push(format!(
-                "{name} unregistered; its disks stay in {}",
-                disks.named().display()
-            ));
-        }
-        for name in &done.running {
-            lines.push(format!("{name} is running and stays until it is off"));
-        }
-        lines.join("\n")
     })
 }
 

@@ -8,6 +8,11 @@ use miniascape::name::NetworkName;
 use miniascape::network;
 use serde::Serialize;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// How often `watch` looks whether its reader is still there; only a write would tell otherwise, and the next event may
+/// be hours away.
+const READER_CHECK: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Args {
@@ -99,10 +104,13 @@ fn watch(context: &Context, networks: &[NetworkName], initial: bool) -> Result<(
     }
     let mut watch = Watch::open(context.layout(), networks, initial)?;
     context.output().note("watching; end with Ctrl-C");
-    while let Some(event) = watch.next(None)? {
-        context.output().event(&event, || line(&event))?;
+    loop {
+        let event = watch.next(Some(Instant::now() + READER_CHECK))?;
+        context.output().ensure_reader()?;
+        if let Some(event) = event {
+            context.output().event(&event, || line(&event))?;
+        }
     }
-    Ok(())
 }
 
 fn line(event: &NetworkEvent) -> String {

@@ -12,6 +12,7 @@ mod net;
 mod output;
 mod package;
 mod pending;
+mod registration;
 mod repack;
 
 use clap::{Parser, Subcommand};

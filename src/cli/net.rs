@@ -7,7 +7,8 @@ use fs_err as fs;
 use miniascape::host::{Libvirt, Services, files};
 use miniascape::name::NetworkName;
 use miniascape::network::{
-    self, Compiled, FindError, Found, NetworkError, Owner, Registration, Step, Target, find, register_offline,
+    self, Compiled, FindError, Found, NetworkError, Owner, Registration, Step, Target, find,
+    register_offline, unregister_offline,
 };
 use miniascape::template::Templates;
 use serde_json::json;
@@ -59,8 +60,9 @@ pub(crate) enum Args {
     /// Take a network away again; its definition stays
     #[command(after_help = "Example: miniascape net unregister net-1")]
     Unregister {
-        /// The network's name
-        network: NetworkName,
+        /// The network's name, or its definition file
+        #[arg(value_name = "NAME|FILE")]
+        network: String,
         /// Also when running guests are plugged into it
         #[arg(long)]
         force: bool,
@@ -74,8 +76,9 @@ pub(crate) enum Args {
     /// Tell what a network is doing; ends with 1 if something is wrong
     #[command(after_help = "Example: miniascape net status net-1")]
     Status {
-        /// The network's name
-        network: NetworkName,
+        /// The network's name, or its definition file
+        #[arg(value_name = "NAME|FILE")]
+        network: String,
     },
 }
 
@@ -95,9 +98,9 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
             network,
             force,
             dry_run,
-        } => unregister(context, network, *force, *dry_run).map(|()| ExitCode::SUCCESS),
+        } => unregister(context, &named(context, network)?, *force, *dry_run).map(|()| ExitCode::SUCCESS),
         Args::List => list(context).map(|()| ExitCode::SUCCESS),
-        Args::Status { network } => status(context, network),
+        Args::Status { network } => status(context, &named(context, network)?),
     }
 }
 
@@ -106,6 +109,16 @@ fn found(context: &Context, text: &str) -> Result<Found, Failure> {
     let found = find::find(context.layout(), text)?;
     warn(context, &found);
     Ok(found)
+}
+
+/// The network that `text`, its name or its definition file, stands for. No definition is needed for a name: it may
+/// have been removed since the network was registered.
+fn named(context: &Context, text: &str) -> Result<NetworkName, Failure> {
+    if find::is_path(text) {
+        Ok(found(context, text)?.network.name().clone())
+    } else {
+        Ok(text.parse().map_err(FindError::Name)?)
+    }
 }
 
 fn warn(context: &Context, found: &Found) {
@@ -175,7 +188,7 @@ fn compile(context: &Context, text: &str, output: &std::path::Path) -> Result<()
         }
         Ok(written)
     };
-    let written = write().map_err(|e| Failure::failed(e.to_string()))?;
+    let written = write()?;
     let value = json!({ "network": found.network.name(), "files": written });
     context.output().report(&value, || {
         let lines: Vec<String> = written.iter().map(|path| path.display().to_string()).collect();
@@ -241,10 +254,15 @@ fn update(context: &Context, networks: &[String], all: bool, dry_run: bool) -> R
 }
 
 fn unregister(context: &Context, network: &NetworkName, force: bool, dry_run: bool) -> Result<(), Failure> {
+    let layout = context.layout();
+    if !layout.is_live() {
+        let report = unregister_offline(network, layout, dry_run)?;
+        return tell(context, &report, "unregistered", dry_run);
+    }
     let libvirt = context.local_libvirt(dry_run)?;
-    let services = Services::of(context.layout());
+    let services = Services::of(layout);
     let target = Target {
-        layout: context.layout(),
+        layout,
         libvirt: &libvirt,
         services: &services,
     };
@@ -268,7 +286,12 @@ fn tell(context: &Context, report: &Registration, done: &str, dry_run: bool) -> 
 }
 
 fn list(context: &Context) -> Result<(), Failure> {
-    let all = network::overview(context.layout(), &context.libvirt_for_reading()?)?;
+    let layout = context.layout();
+    let libvirt = layout
+        .is_live()
+        .then(|| context.libvirt_for_reading())
+        .transpose()?;
+    let all = network::overview(layout, libvirt.as_ref())?;
     context.output().result(&all, || {
         let yes = |is: bool| if is { "yes" } else { "no" }.to_owned();
         let rows: Vec<_> = all

@@ -2,6 +2,7 @@
 //! the program quietly.
 
 use super::{Failure, Format};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
 use std::io::{self, Write};
 
@@ -57,6 +58,20 @@ impl Output {
             Format::Text => text(),
         };
         write_lines(&mut io::stdout().lock(), &content)
+    }
+
+    /// Fails if the reader of standard output has gone, as a pipe tells without a write.
+    #[expect(clippy::unused_self, reason = "all ways out are asked of one object")]
+    pub(crate) fn ensure_reader(&self) -> Result<(), Failure> {
+        let out = io::stdout();
+        let mut polled = [PollFd::new(&out, PollFlags::empty())];
+        // Without waiting. A poll that fails tells nothing.
+        let _ = poll(&mut polled, Some(&Timespec::default()));
+        if polled[0].revents().intersects(PollFlags::ERR | PollFlags::HUP) {
+            Err(Failure::reader_gone())
+        } else {
+            Ok(())
+        }
     }
 
     /// A remark for people, on standard error.

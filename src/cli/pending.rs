@@ -3,7 +3,7 @@
 use super::Context;
 use miniascape::domain::VirtType;
 use miniascape::host::{Libvirt, Services};
-use miniascape::network::Target;
+use miniascape::network::{Deferred, Target};
 use miniascape::template::Templates;
 use miniascape::{guest, install, network};
 
@@ -11,7 +11,7 @@ use miniascape::{guest, install, network};
 /// is not held up by it.
 pub(super) fn finish(context: &Context, libvirt: &Libvirt) {
     let layout = context.layout();
-    let virt = || guest::virt_type(layout).map_or(VirtType::Qemu, |(virt, _)| virt);
+    let virt = || guest::virt_type(layout, false).map_or(VirtType::Qemu, |(virt, _)| virt);
     match install::finish(layout, libvirt, virt) {
         Ok(all) => {
             for done in all {
@@ -44,10 +44,14 @@ pub(super) fn finish(context: &Context, libvirt: &Libvirt) {
         Ok(all) => {
             for done in all {
                 let name = done.network;
+                let work = match done.work {
+                    Deferred::Register => "register",
+                    Deferred::Unregister => "unregister",
+                };
                 match done.result {
                     Ok(()) => context
                         .output()
-                        .note(format!("finished pending work: register the network {name}")),
+                        .note(format!("finished pending work: {work} the network {name}")),
                     Err(error) => tracing::warn!(network = %name, %error, "still pending"),
                 }
             }

@@ -83,9 +83,10 @@ pub struct Made {
     pub macs: Vec<Mac>,
 }
 
-/// What runs guests on this machine, and why: KVM only where the probe says that it runs.
-pub fn virt_type(layout: &Layout) -> Result<(VirtType, String), KvmError> {
-    let answer = kvm::answer(layout)?;
+/// What runs guests on this machine, and why: KVM only where the probe says that it runs. A `dry_run` keeps nothing of
+/// that for later.
+pub fn virt_type(layout: &Layout, dry_run: bool) -> Result<(VirtType, String), KvmError> {
+    let answer = kvm::answer(layout, !dry_run)?;
     Ok((
         if answer.usable {
             VirtType::Kvm
@@ -140,7 +141,7 @@ pub fn make(
             }
         });
     }
-    let (virt, because) = virt_type(layout)?;
+    let (virt, because) = virt_type(layout, dry_run)?;
     let spec = GuestSpec {
         name: name.clone(),
         uuid: Uuid::new_v4(),

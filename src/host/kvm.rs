@@ -38,8 +38,9 @@ pub struct Answer {
     pub words: String,
 }
 
-/// Whether KVM runs guests on this machine. The first call of a boot takes up to two seconds.
-pub fn answer(layout: &Layout) -> Result<Answer, KvmError> {
+/// Whether KVM runs guests on this machine. The first call of a boot takes up to two seconds; with `keep` later ones
+/// are spared that.
+pub fn answer(layout: &Layout, keep: bool) -> Result<Answer, KvmError> {
     if !Path::new("/dev/kvm").exists() {
         return Ok(Answer {
             usable: false,
@@ -65,6 +66,9 @@ pub fn answer(layout: &Layout) -> Result<Answer, KvmError> {
         usable: verdict.is_usable(),
         words: format!("KVM was tried: {verdict}"),
     };
+    if !keep {
+        return Ok(answer);
+    }
     let kept = Kept {
         boot,
         usable: answer.usable,

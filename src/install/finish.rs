@@ -25,10 +25,10 @@ pub fn finish(
     for pending in pending::list(layout)? {
         let result = match &pending.kind {
             PendingKind::RegisterGuest { package } => {
-                register(layout, libvirt, package, virt()).map(|_| true)
+                register(layout, libvirt, package, virt(), false).map(|_| true)
             }
             PendingKind::UnregisterGuest { package } => {
-                unregister(layout, libvirt, package).map(|done| done.running.is_empty())
+                unregister(layout, libvirt, package, false).map(|done| done.running.is_empty())
             }
         };
         let result = match result {

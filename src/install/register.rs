@@ -6,7 +6,7 @@ use super::{InstallError, chain, overlay};
 use crate::domain::{self, InstanceDisk, InstanceNote, InstanceSpec, VirtType, XmlValue};
 use crate::host::{Layout, Libvirt, files};
 use crate::name::{Digest, GuestName};
-use crate::package::{DiskSection, GuestPackage, ImagePackage, Manifest};
+use crate::package::{DiskSection, GuestPackage, ImagePackage, Layer, Manifest};
 use fs_err as fs;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -24,16 +24,22 @@ pub struct Registered {
     pub notes: Vec<String>,
 }
 
-/// Makes, completes or brings back the instance of `package`, which will run as `virt`.
+/// Makes, completes or brings back the instance of `package`, which will run as `virt`. With `dry_run` it is only told
+/// whether that would change anything.
 pub fn register(
     layout: &Layout,
     libvirt: &Libvirt,
     package: &GuestPackage,
     virt: VirtType,
+    dry_run: bool,
 ) -> Result<Registered, InstallError> {
     let (manifest, packaged_xml) = installed(layout, package)?;
     let name = package.guest();
-    let _lock = files::Lock::acquire(layout.guest_lock(name).on_disk())?;
+    let _lock = if dry_run {
+        None
+    } else {
+        Some(files::Lock::acquire(layout.guest_lock(name).on_disk())?)
+    };
     let before = Instance::read(layout, name)?;
     let mut instance = before
         .clone()
@@ -41,6 +47,16 @@ pub fn register(
     refuse_name_clash(libvirt, &instance)?;
     let digest = Digest::from_bytes(Sha256::digest(&packaged_xml).into());
     let mut changed = before.is_none();
+    if dry_run {
+        let known = libvirt.domain_by_uuid(instance.uuid)?.is_some() && instance.domain_xml == Some(digest);
+        changed |=
+            !known || instance.state != InstanceState::Registered || !is_whole(layout, name, &manifest);
+        return Ok(Registered {
+            guest: name.clone(),
+            changed,
+            notes: Vec::new(),
+        });
+    }
 
     make_directories(layout, name)?;
     overlay::settle(layout, &manifest, &mut instance)?;
@@ -93,6 +109,18 @@ pub fn register(
         changed,
         notes,
     })
+}
+
+/// Whether all images and overlays of an instance are in their places.
+fn is_whole(layout: &Layout, name: &GuestName, manifest: &Manifest) -> bool {
+    let linked = |layer: &Layer| layout.instance_chain(name).join(layer.digest.file_name());
+    let disk = |disk: &DiskSection| layout.instance_disk(name, disk.target.as_str());
+    manifest
+        .images()
+        .into_iter()
+        .map(linked)
+        .chain(manifest.disks.iter().map(disk))
+        .all(|place| place.on_disk().exists())
 }
 
 /// Reads what the package has installed.

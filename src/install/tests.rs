@@ -97,7 +97,7 @@ impl Bench {
     }
 
     fn register(&self) -> Result<Registered, InstallError> {
-        register(&self.layout, &self.libvirt, &self.package, VirtType::Qemu)
+        register(&self.layout, &self.libvirt, &self.package, VirtType::Qemu, false)
     }
 
     fn overlay(&self) -> std::path::PathBuf {

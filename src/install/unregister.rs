@@ -20,11 +20,12 @@ pub struct Unregistered {
 }
 
 /// Takes the instances of `package` out of libvirt, unless the package is still installed, as it is while it is being
-/// upgraded. A running instance is left alone, to be taken up again by a later run.
+/// upgraded. A running instance is left alone, to be taken up again by a later run. With `dry_run` nothing is done.
 pub fn unregister(
     layout: &Layout,
     libvirt: &Libvirt,
     package: &GuestPackage,
+    dry_run: bool,
 ) -> Result<Unregistered, InstallError> {
     let mut done = Unregistered::default();
     if layout
@@ -40,10 +41,18 @@ pub fn unregister(
         .into_iter()
         .filter(|i| i.package == *package)
     {
-        let _lock = files::Lock::acquire(layout.guest_lock(&instance.name).on_disk())?;
+        let _lock = if dry_run {
+            None
+        } else {
+            Some(files::Lock::acquire(layout.guest_lock(&instance.name).on_disk())?)
+        };
         if let Some(domain) = libvirt.domain_by_uuid(instance.uuid)? {
             if domain.state.is_active() {
                 done.running.push(instance.name);
+                continue;
+            }
+            if dry_run {
+                done.undefined.push(instance.name);
                 continue;
             }
             let kept = layout.instance(&instance.name).join("domain.xml");
@@ -51,7 +60,7 @@ pub fn unregister(
             libvirt.undefine_domain(&domain.name)?;
             done.undefined.push(instance.name.clone());
         }
-        if instance.state != InstanceState::Unregistered {
+        if instance.state != InstanceState::Unregistered && !dry_run {
             instance.state = InstanceState::Unregistered;
             instance.write(layout)?;
         }

@@ -63,7 +63,7 @@ pub fn read(path: &Path) -> Result<Vec<Lease>, LeaseFileError> {
         match parsed.cut_off {
             None => {
                 for (line, reason) in parsed.skipped {
-                    tracing::debug!(path = %path.display(), line, reason, "no lease line, passed over");
+                    tracing::warn!("{}:{line}: passed over, since {reason}", path.display());
                 }
                 return Ok(parsed.leases);
             }

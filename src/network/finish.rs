@@ -1,7 +1,7 @@
-//! Registrations that had to wait: networks whose files were written into this system's root before it ran.
+//! Registrations that had to wait: of networks whose files were written into this system's root before it ran.
 
-use super::apply::{RegisterError, Target, register};
-use super::{CompileError, NetworkError, StateError, compile, read, registered};
+use super::apply::{RegisterError, Target, register, unregister};
+use super::{CompileError, Deferred, NetworkError, StateError, compile, read, registered};
 use crate::name::NetworkName;
 use crate::template::Templates;
 
@@ -24,7 +24,9 @@ pub enum FinishError {
 pub struct Finished {
     /// The network.
     pub network: NetworkName,
-    /// Whether it is registered now; an error if that is still pending.
+    /// What was to be done.
+    pub work: Deferred,
+    /// Whether it is done now; an error if it is still pending.
     pub result: Result<(), FinishError>,
 }
 
@@ -32,17 +34,23 @@ pub struct Finished {
 pub fn finish(target: &Target<'_>, templates: &Templates) -> Result<Vec<Finished>, StateError> {
     let pending = registered(target.layout)?
         .into_iter()
-        .filter(|applied| applied.pending);
+        .filter_map(|applied| Some((applied.pending?, applied)));
     Ok(pending
-        .map(|applied| {
+        .map(|(work, applied)| {
             let attempt = || {
-                let (network, _) = read(&applied.source)?;
-                let compiled = compile(&network, target.layout, templates)?;
-                register(&network, &compiled, &applied.source, target, false)?;
+                match work {
+                    Deferred::Register => {
+                        let (network, _) = read(&applied.source)?;
+                        let compiled = compile(&network, target.layout, templates)?;
+                        register(&network, &compiled, &applied.source, target, false)?;
+                    }
+                    Deferred::Unregister => drop(unregister(&applied.name, target, false, false)?),
+                }
                 Ok(())
             };
             Finished {
                 result: attempt(),
+                work,
                 network: applied.name,
             }
         })

@@ -18,14 +18,14 @@ mod tests;
 
 pub use apply::{
     RegisterError, Report as Registration, Step, Target, guests_in, register, register_offline, unregister,
-    update,
+    unregister_offline, update,
 };
 pub use compile::{CompileError, Compiled, compile};
 pub use find::{FindError, Found};
 pub use finish::{FinishError, Finished, finish};
 pub use model::{Dhcp, Host, Ipv4, LeaseTime, Mode, Network, Range, Title};
 pub use observed::Observed;
-pub use state::{Applied, StateError, registered};
+pub use state::{Applied, Deferred, StateError, registered};
 pub use status::{Overview, Owner, Status, StatusError, overview, status};
 
 use crate::yaml::{MAX_FILE, Problem, Problems, Report, Source};

@@ -46,9 +46,19 @@ pub struct Applied {
     pub files: BTreeMap<String, Digest>,
     /// The definition this was made from.
     pub source: PathBuf,
-    /// True if the files are there, but libvirt and dnsmasq have not heard of it yet.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub pending: bool,
+    /// What libvirt and dnsmasq have not heard of yet, if anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<Deferred>,
+}
+
+/// What was asked for while the system that it is for was not running.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Deferred {
+    /// The files are there; the rest is to be registered.
+    Register,
+    /// All of it is to go.
+    Unregister,
 }
 
 impl Applied {
@@ -65,7 +75,7 @@ impl Applied {
                 .map(|file| (file.name.to_owned(), file.digest()))
                 .collect(),
             source,
-            pending: false,
+            pending: None,
         }
     }
 

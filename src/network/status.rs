@@ -1,6 +1,7 @@
 //! What a network is doing: definition, record, libvirt, dnsmasq and leases side by side, and what is wrong.
 
-use super::{Observed, StateError, find, guests_in, registered};
+use super::{Deferred, Observed, StateError, find, guests_in, registered};
+use crate::host::services;
 use crate::host::{Layout, Libvirt, LibvirtError, NetworkRecord, ServiceError, Services};
 use crate::lease::{self, LeaseFileError};
 use crate::name::NetworkName;
@@ -54,11 +55,12 @@ pub struct Overview {
     pub owner: Option<Owner>,
 }
 
-/// All networks that have a definition file, a record, or an object in libvirt; by name.
-pub fn overview(layout: &Layout, libvirt: &Libvirt) -> Result<Vec<Overview>, StatusError> {
-    let live = libvirt.networks()?;
+/// All networks that have a definition file, a record, or an object in libvirt, if there is one; by name.
+pub fn overview(layout: &Layout, libvirt: Option<&Libvirt>) -> Result<Vec<Overview>, StatusError> {
+    let live = libvirt.map_or(Ok(Vec::new()), Libvirt::networks)?;
     let records: BTreeSet<String> = registered(layout)?
         .into_iter()
+        .filter(|a| a.pending != Some(Deferred::Unregister))
         .map(|a| a.name.to_string())
         .collect();
     let files: BTreeSet<String> = find::defined(layout)
@@ -143,8 +145,8 @@ pub fn status(
     let dnsmasq_pid = if wants_dnsmasq {
         match services.running(name) {
             Ok(running) => running.pid,
-            // A daemon that is not there runs nothing.
-            Err(ServiceError::NoManager { .. }) => None,
+            // The daemon's socket is not for everyone, and a daemon that is not there runs nothing new.
+            Err(ServiceError::NoManager { .. }) => services::recorded_pid(layout, name),
             Err(error) => return Err(error.into()),
         }
     } else {

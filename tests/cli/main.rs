@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod net;
+mod offline;
 mod repack;
+mod usage;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// A guest with a raw disk, in a directory of its own.
-fn bench() -> tempfile::TempDir {
+pub(crate) fn bench() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let disk = dir.path().join("disk.raw");
     fs::write(&disk, vec![7; 65536]).unwrap();
@@ -22,7 +22,7 @@ fn bench() -> tempfile::TempDir {
     dir
 }
 
-fn repack(dir: &Path, arguments: &[&str]) -> Outcome {
+pub(crate) fn repack(dir: &Path, arguments: &[&str]) -> Outcome {
     let file = dir.join("web.xml").display().to_string();
     let output = dir.join("out").display().to_string();
     let fixed = ["repack", &file, "--output", &output];
@@ -176,7 +176,7 @@ fn a_killed_run_leaves_nothing_that_the_next_one_does_not_remove() {
     assert!(left.iter().all(|name| !name.starts_with('.')), "{left:?}");
 }
 
-fn names(dir: &Path) -> Vec<String> {
+pub(crate) fn names(dir: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(dir) else {
         return Vec::new();
     };

@@ -15,15 +15,36 @@ use miniascape::package::{InstalledError, PlanError, RepackError};
 use miniascape::template::TemplateError;
 use miniascape::yaml::Problems;
 
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        let failure = Self::failed(error.to_string());
+        // Most of what changes a host is for root.
+        if error.kind() == std::io::ErrorKind::PermissionDenied {
+            failure.hint("run it as root (`sudo miniascape …`)")
+        } else {
+            failure
+        }
+    }
+}
+
 impl From<LibvirtError> for Failure {
     fn from(error: LibvirtError) -> Self {
         match &error {
+            LibvirtError::Unreachable { message, .. } if is_denial(message) => Self::missing(error.to_string())
+                .hint("run it as root, or as a user whom libvirt trusts (on Debian the group `libvirt`)"),
             LibvirtError::Unreachable { uri, .. } => Self::missing(error.to_string()).hint(format!(
                 "is libvirt running? `systemctl status libvirtd` (or virtqemud, virtnetworkd) tells; `virsh -c {uri} version` tries it"
             )),
             LibvirtError::Call { .. } => Self::failed(error.to_string()),
         }
     }
+}
+
+/// Whether libvirt's words mean that it is there, but not for this user.
+fn is_denial(message: &str) -> bool {
+    ["Permission denied", "authentication", "authorization", "polkit"]
+        .iter()
+        .any(|word| message.contains(word))
 }
 
 impl From<CommandError> for Failure {
@@ -191,8 +212,8 @@ impl From<RegisterError> for Failure {
             RegisterError::Interface(_)
             | RegisterError::Unverified { .. }
             | RegisterError::RolledBack { .. }
-            | RegisterError::Io(_)
             | RegisterError::State(_) => Self::failed(message),
+            RegisterError::Io(error) => error.into(),
         }
     }
 }
@@ -238,7 +259,7 @@ impl From<MakeError> for Failure {
             MakeError::Image(error) => error.into(),
             MakeError::Kvm(error) => error.into(),
             MakeError::Libvirt(error) => error.into(),
-            MakeError::Io(_) => Self::failed(message),
+            MakeError::Io(error) => error.into(),
         }
     }
 }
@@ -267,8 +288,8 @@ impl From<InstallError> for Failure {
             | InstallError::Xml { .. }
             | InstallError::ImageMissing { .. }
             | InstallError::Record { .. }
-            | InstallError::Chain(_)
-            | InstallError::Io(_) => Self::failed(message),
+            | InstallError::Chain(_) => Self::failed(message),
+            InstallError::Io(error) => error.into(),
         }
     }
 }

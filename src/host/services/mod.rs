@@ -35,6 +35,12 @@ pub enum ServiceError {
     Systemctl(#[from] CommandError),
 }
 
+/// The process of a network's dnsmasq, for those who may not ask its manager: as the daemon has recorded it.
+pub fn recorded_pid(layout: &Layout, network: &NetworkName) -> Option<u32> {
+    let pid = supervisor::pid_on_record(layout, network)?;
+    u32::try_from(pid.as_raw_nonzero().get()).ok()
+}
+
 /// What is known of one network's dnsmasq.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Running {

@@ -343,29 +343,17 @@ impl Daemon {
         }
     }
 
-    /// Ends the dnsmasq that a killed daemon left behind: by its pid file, if that process still has our
-    /// configuration on its command line.
+    /// Ends the dnsmasq that a killed daemon left behind.
     fn end_leftover(&self, network: &NetworkName) {
-        let place = self.layout.dnsmasq_pid(network);
-        let Ok(Some(content)) = files::read_if_there(place.on_disk()) else {
-            return;
-        };
-        let Some(pid) = std::str::from_utf8(&content)
-            .ok()
-            .and_then(|t| t.trim().parse().ok())
-            .and_then(Pid::from_raw)
-        else {
+        let Some(pid) = recorded(&self.layout, network) else {
             return;
         };
         let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else {
             return;
         };
-        let line = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
-        let conf = self.layout.dnsmasq_conf(network);
-        let ours = format!("--conf-file={}", conf.on_disk().display());
-        // One that is dying, because its daemon did, has an empty command line and may still hold its sockets.
-        let arguments: Vec<&[u8]> = line.split(|b| *b == 0).collect();
-        if !line.is_empty() && !arguments.contains(&ours.as_bytes()) {
+        // Looked at behind the pidfd: now the number cannot pass to another process. One that is dying, because its
+        // daemon did, has an empty command line and may still hold its sockets.
+        if !has_our_conf(&self.layout, network, pid).unwrap_or(true) {
             return;
         }
         tracing::info!(%network, pid = pid.as_raw_nonzero(), "ending a dnsmasq that an earlier daemon left");
@@ -384,6 +372,28 @@ fn repeat(mut chore: impl FnMut()) {
         chore();
         std::thread::sleep(CHORE_EVERY);
     }
+}
+
+/// The network's dnsmasq as its pid file says, if that process still has our configuration on its command line. Anyone
+/// may look.
+pub(super) fn pid_on_record(layout: &Layout, network: &NetworkName) -> Option<Pid> {
+    recorded(layout, network).filter(|pid| has_our_conf(layout, network, *pid) == Some(true))
+}
+
+/// What the pid file says.
+fn recorded(layout: &Layout, network: &NetworkName) -> Option<Pid> {
+    let content = files::read_if_there(layout.dnsmasq_pid(network).on_disk()).ok()??;
+    Pid::from_raw(std::str::from_utf8(&content).ok()?.trim().parse().ok()?)
+}
+
+/// Whether the process runs with our configuration; `None` if it has no command line (any more).
+fn has_our_conf(layout: &Layout, network: &NetworkName, pid: Pid) -> Option<bool> {
+    let line = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).ok()?;
+    let ours = format!("--conf-file={}", layout.dnsmasq_conf(network).on_disk().display());
+    (!line.is_empty()).then(|| {
+        line.split(|b| *b == 0)
+            .any(|argument| argument == ours.as_bytes())
+    })
 }
 
 fn account() -> Option<&'static str> {

@@ -12,7 +12,7 @@ mod update;
 pub use guests::guests_in;
 pub use register::{register, register_offline};
 pub use step::Step;
-pub use unregister::unregister;
+pub use unregister::{unregister, unregister_offline};
 pub use update::update;
 
 use super::{Observed, StateError};

@@ -6,7 +6,7 @@ use super::{RegisterError, Report, Step, Target, lock, owned};
 use crate::host::{Layout, Libvirt, NetworkRecord, files};
 use crate::name::NetworkName;
 use crate::network::compile::{self, Compiled};
-use crate::network::{Applied, Network, Observed};
+use crate::network::{Applied, Deferred, Network, Observed};
 use std::path::Path;
 
 /// What the plan of a registration is made from.
@@ -43,7 +43,7 @@ impl Facts {
         let (name, layout) = (network.name(), target.layout);
         let existing = owned(target.libvirt, name)?;
         let record = Applied::read_sound(layout, name)?;
-        let applied = record.as_ref().filter(|record| !record.pending);
+        let applied = record.as_ref().filter(|record| record.pending.is_none());
         let stale = |file: &compile::File| !applied.is_some_and(|applied| applied.has(file));
         let mut facts = Self::default();
         for file in compiled.files() {
@@ -166,7 +166,7 @@ pub(super) fn begin(
     compiled: &Compiled,
     layout: &Layout,
 ) -> Result<(), RegisterError> {
-    if let Some(mut record) = record.filter(|record| !record.pending)
+    if let Some(mut record) = record.filter(|record| record.pending.is_none())
         && record.begin(compiled)
     {
         record.write(layout)?;
@@ -186,9 +186,11 @@ pub fn register_offline(
     let name = network.name();
     let copy = layout.kept_definition(name);
     let mut applied = Applied::new(network, compiled, copy.named().to_owned());
-    applied.pending = true;
+    applied.pending = Some(Deferred::Register);
     let mut steps = Vec::new();
-    if Applied::read(layout, name)?.is_none_or(|before| before.files != applied.files) {
+    let done =
+        |before: &Applied| before.files == applied.files && before.pending != Some(Deferred::Unregister);
+    if !Applied::read(layout, name)?.is_some_and(|before| done(&before)) {
         steps.extend([Step::WriteFiles, Step::Defer]);
         if !dry_run {
             write_files(compiled, layout, name)?;

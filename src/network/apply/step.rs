@@ -115,7 +115,7 @@ pub(super) fn has_files(layout: &Layout, name: &NetworkName) -> bool {
 }
 
 /// Removes what was generated; what guests brought (`hosts.d/`) stays for the next registration.
-fn remove_files(layout: &Layout, name: &NetworkName) -> Result<(), RegisterError> {
+pub(super) fn remove_files(layout: &Layout, name: &NetworkName) -> Result<(), RegisterError> {
     let dir = layout.network(name);
     for file in GENERATED.into_iter().flatten() {
         files::remove(dir.join(file).on_disk())?;

@@ -1,11 +1,11 @@
 //! `net unregister`: everything that `net register` made goes; the definition stays.
 
 use super::guests::refuse_in_use;
-use super::step::{has_files, take};
+use super::step::{has_files, remove_files, take};
 use super::{RegisterError, Report, Step, Target, lock, owned};
-use crate::host::ServiceError;
+use crate::host::{Layout, ServiceError};
 use crate::name::NetworkName;
-use crate::network::Observed;
+use crate::network::{Applied, Deferred, Observed};
 
 /// Unregisters the network `name`: its dnsmasq stopped, libvirt's network gone, generated files removed. Running
 /// guests in it are a reason to refuse, unless `force`.
@@ -46,6 +46,36 @@ pub fn unregister(
     }
     if !dry_run {
         steps.iter().try_for_each(|step| take(*step, name, target))?;
+    }
+    Ok(Report {
+        network: name.clone(),
+        steps,
+    })
+}
+
+/// Notes in another system's root that the network `name` is to go; the first run of miniascape there takes it away.
+pub fn unregister_offline(
+    name: &NetworkName,
+    layout: &Layout,
+    dry_run: bool,
+) -> Result<Report, RegisterError> {
+    let mut steps = Vec::new();
+    match Applied::read(layout, name)? {
+        Some(applied) if applied.pending == Some(Deferred::Unregister) => {}
+        Some(mut applied) => {
+            steps.push(Step::Defer);
+            applied.pending = Some(Deferred::Unregister);
+            if !dry_run {
+                applied.write(layout)?;
+            }
+        }
+        None if has_files(layout, name) => {
+            steps.push(Step::RemoveFiles);
+            if !dry_run {
+                remove_files(layout, name)?;
+            }
+        }
+        None => {}
     }
     Ok(Report {
         network: name.clone(),

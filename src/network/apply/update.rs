@@ -37,7 +37,7 @@ pub fn update(
 ) -> Result<Report, RegisterError> {
     let (name, layout) = (network.name(), target.layout);
     let _lock = lock(layout, name, dry_run)?;
-    let applied = Applied::read_sound(layout, name)?.filter(|applied| !applied.pending);
+    let applied = Applied::read_sound(layout, name)?.filter(|applied| applied.pending.is_none());
     let Some(applied) = applied else {
         return Err(RegisterError::NotRegistered(name.clone()));
     };

@@ -1,0 +1,130 @@
+//! `miniascape guest register` and `unregister`, which the scriptlets of guest packages call: what cannot be done now
+//! stays on record for the next run.
+
+use super::{Context, Failure};
+use miniascape::guest;
+use miniascape::host::Libvirt;
+use miniascape::install::{self, PendingKind};
+use miniascape::package::GuestPackage;
+use serde::Serialize;
+
+/// Does `work`, which is on record as pending from its beginning, so that the next run finishes it if this one fails or
+/// is killed. A dry run leaves the record alone.
+fn or_pending<T>(
+    context: &Context,
+    kind: &PendingKind,
+    dry_run: bool,
+    work: impl FnOnce(&Libvirt) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    if dry_run {
+        return work(&context.local_libvirt(true)?);
+    }
+    let layout = context.layout();
+    let result = context.local_libvirt(false).and_then(|libvirt| {
+        kind.note(layout, "a run of miniascape was interrupted")?;
+        work(&libvirt)
+    });
+    match result {
+        Ok(done) => {
+            kind.forget(layout)?;
+            Ok(done)
+        }
+        Err(failure) => {
+            kind.note(layout, failure.message())?;
+            Err(failure.hint("this is recorded as pending: the next run of miniascape that can finishes it"))
+        }
+    }
+}
+
+/// What `--format json` tells of work that is left for later.
+#[derive(Serialize)]
+struct Left<'a> {
+    #[serde(flatten)]
+    work: &'a PendingKind,
+    pending: bool,
+    dry_run: bool,
+}
+
+/// Leaves work to the first run of miniascape in another system's root.
+fn defer(context: &Context, kind: &PendingKind, dry_run: bool, reason: &str) -> Result<(), Failure> {
+    if !dry_run {
+        kind.note(context.layout(), reason)?;
+    }
+    let value = Left {
+        work: kind,
+        pending: true,
+        dry_run,
+    };
+    context.output().report(&value, || {
+        let done = if dry_run { "would be" } else { "is" };
+        format!("{kind}: {done} left for the first run of miniascape in that system")
+    })
+}
+
+pub(super) fn register(context: &Context, package: &GuestPackage, dry_run: bool) -> Result<(), Failure> {
+    let layout = context.layout();
+    let kind = PendingKind::RegisterGuest {
+        package: package.clone(),
+    };
+    let place = layout.guest_package(package.guest().as_str());
+    if !place.join("manifest.json").on_disk().exists() {
+        // Nothing to be kept for later: the package is not there.
+        return Err(Failure::failed(format!(
+            "the guest package {package} is not installed: {} does not exist",
+            place.on_disk().display()
+        ))
+        .hint("`miniascape package list` shows what there is"));
+    }
+    if !layout.is_live() {
+        return defer(context, &kind, dry_run, "installed into another system's root");
+    }
+    let registered = or_pending(context, &kind, dry_run, |libvirt| {
+        let (virt, _) = guest::virt_type(layout, dry_run)?;
+        Ok(install::register(layout, libvirt, package, virt, dry_run)?)
+    })?;
+    for note in &registered.notes {
+        context.output().note(format!("note: {note}"));
+    }
+    context.output().report(&registered, || {
+        let name = &registered.guest;
+        match (registered.changed, dry_run) {
+            (false, _) => format!("{name} is registered already"),
+            (true, true) => format!("{name} would be registered"),
+            (true, false) => format!("{name} registered; start it with: miniascape guest start {name}"),
+        }
+    })
+}
+
+pub(super) fn unregister(context: &Context, package: &GuestPackage, dry_run: bool) -> Result<(), Failure> {
+    let layout = context.layout();
+    let kind = PendingKind::UnregisterGuest {
+        package: package.clone(),
+    };
+    if !layout.is_live() {
+        return defer(context, &kind, dry_run, "removed from another system's root");
+    }
+    let done = or_pending(context, &kind, dry_run, |libvirt| {
+        Ok(install::unregister(layout, libvirt, package, dry_run)?)
+    })?;
+    if !done.running.is_empty() && !dry_run {
+        kind.note(layout, "a guest of it is running")?;
+    }
+    context.output().report(&done, || {
+        let mut lines = Vec::new();
+        if done.still_installed {
+            lines.push(format!("{package} is still installed; nothing to do"));
+        }
+        let would = if dry_run { "would be " } else { "" };
+        for name in &done.undefined {
+            let disks = layout.instance_disks(name);
+            lines.push(format!(
+                "{name} {would}unregistered; its disks stay in {}",
+                disks.named().display()
+            ));
+        }
+        for name in &done.running {
+            lines.push(format!("{name} is running and stays until it is off"));
+        }
+        lines.join("\n")
+    })
+}
