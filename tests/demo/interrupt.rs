@@ -12,6 +12,8 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::support::GUARD_ARGUMENT;
+
 /// How long the hosts may take to be gone.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -44,8 +46,11 @@ fn end_children() {
     let children = children();
     for child in &children {
         // With `unshare` its host goes, and with the host the programs behind the other children.
-        if is_unshare(*child) {
+        let command = command_line(*child);
+        if command.starts_with("unshare") {
             let _ = kill_process(*child, Signal::KILL);
+        } else if command.contains(GUARD_ARGUMENT) {
+            let _ = kill_process(*child, Signal::TERM);
         }
     }
     let deadline = Instant::now() + PATIENCE;
@@ -73,9 +78,9 @@ fn children() -> Vec<Pid> {
     found
 }
 
-fn is_unshare(pid: Pid) -> bool {
-    fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_nonzero()))
-        .is_ok_and(|name| name.trim() == "unshare")
+fn command_line(pid: Pid) -> String {
+    let bytes = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn say(text: &str) {

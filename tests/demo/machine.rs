@@ -11,7 +11,7 @@ pub(crate) fn look(screen: &Screen) -> Vec<LabError> {
     let hosts = if obstacles.is_empty() {
         "private hosts: yes"
     } else if support::missing_packages().is_empty() {
-        "private hosts: refused, so less can be shown"
+        "private hosts: refused"
     } else {
         "programs are missing"
     };

@@ -3,6 +3,7 @@
 //!
 //! A module of the example and of the lab tests, so that these always run the demo that is there.
 
+mod cell;
 mod container;
 mod interrupt;
 mod machine;

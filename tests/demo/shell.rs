@@ -1,19 +1,26 @@
 //! Command lines typed on a private host: shown, run, and their output shown.
 
 use super::screen::{Screen, Show};
-use crate::support::{Command, Host, Output, Running};
+use crate::support::{Command, Host, Output, Running, Site};
 
-/// Someone logged in as root on a host.
-#[derive(Clone, Copy)]
-pub(crate) struct Shell<'a> {
-    host: &'a Host,
+/// Someone who types commands at a site.
+pub(crate) struct Shell<'a, S: Site = Host> {
+    site: &'a S,
     prompt: &'a str,
 }
 
-impl<'a> Shell<'a> {
-    /// A shell whose prompt has this word.
-    pub(crate) fn new(host: &'a Host, prompt: &'a str) -> Self {
-        Self { host, prompt }
+impl<S: Site> Clone for Shell<'_, S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S: Site> Copy for Shell<'_, S> {}
+
+impl<'a, S: Site> Shell<'a, S> {
+    /// A shell with this prompt.
+    pub(crate) fn new(site: &'a S, prompt: &'a str) -> Self {
+        Self { site, prompt }
     }
 
     /// Shows a command line, runs it, and panics unless it succeeds.
@@ -27,7 +34,7 @@ impl<'a> Shell<'a> {
     /// Shows a command line and runs it; how it ends is the caller's business.
     #[track_caller]
     pub(crate) fn try_run(self, screen: &Screen, line: &str, show: Show<'_>) -> Output {
-        let ticker = screen.command(&self.prompt_text(), line);
+        let ticker = screen.command(self.prompt, line);
         let output = self.command(line).run();
         drop(ticker);
         let show = if output.ok() { show } else { Show::All };
@@ -38,22 +45,23 @@ impl<'a> Shell<'a> {
     /// Shows a command line and leaves it running in the background.
     #[track_caller]
     pub(crate) fn background(self, screen: &Screen, line: &str) -> Running {
-        drop(screen.command(&self.prompt_text(), &format!("{line} &")));
+        self.told(screen, &format!("{line} &"));
         // The program itself takes signals, not a shell around it.
-        self.host.command(line.split_whitespace()).spawn()
+        self.site.at(&line.split_whitespace().collect::<Vec<_>>()).spawn()
     }
 
-    /// The host.
-    pub(crate) fn host(self) -> &'a Host {
-        self.host
+    /// Shows a command line that is run in another way.
+    pub(crate) fn told(self, screen: &Screen, line: &str) {
+        drop(screen.command(self.prompt, line));
     }
 
-    fn prompt_text(self) -> String {
-        format!("{} $", self.prompt)
+    /// The site.
+    pub(crate) fn site(self) -> &'a S {
+        self.site
     }
 
     fn command(self, line: &str) -> Command {
         // As on a terminal, what goes to standard error is in its place among the rest.
-        self.host.command(["sh", "-c", &format!("exec 2>&1\n{line}")])
+        self.site.at(&["sh", "-c", &format!("exec 2>&1\n{line}")])
     }
 }

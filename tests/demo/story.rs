@@ -14,7 +14,7 @@ use crate::support::{BusPolicy, Host, HostOptions, Running, wait_until};
 pub(crate) const GUEST: &str = "app-1";
 /// What net-1 reserves for [`MAC`].
 const ADDRESS: &str = "192.168.151.30";
-const MAC: &str = "52:54:00:01:00:30";
+pub(crate) const MAC: &str = "52:54:00:01:00:30";
 /// How long anything but a guest's boot may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Where the guest's packages are, on both hosts.
@@ -30,7 +30,8 @@ pub(crate) struct Markers {
 }
 
 impl Markers {
-    fn random() -> Self {
+    /// Two random words.
+    pub(crate) fn random() -> Self {
         let word = |word: &str| {
             let random = uuid::Uuid::new_v4().simple().to_string();
             format!("{word}-{}", &random[..8])
@@ -65,7 +66,7 @@ pub(crate) fn tell(screen: &mut Screen, options: &Options) {
 
 fn on_two_hosts(screen: &mut Screen, options: &Options) {
     let (one, two) = hosts(screen);
-    let (one, two) = (Shell::new(&one, "one"), Shell::new(&two, "two"));
+    let (one, two) = (Shell::new(&one, "one $"), Shell::new(&two, "two $"));
 
     screen.step("Host one: a network from a file");
     let _daemon = daemon(screen, one);
@@ -95,7 +96,7 @@ fn hosts(screen: &mut Screen) -> (Host, Host) {
     // On host two dnsmasq may speak on the message bus only because miniascape's package allows it.
     let two = HostOptions::default().name("two").without_miniascape();
     let two = Host::start(two.bus_policy(BusPolicy::Distribution));
-    let shell = Shell::new(&one, "one");
+    let shell = Shell::new(&one, "one $");
     shell.run(screen, "miniascape --version", Show::All);
     shell.run(
         screen,
@@ -127,7 +128,7 @@ pub(crate) fn daemon(screen: &Screen, shell: Shell<'_>) -> Running {
 }
 
 fn network(screen: &mut Screen, one: Shell<'_>) {
-    one.host().write_file(
+    one.site().write_file(
         "/etc/miniascape/networks/net-1.yaml",
         include_str!("../../networks/net-1.yaml"),
     );
@@ -171,7 +172,7 @@ fn guest(screen: &mut Screen, one: Shell<'_>, markers: &Markers) {
     screen.say("A small real Linux on a disk image that boots from a BIOS, and an overlay over it:");
     DiskSpec::new(&markers.base)
         .hostname(GUEST)
-        .make(one.host(), "/srv/images/golden.qcow2");
+        .make(one.site(), "/srv/images/golden.qcow2");
     one.run(
         screen,
         "qemu-img create -q -f qcow2 -b golden.qcow2 -F qcow2 /srv/images/app-1.qcow2",
@@ -195,7 +196,7 @@ fn guest(screen: &mut Screen, one: Shell<'_>, markers: &Markers) {
         event.starts_with("added") && event.contains(ADDRESS),
         watch.transcript(),
     );
-    let mut console = Console::attach(one.host(), GUEST);
+    let mut console = Console::attach(one.site(), GUEST);
     console.wait_ready();
     screen.say("The guest's serial console said while it booted, and is told to write to its disk:");
     screen.say(&console.wait("MARKER", BOOT_TIMEOUT).0);
@@ -242,7 +243,7 @@ fn pack(screen: &mut Screen, one: Shell<'_>, options: &Options) {
         &format!("miniascape repack app-1 --to {kinds} --output packages"),
         Show::Only(&["not packed", "write the", "KIND", ".rpm", ".deb"]),
     );
-    let files = one.host().list_dir(PACKAGES);
+    let files = one.site().list_dir(PACKAGES);
     let count = |end: &str| files.iter().filter(|name| name.ends_with(end)).count();
     let expected = (3, if options.short { 0 } else { 3 });
     screen.check(
@@ -255,14 +256,14 @@ fn pack(screen: &mut Screen, one: Shell<'_>, options: &Options) {
 fn unregister(screen: &mut Screen, shells: &[Shell<'_>]) {
     screen.step("Both hosts: everything unregistered");
     for shell in shells {
-        if shell.host().domains().contains(&GUEST.to_owned()) {
+        if shell.site().domains().contains(&GUEST.to_owned()) {
             shell.run(screen, "virsh undefine app-1", Show::All);
         }
         shell.run(screen, "miniascape net unregister net-1", Show::All);
-        let left = shell.host().run(["pgrep", "-a", "dnsmasq"]);
-        let gone = shell.host().networks().is_empty()
+        let left = shell.site().run(["pgrep", "-a", "dnsmasq"]);
+        let gone = shell.site().networks().is_empty()
             && !left.ok()
-            && !shell.host().exists("/sys/class/net/virbr151");
+            && !shell.site().exists("/sys/class/net/virbr151");
         screen.check("no network, no bridge, no dnsmasq is left", gone, &left);
     }
 }

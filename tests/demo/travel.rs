@@ -25,7 +25,7 @@ pub(crate) fn prepare(screen: &mut Screen, two: Shell<'_>, options: &Options) ->
         &format!("dpkg -i {package}"),
         Show::Only(&["Setting up", "Creating user"]),
     );
-    two.host().reload_bus();
+    two.site().reload_bus();
     two.run(
         screen,
         "cp /usr/share/miniascape/networks/net-1.yaml /etc/miniascape/networks/",
@@ -45,20 +45,20 @@ fn bring(shell: Shell<'_>, file: &Path) -> String {
         .to_string_lossy()
         .into_owned();
     shell
-        .host()
+        .site()
         .copy_from_machine(file, Path::new("/root").join(&name));
     name
 }
 
 /// Copies the guest's packages and nothing else from host one to host two.
 pub(crate) fn carry(screen: &mut Screen, one: Shell<'_>, two: Shell<'_>) {
-    one.host().copy_to(two.host(), &[PACKAGES]);
+    one.site().copy_to(two.site(), &[PACKAGES]);
     screen.say("The package files, and nothing else, are carried from host one to host two:");
     two.run(screen, "ls packages; virsh list --all --name", Show::All);
-    let alike = one.host().list_dir(PACKAGES) == two.host().list_dir(PACKAGES);
+    let alike = one.site().list_dir(PACKAGES) == two.site().list_dir(PACKAGES);
     screen.check(
         "host two has the packages; it knows no guest and no disk image",
-        alike && two.host().domains().is_empty() && !two.host().exists("/srv/images"),
+        alike && two.site().domains().is_empty() && !two.site().exists("/srv/images"),
         "",
     );
 }
@@ -97,10 +97,10 @@ pub(crate) fn rpms(
         "Nothing of the DEBs is to help: the kept disk goes, and miniascape itself comes as an RPM now.",
     );
     two.run(screen, &format!("rm -r {INSTANCE}"), Show::All);
-    end(screen, daemon);
+    end(screen, two, daemon);
     two.run(screen, "dpkg -r miniascape", Show::Only(&["Removing"]));
     let package = bring(two, package);
-    two.host().write_file(
+    two.site().write_file(
         "/root/build-rpm-stub",
         include_str!("../../packaging/build-rpm-stub"),
     );
@@ -129,8 +129,8 @@ pub(crate) fn rpms(
 }
 
 /// Ends the daemon as a service manager would.
-fn end(screen: &Screen, daemon: Running) {
-    drop(screen.command("two $", "kill %1     # the daemon"));
+fn end(screen: &Screen, shell: Shell<'_>, daemon: Running) {
+    shell.told(screen, "kill %1     # the daemon");
     daemon.signal(Signal::TERM);
     daemon.wait(Duration::from_secs(30)).expect_code(0);
 }
@@ -139,7 +139,7 @@ fn end(screen: &Screen, daemon: Running) {
 fn live(screen: &mut Screen, two: Shell<'_>, markers: &Markers) {
     two.run(screen, "miniascape guest list", Show::All);
     story::boot(screen, two);
-    let mut console = Console::attach(two.host(), GUEST);
+    let mut console = Console::attach(two.site(), GUEST);
     story::show_markers(screen, &mut console, markers);
     let disks = two.run(screen, "virsh domblklist app-1", Show::Only(&["vda"]));
     screen.check(
@@ -159,7 +159,7 @@ fn clean(screen: &mut Screen, verified: &Output) {
 fn kept(screen: &mut Screen, two: Shell<'_>) {
     let disk = format!("{INSTANCE}/vda.qcow2");
     let listed = two.run(screen, &format!("ls -sh {disk}"), Show::All);
-    let gone = !two.host().domains().contains(&GUEST.to_owned());
+    let gone = !two.site().domains().contains(&GUEST.to_owned());
     screen.check(
         "the guest is gone from libvirt; what it wrote is kept there",
         gone,

@@ -220,7 +220,8 @@ impl Command {
             .start(pipe.into(), Stdio::piped(), Stdio::piped())
             .and_then(|child| reader.end(child));
         let written = self.end(writer);
-        for output in [written, read] {
+        // A writer whose reader is gone is not the cause.
+        for output in [read, written] {
             let output = output.unwrap_or_else(|error| panic!("{error}"));
             assert!(output.ok(), "{output}");
         }

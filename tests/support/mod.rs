@@ -11,6 +11,7 @@ mod aside;
 mod command;
 mod error;
 mod footprint;
+mod guard;
 pub(crate) mod guest;
 mod host;
 mod init;
@@ -21,6 +22,7 @@ mod output;
 mod program;
 mod running;
 mod services;
+mod site;
 mod tree;
 mod wait;
 
@@ -31,6 +33,7 @@ pub(crate) use aside::{AS_USER_ARGUMENT, Who, aside, aside_with, is_aside};
 pub(crate) use command::Command;
 pub(crate) use error::{Context, LabError, Result};
 pub(crate) use footprint::Footprint;
+pub(crate) use guard::{GUARD_ARGUMENT, GuardedDir};
 pub(crate) use host::{Host, HostOptions, MINIASCAPE};
 pub(crate) use machine::{missing_packages, obstacles};
 pub(crate) use namespaces::needs_user_namespace;
@@ -38,6 +41,7 @@ pub(crate) use output::Output;
 pub(crate) use program::{set_under_test, under_test};
 pub(crate) use running::Running;
 pub(crate) use services::{BUS_POLICY_DIR, BusPolicy, QemuUser};
+pub(crate) use site::Site;
 pub(crate) use wait::{hold_true, poll_for, wait_for, wait_until};
 
 /// The first argument that makes the executable start a host with libvirtd, print the number of its first
@@ -71,6 +75,7 @@ pub(crate) fn entry() -> Option<ExitCode> {
         init::INIT_ARGUMENT => Some(init::main(args.next().as_deref())),
         aside::AS_USER_ARGUMENT => Some(aside::main(args)),
         aside::STAGE_ARGUMENT => Some(aside::stage(args)),
+        guard::GUARD_ARGUMENT => Some(guard::main(args.next().as_deref())),
         HOLD_ARGUMENT => Some(hold()),
         _ => None,
     }

@@ -14,7 +14,7 @@ use super::initramfs;
 use super::kernel::Kernel;
 use crate::support::command::Command;
 use crate::support::error::{Context, LabError, Result};
-use crate::support::host::Host;
+use crate::support::site::Site;
 
 const SECTOR: u64 = 512;
 const MIB: u64 = 1024 * 1024;
@@ -65,38 +65,50 @@ impl DiskSpec {
         self
     }
 
-    /// Makes the disk at `path` in the host. The virtual size is below 64 MiB.
+    /// Makes the disk at `path`, where `site` can write it. The virtual size is below 64 MiB.
     #[track_caller]
-    pub(crate) fn make(&self, host: &Host, path: &str) {
-        self.try_make(host, path)
+    pub(crate) fn make(&self, site: &dyn Site, path: &str) {
+        self.try_make(site, path)
             .unwrap_or_else(|error| panic!("no guest disk: {error}"));
     }
 
     /// [`make`](Self::make) for those who can go on without.
-    pub(crate) fn try_make(&self, host: &Host, path: &str) -> Result<()> {
+    pub(crate) fn try_make(&self, site: &dyn Site, path: &str) -> Result<()> {
         let boot = boot_image()?;
-        let work = host.command(["mktemp", "-d"]).try_check()?.text().to_owned();
+        let work = site.at(&["mktemp", "-d"]).try_check()?.text().to_owned();
         let raw = format!("{work}/disk");
-        host.copy_from_machine(&boot, &raw);
+        // Written by the program itself, because another user's pipe cannot be opened by its name.
+        let output = format!("of={raw}");
+        let copy = [
+            "dd",
+            "status=none",
+            "conv=sparse",
+            "bs=64K",
+            "iflag=fullblock",
+            &output,
+        ];
+        Command::machine(["cat".as_ref(), "--".as_ref(), boot.as_os_str()]).check_into(&site.at(&copy));
         for (name, content) in [("base-marker", &self.base_marker), ("hostname", &self.hostname)] {
-            host.write_file(format!("{work}/data/{name}"), format!("{content}\n"));
+            let file = format!("{work}/data/{name}");
+            site.at(&["sh", "-c", "mkdir -p \"${0%/*}\" && cat >\"$0\"", &file])
+                .stdin(format!("{content}\n"))
+                .try_check()?;
         }
-        host.command(["truncate", "-s", &(DATA_START + DATA_SIZE).to_string(), &raw])
+        site.at(&["truncate", "-s", &(DATA_START + DATA_SIZE).to_string(), &raw])
             .try_check()?;
         let place = format!("offset={DATA_START},root_owner=0:0");
         let size = format!("{}k", DATA_SIZE / 1024);
         let data = format!("{work}/data");
-        host.command([
+        site.at(&[
             "mke2fs", "-q", "-F", "-t", "ext4", "-d", &data, "-E", &place, &raw, &size,
         ])
         .try_check()?;
-        if let Some(dir) = Path::new(path).parent() {
-            host.command(["mkdir".as_ref(), "-p".as_ref(), dir.as_os_str()])
-                .try_check()?;
+        if let Some(dir) = Path::new(path).parent().and_then(Path::to_str) {
+            site.at(&["mkdir", "-p", dir]).try_check()?;
         }
-        host.command(["qemu-img", "convert", "-f", "raw", "-O", self.format, &raw, path])
+        site.at(&["qemu-img", "convert", "-f", "raw", "-O", self.format, &raw, path])
             .try_check()?;
-        host.command(["rm", "-r", &work]).try_check()?;
+        site.at(&["rm", "-r", &work]).try_check()?;
         Ok(())
     }
 }
@@ -111,16 +123,19 @@ pub(crate) struct Markers {
 }
 
 impl Markers {
-    /// Reads the markers of an image in the host from outside, through its backing chain; the guest must be
+    /// Reads the markers of an image from outside, through its backing chain; the guest must be
     /// off.
     #[track_caller]
-    pub(crate) fn read(host: &Host, image: &str) -> Self {
-        let work = host.check(["mktemp", "-d"]).text().to_owned();
+    pub(crate) fn read(site: &dyn Site, image: &str) -> Self {
+        let work = site.at(&["mktemp", "-d"]).check().text().to_owned();
         let raw = format!("{work}/disk");
-        host.check(["qemu-img", "convert", "-O", "raw", image, &raw]);
+        site.at(&["qemu-img", "convert", "-O", "raw", image, &raw])
+            .check();
         let data = format!("{raw}?offset={DATA_START}");
         let marker = |name: &str| {
-            let shown = host.check(["debugfs", "-R", &format!("cat /{name}"), &data]);
+            let shown = site
+                .at(&["debugfs", "-R", &format!("cat /{name}"), &data])
+                .check();
             assert!(
                 !shown.stderr.contains("Bad magic"),
                 "{image} has no data partition: {shown}"
@@ -132,7 +147,7 @@ impl Markers {
             base: marker("base-marker"),
             guest: marker("guest-marker"),
         };
-        host.remove(&work);
+        site.at(&["rm", "-r", &work]).check();
         markers
     }
 }

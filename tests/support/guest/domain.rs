@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::host::Host;
 use crate::support::running::Running;
+use crate::support::site::Site;
 
 /// A domain for tests that do not ask the program under test for one.
 #[derive(Debug, Clone)]
@@ -93,8 +94,8 @@ impl Console {
     /// Attaches to the console of a running domain, whoever defined it. Everything since the start is read
     /// where the domain has a console log; only what comes from now on where it has none.
     #[track_caller]
-    pub(crate) fn attach(host: &Host, domain: &str) -> Self {
-        let xml = host.check(["virsh", "dumpxml", domain]).stdout;
+    pub(crate) fn attach(site: &dyn Site, domain: &str) -> Self {
+        let xml = site.at(&["virsh", "dumpxml", domain]).check().stdout;
         let serial = section(&xml, "<serial ", "</serial>")
             .or_else(|| section(&xml, "<console ", "</console>"))
             .unwrap_or_else(|| panic!("{domain} has no serial console: {xml}"));
@@ -108,9 +109,12 @@ impl Console {
         // The terminal is kept open, because QEMU forgets what is written while no one listens; and read,
         // because the guest would wait for the reader.
         let talk = "exec 3<>$0; stty raw -echo <&3; cat <&3 & exec cat >&3";
-        let writer = terminal.map(|path| host.command(["sh", "-c", talk, path]).stdin_pipe().spawn());
+        let writer = terminal.map(|path| site.at(&["sh", "-c", talk, path]).stdin_pipe().spawn());
         let (reader, writer) = match (file, writer) {
-            (Some(file), writer) => (host.spawn(["tail", "-n", "+1", "-s", "0.1", "-F", file]), writer),
+            (Some(file), writer) => (
+                site.at(&["tail", "-n", "+1", "-s", "0.1", "-F", file]).spawn(),
+                writer,
+            ),
             (None, Some(terminal)) => (terminal, None),
             (None, None) => panic!("{domain}'s console can neither be read nor written: {serial}"),
         };
