@@ -40,8 +40,9 @@ build: ## build the program
 	$(CARGO) build --locked --profile $(PROFILE)
 
 demo: setup ## set up, build, and show the main job on two private hosts
-	@$(MAKE) build deb rpm
-	$(CARGO) run --quiet --locked --release --example demo -- --program $(PROGRAM) --deb $(DEB) --rpm $(RPM)
+	@$(MAKE) deb rpm
+	$(CARGO) build --locked --profile $(PROFILE) --example demo
+	@$(TARGET)/$(PROFILE_DIR)/examples/demo --program $(PROGRAM) --deb $(DEB) --rpm $(RPM)
 
 test: setup ## set up, build, and run test rings 1 to 3
 	@$(MAKE) deb rpm PROFILE=dev

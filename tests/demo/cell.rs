@@ -11,6 +11,8 @@ use crate::support::{
 
 /// Whom root becomes here: "nobody", whom every container knows.
 const NOBODY: u32 = 65_534;
+/// Named on the command line, so that the guard knows the daemon.
+const LIBVIRTD_CONFIG: &str = "config/libvirt/libvirtd.conf";
 const LIBVIRT_START: Duration = Duration::from_secs(60);
 
 /// A user with a directory and a libvirt session of its own.
@@ -22,7 +24,8 @@ pub(crate) struct Cell {
 impl Cell {
     /// Makes the directory and what belongs into it.
     pub(crate) fn make() -> Result<Self> {
-        let user = (!needs_user_namespace()).then_some(NOBODY);
+        // A container can be so poor that root cannot become anyone else.
+        let user = Some(NOBODY).filter(|id| !needs_user_namespace() && can_become(*id));
         let cell = Self {
             dir: GuardedDir::make(user)?,
             user,
@@ -36,6 +39,7 @@ impl Cell {
             "config/libvirt/qemu.conf",
             "security_driver = \"none\"\nstdio_handler = \"file\"\n",
         );
+        cell.write(LIBVIRTD_CONFIG, "");
         cell.write("net-1.yaml", include_str!("../../networks/net-1.yaml"));
         cell.write("build-rpm-stub", include_str!("../../packaging/build-rpm-stub"));
         Ok(cell)
@@ -73,7 +77,15 @@ impl Cell {
 
     /// Starts the user's libvirt and waits until it answers.
     pub(crate) fn libvirt(&self) -> Result<Running> {
-        let mut libvirtd = self.at(&["libvirtd"]).try_spawn()?;
+        if self.user.is_none() && !needs_user_namespace() {
+            return Err(LabError::new(
+                "root cannot become another user here, and libvirt is only started as one",
+            )
+            .remedy("run the demo as an ordinary user"));
+        }
+        let mut libvirtd = self
+            .at(&["libvirtd", "--config", &self.path(LIBVIRTD_CONFIG)])
+            .try_spawn()?;
         let answered = poll_for(LIBVIRT_START, || {
             let up = self.at(&["virsh", "uri"]).try_run();
             (up.is_ok_and(|output| output.ok()) || !libvirtd.is_running()).then_some(())
@@ -88,13 +100,23 @@ impl Cell {
     }
 }
 
+/// Root can run programs as this user.
+fn can_become(id: u32) -> bool {
+    Command::machine(become_user(&id.to_string()).iter().chain(&["true"]))
+        .try_run()
+        .is_ok_and(|tried| tried.ok())
+}
+
+/// The start of a command line that runs the rest of it as another user.
+fn become_user(id: &str) -> [&str; 7] {
+    ["setpriv", "--reuid", id, "--regid", id, "--clear-groups", "--"]
+}
+
 impl Site for Cell {
     fn at(&self, argv: &[&str]) -> Command {
         let user = self.user.map(|id| id.to_string());
-        let become_user = user
-            .as_ref()
-            .map(|id| ["setpriv", "--reuid", id, "--regid", id, "--clear-groups", "--"]);
-        let argv = become_user.iter().flatten().chain(argv);
+        let prefix = user.as_deref().map(become_user);
+        let argv = prefix.iter().flatten().chain(argv);
         let path = format!(
             "{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             self.path("bin")
@@ -109,5 +131,11 @@ impl Site for Cell {
             .env("XDG_CACHE_HOME", self.path("cache"))
             .env("XDG_DATA_HOME", self.path("data"))
             .env("LIBVIRT_DEFAULT_URI", "qemu:///session")
+            // No client starts a daemon that no one would stop.
+            .env("LIBVIRT_AUTOSTART", "0")
+    }
+
+    fn home(&self) -> String {
+        self.dir.path().display().to_string()
     }
 }

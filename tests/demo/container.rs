@@ -58,6 +58,7 @@ pub(crate) fn tell(screen: &mut Screen, options: &Options, obstacles: &[LabError
         }
     }
     screen.summary();
+    screen.head("");
     screen.head("Not shown, because this machine does not allow it:");
     for (index, part) in left_out.iter().enumerate() {
         screen.say(&format!("- {}", part.what));
@@ -65,11 +66,12 @@ pub(crate) fn tell(screen: &mut Screen, options: &Options, obstacles: &[LabError
             .get(index + 1)
             .is_none_or(|next| next.remedy != part.remedy)
         {
-            screen.say(&format!("to make it possible: {}", part.remedy));
+            screen.say("  to make it possible:");
+            screen.verbatim(&format!("    {}", part.remedy.replace('\n', "\n    ")));
         }
     }
     screen.ended(&format!(
-        "\nThis was not the whole demo: {} parts could not be shown on this machine (exit status 4).",
+        "This was not the whole demo: {} parts could not be shown on this machine (exit status 4).",
         left_out.len()
     ));
 }
@@ -87,7 +89,7 @@ fn remedy(obstacles: &[LabError]) -> String {
     }
     if text.contains("--privileged") {
         text.push_str(
-            ", as in: docker run --rm -it --privileged -v \"$PWD:/src\" -w /src debian:12 \
+            ", as in:\ndocker run --rm -it --privileged -v \"$PWD:/src\" -w /src debian:12 \\\n    \
              sh -c 'apt-get update && apt-get install -y git make && make demo'",
         );
     }
@@ -115,14 +117,16 @@ fn with_guest(screen: &mut Screen, shell: Shell<'_, Cell>, options: &Options) ->
         .hostname(GUEST)
         .make(cell, &cell.path("app-1.qcow2"));
     screen.step("A guest under an ordinary user's own libvirt");
-    shell.told(screen, "export LIBVIRT_DEFAULT_URI=qemu:///session");
-    shell.told(screen, "libvirtd &");
     let (_libvirtd, missing) = match cell.libvirt() {
-        Ok(libvirtd) => (Some(libvirtd), None),
+        Ok(libvirtd) => {
+            shell.told(screen, "export LIBVIRT_DEFAULT_URI=qemu:///session");
+            shell.told(screen, "libvirtd &");
+            (Some(libvirtd), None)
+        }
         Err(error) => {
-            screen.say("That libvirt does not start here, so the guest is packed without having run.");
+            screen.say("No such libvirt can run here, so the guest is packed without having run.");
             let what = error.what().to_owned();
-            let remedy = "run the demo as an ordinary user".to_owned();
+            let remedy = error.remedy_text().unwrap_or("no command is known").to_owned();
             (None, Some(Missing { what, remedy }))
         }
     };
@@ -174,7 +178,7 @@ fn with_guest(screen: &mut Screen, shell: Shell<'_, Cell>, options: &Options) ->
         shell.run(
             screen,
             &format!(
-                "rpm --root $PWD/three --dbpath /var/lib/rpm -i --noscripts stub.rpm {package} packages/*.rpm"
+                "rpm --root $PWD/three --dbpath /var/lib/rpm -i --noscripts \\\n    stub.rpm {package} packages/*.rpm"
             ),
             Show::Only(&["error"]),
         );

@@ -117,7 +117,14 @@ impl Screen {
         }
     }
 
-    /// A line as it is, at the left.
+    /// Lines as they are, so that they can be copied.
+    pub(crate) fn verbatim(&self, text: &str) {
+        for part in text.lines() {
+            line(&format!("{}{part}", " ".repeat(INDENT)));
+        }
+    }
+
+    /// A line at the left, wrapped.
     pub(crate) fn head(&self, text: &str) {
         for wrapped in wrap(text, self.width) {
             line(&wrapped);
@@ -211,23 +218,27 @@ impl Screen {
         for (index, step) in self.steps.iter().enumerate() {
             let dots = ".".repeat(room - step.title.chars().count());
             let ok = self.paint(Style::Green, "ok");
-            let checks = if step.checks == 1 { "check " } else { "checks" };
+            let verdict = match step.checks {
+                0 => "    left out".to_owned(),
+                1 => format!(" 1 check  {ok}"),
+                count => format!("{count:>2} checks {ok}"),
+            };
             writeln!(
                 table,
-                "  {:>2}  {} {dots} {:>2} {checks} {ok} {:>8}",
+                "  {:>2}  {} {dots} {verdict} {:>8}",
                 index + 1,
                 step.title,
-                step.checks,
                 seconds(step.took)
             )
             .expect("a String takes everything");
         }
-        line(&table);
+        line(table.trim_end_matches('\n'));
         elapsed
     }
 
-    /// The last line of a story that went well.
+    /// The last line of a story.
     pub(crate) fn ended(&self, text: &str) {
+        line("");
         for wrapped in wrap(text, self.width) {
             line(&self.paint(Style::Bold, &wrapped));
         }

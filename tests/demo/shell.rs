@@ -38,7 +38,8 @@ impl<'a, S: Site> Shell<'a, S> {
         let output = self.command(line).run();
         drop(ticker);
         let show = if output.ok() { show } else { Show::All };
-        screen.output(&output.stdout, show, output.elapsed);
+        let home = format!("{}/", self.site.home());
+        screen.output(&output.stdout.replace(&home, "~/"), show, output.elapsed);
         output
     }
 

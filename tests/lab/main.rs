@@ -67,6 +67,7 @@ fn tests() -> Vec<Trial> {
             the_whole_demo_works_and_leaves_nothing_behind,
             an_ordinary_user_sees_the_same_demo,
             nothing_is_left_behind_whenever_the_demo_is_killed,
+            without_private_hosts_the_demo_shows_less_and_says_so,
         }
         networks {
             net_1_is_registered_once_and_unregistered_once,

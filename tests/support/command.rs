@@ -117,6 +117,13 @@ impl Command {
         self
     }
 
+    /// Runs it by another program, whose command line ends with this one's.
+    pub(crate) fn behind(mut self, argv: &[&str]) -> Self {
+        let rest = std::mem::take(&mut self.argv);
+        self.argv = argv.iter().map(OsString::from).chain(rest).collect();
+        self
+    }
+
     /// Runs in `dir`, a path as the program sees it.
     pub(crate) fn cwd(mut self, dir: impl AsRef<Path>) -> Self {
         self.cwd = Some(dir.as_ref().to_owned());

@@ -4,7 +4,7 @@
 //! The guard is this executable again, in a process of its own. It makes the directory, and lives as long as
 //! its standard input is open.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::mpsc::channel;
@@ -15,6 +15,7 @@ use fs_err as fs;
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use tempfile::TempDir;
 
 use super::command::Command;
 use super::error::{Context, LabError, Result};
@@ -98,18 +99,28 @@ fn guard(owner: Option<u32>) -> Result<()> {
     drop(writeln!(stdout, "{}", dir.path().display()).and_then(|()| stdout.flush()));
     let _ = receiver.recv();
 
+    clear(dir)
+}
+
+/// Ends what works in the directory, and removes it. What was about to end may write a last file meanwhile.
+fn clear(dir: TempDir) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
+    let dir = dir.keep();
     loop {
-        let left = processes_in(dir.path());
+        let left = processes_in(&dir);
         for pid in &left {
             let _ = kill_process(*pid, Signal::KILL);
         }
-        if left.is_empty() || Instant::now() > deadline {
-            break;
+        let removed = match fs::remove_dir_all(&dir) {
+            // By the turn before.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            other => other,
+        };
+        if Instant::now() > deadline || (left.is_empty() && removed.is_ok()) {
+            return removed.context("the directory to work in");
         }
         thread::sleep(Duration::from_millis(20));
     }
-    dir.close().context("the directory to work in")
 }
 
 /// The processes that name the directory in their arguments or their environment.

@@ -99,7 +99,7 @@ fn tun_obstacle() -> Option<LabError> {
     let remedy = if !Path::new(node).exists() {
         "modprobe tun (as root); in a container: start it with --device /dev/net/tun"
     } else if needs_user_namespace() {
-        "chmod 666 /dev/net/tun (as root; what udev does on most machines), or run the lab as root"
+        "chmod 666 /dev/net/tun (as root; what udev does on most machines), or run this as root"
     } else {
         "start the container with --privileged"
     };
@@ -117,14 +117,14 @@ fn namespace_obstacle() -> Option<LabError> {
     let remedy = if !needs_user_namespace() || container {
         "start the container with --privileged"
     } else if setting("kernel/unprivileged_userns_clone").trim() == "0" {
-        "sysctl -w kernel.unprivileged_userns_clone=1 (as root), or run the lab as root"
+        "sysctl -w kernel.unprivileged_userns_clone=1 (as root), or run this as root"
     } else if setting("kernel/apparmor_restrict_unprivileged_userns").trim() == "1" {
-        "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0 (as root), or run the lab as root"
+        "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0 (as root), or run this as root"
     } else if setting("user/max_user_namespaces").trim() == "0" {
-        "sysctl -w user.max_user_namespaces=10000 (as root), or run the lab as root"
+        "sysctl -w user.max_user_namespaces=10000 (as root), or run this as root"
     } else {
         "usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER (as root), if the user has no such \
-         range, or run the lab as root"
+         range, or run this as root"
     };
     Some(
         LabError::new(format!(

@@ -7,6 +7,11 @@ use super::host::Host;
 pub(crate) trait Site {
     /// A command there, to be refined and run.
     fn at(&self, argv: &[&str]) -> Command;
+
+    /// The home directory of who runs them.
+    fn home(&self) -> String {
+        "/root".to_owned()
+    }
 }
 
 impl Site for Host {
