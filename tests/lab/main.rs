@@ -10,6 +10,7 @@ mod support;
 mod guests;
 mod harness;
 mod networks;
+mod refusals;
 
 use std::process::ExitCode;
 
@@ -62,6 +63,9 @@ fn tests() -> Vec<Trial> {
             a_taken_bridge_is_refused,
             without_libvirt_or_daemon_nothing_is_changed,
             dnsmasq_comes_back_after_a_kill_and_after_a_killed_daemon,
+        }
+        refusals {
+            every_refusal_says_what_to_do_and_changes_nothing,
         }
     }
 }
