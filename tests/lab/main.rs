@@ -14,6 +14,7 @@ mod guests;
 mod harness;
 mod networks;
 mod updates;
+mod refusals;
 
 use std::process::ExitCode;
 
@@ -80,6 +81,9 @@ fn tests() -> Vec<Trial> {
             a_network_written_into_a_root_is_registered_at_its_first_run,
             a_damaged_record_is_named_and_written_anew,
             a_dnsmasq_that_cannot_start_undoes_the_registration,
+        }
+        refusals {
+            every_refusal_says_what_to_do_and_changes_nothing,
         }
     }
 }
