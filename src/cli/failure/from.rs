@@ -21,6 +21,9 @@ impl From<LibvirtError> for Failure {
             LibvirtError::Unreachable { uri, .. } => Self::missing(error.to_string()).hint(format!(
                 "is libvirt running? `systemctl status libvirtd` (or virtqemud, virtnetworkd) tells; `virsh -c {uri} version` tries it"
             )),
+            LibvirtError::Blocked { name, blocker } => {
+                Self::refused(error.to_string()).hint(blocker.remedy(name))
+            }
             LibvirtError::Call { .. } => Self::failed(error.to_string()),
         }
     }
