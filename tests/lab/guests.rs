@@ -78,7 +78,7 @@ fn create_web(host: &Host, base_marker: &str) {
         "--memory",
         "256MiB",
         "--disk",
-        "/srv/images/web.qcow2",
+        "/srv/images/web.qcow2,format=qcow2",
         "--network",
         &network,
         "--serial-log",
@@ -360,6 +360,15 @@ pub(crate) fn shutdown_is_graceful_and_hard_only_on_demand() {
     host.miniascape(["guest", "create", "deaf"]).expect_code(3);
     let missing = host.miniascape(["guest", "create", "other", "--disk", "/no/such.qcow2"]);
     missing.expect_code(1);
+    // A raw disk could pretend to be a qcow2 image on top of any file of the host.
+    host.check([
+        "sh",
+        "-c",
+        "cd /srv && qemu-img create -q -f qcow2 -b /etc/shadow -F raw guest.img",
+    ]);
+    let unsaid = host.miniascape(["guest", "create", "other", "--disk", "/srv/guest.img"]);
+    unsaid.expect_code(2);
+    assert!(unsaid.stderr.contains(",format=raw"), "{unsaid}");
     assert!(!host.domains().contains(&"other".to_owned()));
 }
 

@@ -233,6 +233,10 @@ impl From<MakeError> for Failure {
             MakeError::NoNetwork(name) => {
                 Self::failed(message).hint(format!("miniascape net register {name}"))
             }
+            MakeError::FormatNotSaid { path, .. } => Self::usage(message).hint(format!(
+                "--disk {0},format=qcow2 if it is one and you trust it, or --disk {0},format=raw",
+                path.display()
+            )),
             MakeError::DiskExists(path) => Self::refused(message).hint(format!(
                 "use it with `--disk {}`, or move it away",
                 path.display()
