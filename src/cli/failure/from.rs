@@ -260,6 +260,14 @@ impl From<InstallError> for Failure {
             InstallError::NameTaken(name) => Self::refused(message).hint(format!(
                 "rename the other guest (`virsh domrename {name} NEW`), or keep this one uninstalled"
             )),
+            InstallError::HostBound { package, .. } => Self::refused(message).hint(format!(
+                "pack the guest again without it, or look at what it is for: {}",
+                miniascape::host::Layout::default()
+                    .guest_package(package.guest().as_str())
+                    .join("domain.xml")
+                    .named()
+                    .display()
+            )),
             InstallError::Unverified { .. } => {
                 Self::refused(message).hint("register its package again: `miniascape guest register PACKAGE`")
             }
