@@ -101,7 +101,8 @@ pub(crate) struct Create {
     /// Its virtual CPUs
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4096))]
     vcpus: u32,
-    /// A disk: PATH[,format=qcow2|raw], or new:SIZE[,format=...]; may be given several times
+    /// A disk: PATH[,format=qcow2|raw], or new:SIZE[,format=...]; may be given several times. The format of PATH can be
+    /// left out only for a .qcow2 file without a backing file
     #[arg(long = "disk", value_name = "DISK")]
     disks: Vec<DiskRequest>,
     /// An interface in a libvirt network: NETWORK[,mac=MAC]; may be given several times

@@ -72,6 +72,8 @@ pub enum HostBoundKind {
     Tpm,
     /// A path on the host.
     HostPath,
+    /// A program that libvirt runs on the host when the guest starts or stops.
+    Script,
     /// A bridge or network device of the host.
     HostNetwork,
     /// CPUs, memory nodes or huge pages of the host.
@@ -315,8 +317,13 @@ impl<'d> Finder<'d> {
         if !what.is_empty() {
             self.add(interface, HostBoundKind::HostNetwork, Fate::Kept, what);
         }
-        if let Some(script) = interface.child("script") {
-            self.path(script, "network script", script.attribute("path"));
+        for name in ["script", "downscript"] {
+            let script = interface.child(name);
+            let path = script.and_then(|script| script.attribute("path"));
+            if let Some((script, path)) = script.zip(path.filter(|path| !path.is_empty())) {
+                let what = format!("network script {}", shown(path));
+                self.add(script, HostBoundKind::Script, Fate::Kept, what);
+            }
         }
     }
 

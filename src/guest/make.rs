@@ -23,6 +23,14 @@ pub enum MakeError {
     /// libvirt has no such network.
     #[error("libvirt has no network {0}")]
     NoNetwork(crate::name::NetworkName),
+    /// What an existing disk is was not said, and its content is not to be believed.
+    #[error("{}: its format has to be said: {why}", path.display())]
+    FormatNotSaid {
+        /// The disk.
+        path: PathBuf,
+        /// Why it is not taken from the file.
+        why: &'static str,
+    },
     /// A disk that is to be made is there.
     #[error("{} is there already, and nothing is written over", .0.display())]
     DiskExists(PathBuf),
@@ -190,19 +198,16 @@ pub fn make(
     Ok(made)
 }
 
-/// An image that is there. Its format is the one said, or what its header says: qcow2 has a magic number, and all
-/// else is raw.
+/// An image that is there, in the format that was said.
 fn existing(path: &Path, format: Option<Format>) -> Result<GuestDisk, MakeError> {
     let file = std::path::absolute(path)?;
     if !file.exists() {
         return Err(ImageError::Missing { path: file }.into());
     }
-    let found = if image::peek(&file)?.is_some() {
-        Format::Qcow2
-    } else {
-        Format::Raw
+    let format = match format {
+        Some(format) => format,
+        None => harmless_format(&file)?,
     };
-    let format = format.unwrap_or(found);
     if format == Format::Qcow2
         && let Some(backing) = image::info(&file, format)?.backing
     {
@@ -217,6 +222,25 @@ fn existing(path: &Path, format: Option<Format>) -> Result<GuestDisk, MakeError>
         }
     }
     Ok(GuestDisk { file, format })
+}
+
+/// The format of an image of which nothing was said: qcow2 where name and header agree and the header names no other
+/// file. A guest can write any header into its raw disk, one that names a file of the host too.
+fn harmless_format(file: &Path) -> Result<Format, MakeError> {
+    let unsaid = |why| MakeError::FormatNotSaid {
+        path: file.to_owned(),
+        why,
+    };
+    if file.extension().is_none_or(|extension| extension != "qcow2") {
+        return Err(unsaid("its name does not end in .qcow2"));
+    }
+    match image::peek(file)? {
+        None => Err(unsaid("its name says qcow2 and its content does not")),
+        Some(header) if header.has_backing || header.external_data => {
+            Err(unsaid("its header names another file, which would be opened too"))
+        }
+        Some(_) => Ok(Format::Qcow2),
+    }
 }
 
 fn new_disk(
@@ -234,4 +258,34 @@ fn new_disk(
     image::create(file, format, size)?;
     fs_err::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fs_err as fs;
+
+    #[test]
+    fn a_format_is_taken_from_the_file_only_where_that_is_harmless() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        image::create(&at("plain.qcow2"), Format::Qcow2, 1 << 20).unwrap();
+        assert_eq!(existing(&at("plain.qcow2"), None).unwrap().format, Format::Qcow2);
+
+        image::create_overlay(&at("overlay.qcow2"), "plain.qcow2", Format::Qcow2, None).unwrap();
+        // What a guest with a raw disk could do to read another file.
+        fs::copy(at("overlay.qcow2"), at("guest.img")).unwrap();
+        fs::copy(at("plain.qcow2"), at("harmless.img")).unwrap();
+        fs::write(at("raw.qcow2"), "no header").unwrap();
+        for name in ["overlay.qcow2", "guest.img", "harmless.img", "raw.qcow2"] {
+            let refused = existing(&at(name), None).unwrap_err();
+            assert!(
+                matches!(refused, MakeError::FormatNotSaid { .. }),
+                "{name}: {refused}"
+            );
+        }
+        let said = |name: &str, format| existing(&at(name), Some(format)).unwrap().format;
+        assert_eq!(said("overlay.qcow2", Format::Qcow2), Format::Qcow2);
+        assert_eq!(said("guest.img", Format::Raw), Format::Raw);
+    }
 }

@@ -102,7 +102,7 @@ pub enum DiskRequest {
     Existing {
         /// Its path as given.
         path: PathBuf,
-        /// Its format, if it was said; never to be guessed from the content.
+        /// Its format, if it was said.
         format: Option<Format>,
     },
     /// An empty image to be made.

@@ -10,6 +10,7 @@ mod pending;
 mod record;
 mod register;
 mod start;
+mod trust;
 mod unregister;
 
 #[cfg(test)]
@@ -57,6 +58,14 @@ pub enum InstallError {
         package: GuestPackage,
         /// What is wrong.
         source: DomainXmlError,
+    },
+    /// The domain XML asks for what no stranger is to have.
+    #[error("the domain XML of {package} asks for what a package is not given here: {what}")]
+    HostBound {
+        /// The package.
+        package: GuestPackage,
+        /// What it asks for, made printable.
+        what: String,
     },
     /// An image of the package is not on the disk.
     #[error("{package} needs the image {}, which is not there; reinstall the package {image}", path.display())]

@@ -2,8 +2,8 @@
 //! are there are adopted, never written over.
 
 use super::record::{Instance, InstanceState};
-use super::{InstallError, chain, overlay};
-use crate::domain::{self, InstanceDisk, InstanceNote, InstanceSpec, VirtType, XmlValue};
+use super::{InstallError, chain, overlay, trust};
+use crate::domain::{self, Domain, InstanceDisk, InstanceNote, InstanceSpec, VirtType, XmlValue};
 use crate::host::{Layout, Libvirt, files};
 use crate::name::{Digest, GuestName};
 use crate::package::{DiskSection, GuestPackage, ImagePackage, Layer, Manifest};
@@ -33,13 +33,18 @@ pub fn register(
     virt: VirtType,
     dry_run: bool,
 ) -> Result<Registered, InstallError> {
-    let (manifest, packaged_xml) = installed(layout, package)?;
     let name = package.guest();
     let _lock = if dry_run {
         None
     } else {
         Some(files::Lock::acquire(layout.guest_lock(name).on_disk())?)
     };
+    let (manifest, packaged_xml) = installed(layout, package)?;
+    let asked = Domain::parse(&packaged_xml).map_err(|source| InstallError::Xml {
+        package: package.clone(),
+        source,
+    })?;
+    let needs = trust::check(package, &asked)?;
     let before = Instance::read(layout, name)?;
     let mut instance = before
         .clone()
@@ -93,6 +98,7 @@ pub fn register(
             &mut notes,
         )?;
         libvirt.define_domain(name.as_str(), &xml)?;
+        notes.extend(needs);
         files::write(
             layout.instance(name).join("domain.xml").on_disk(),
             xml.as_bytes(),

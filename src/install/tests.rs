@@ -229,3 +229,49 @@ fn layers_that_name_other_files_are_refused() {
     assert!(matches!(refused, InstallError::Layer { .. }), "{refused}");
     assert!(!bench.overlay().exists());
 }
+
+#[test]
+fn a_stranger_gets_nothing_of_the_host() {
+    let bench = Bench::new("stranger");
+    let layers = bench.install("0.1", 2);
+    for (devices, word) in [
+        ("<emulator>/tmp/evil</emulator>", "emulator /tmp/evil"),
+        (
+            "<hostdev mode='subsystem' type='usb'><source><vendor id='0x1'/><product id='0x2'/></source></hostdev>",
+            "host device",
+        ),
+        (
+            "<disk type='block' device='cdrom'><source dev='/dev/sda'/><target dev='sdb'/></disk>",
+            "/dev/sda",
+        ),
+        (
+            "<interface type='ethernet'><script path='/tmp/evil'/></interface>",
+            "network script /tmp/evil",
+        ),
+        (
+            "<filesystem><source dir='/'/><target dir='all'/></filesystem>",
+            "shared directory /",
+        ),
+        (
+            "</devices><commandline xmlns='http://libvirt.org/schemas/domain/qemu/1.0'><arg value='-x'/>\
+             </commandline><devices>",
+            "commandline for QEMU",
+        ),
+    ] {
+        bench.publish("0.1", &layers, devices);
+        let refused = bench.register().unwrap_err();
+        assert!(
+            matches!(&refused, InstallError::HostBound { what, .. } if what.contains(word)),
+            "{refused}"
+        );
+        assert!(bench.libvirt.domain("stranger").unwrap().is_none());
+        assert!(!bench.overlay().exists());
+    }
+    bench.publish(
+        "0.1",
+        &layers,
+        "<interface type='bridge'><source bridge='br7'/></interface>",
+    );
+    let notes = bench.register().unwrap().notes;
+    assert_eq!(notes, ["this host has to have: bridge br7"]);
+}

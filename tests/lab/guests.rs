@@ -17,9 +17,21 @@ const PACKAGED: &str = "/var/lib/libvirt/images/miniascape/packaged";
 /// A package file: name and content.
 type File = (String, Vec<u8>);
 
-/// Packages of the guest `web`, made once for all tests: its base says `base-random`, its delta `guest-random`.
-fn packages() -> &'static (Vec<File>, String, String) {
-    static MADE: OnceLock<(Vec<File>, String, String)> = OnceLock::new();
+/// Packages of the guest `web` in two versions.
+struct Packages {
+    /// Version 0.1.
+    files: Vec<File>,
+    /// What the base says.
+    base: String,
+    /// What the delta says.
+    delta: String,
+    /// Version 0.2, whose delta says something else; the base is the same.
+    next: Vec<File>,
+}
+
+/// The packages, made once for all tests.
+fn packages() -> &'static Packages {
+    static MADE: OnceLock<Packages> = OnceLock::new();
     MADE.get_or_init(|| {
         let (base, delta) = (random("base"), random("guest"));
         let (host, _daemon) = host_with_daemon();
@@ -30,20 +42,44 @@ fn packages() -> &'static (Vec<File>, String, String) {
         console.wait_ready();
         console.write_marker(&delta);
         host.miniascape_check(["guest", "shutdown", "web"]);
-        host.miniascape_check(["repack", "web", "--to", "rpm,deb", "--output", "/root/packages"]);
-        let outside = tempfile::tempdir().expect("a directory");
-        let files = host
-            .list_dir("/root/packages")
-            .into_iter()
-            .map(|name| {
-                let target = outside.path().join(&name);
-                host.copy_to_machine(format!("/root/packages/{name}"), &target);
-                let content = fs_err::read(&target).expect("the copied package");
-                (name, content)
-            })
-            .collect();
-        (files, base, delta)
+        let files = repack(&host, "0.1");
+        host.miniascape_check(["guest", "start", "web"]);
+        let mut console = Console::attach(&host, "web");
+        console.wait_ready();
+        console.write_marker("second-version");
+        host.miniascape_check(["guest", "shutdown", "web"]);
+        Packages {
+            files,
+            base,
+            delta,
+            next: repack(&host, "0.2"),
+        }
     })
+}
+
+/// Packs `web` and brings the package files out of the host.
+fn repack(host: &Host, version: &str) -> Vec<File> {
+    let output = format!("/root/packages-{version}");
+    host.miniascape_check([
+        "repack",
+        "web",
+        "--to",
+        "rpm,deb",
+        "--package-version",
+        version,
+        "--output",
+        &output,
+    ]);
+    let outside = tempfile::tempdir().expect("a directory");
+    host.list_dir(&output)
+        .into_iter()
+        .map(|name| {
+            let target = outside.path().join(&name);
+            host.copy_to_machine(format!("{output}/{name}"), &target);
+            let content = fs_err::read(&target).expect("the copied package");
+            (name, content)
+        })
+        .collect()
 }
 
 fn random(word: &str) -> String {
@@ -78,7 +114,7 @@ fn create_web(host: &Host, base_marker: &str) {
         "--memory",
         "256MiB",
         "--disk",
-        "/srv/images/web.qcow2",
+        "/srv/images/web.qcow2,format=qcow2",
         "--network",
         &network,
         "--serial-log",
@@ -95,7 +131,7 @@ fn target(kind: &str) -> (Host, Running) {
     });
     let host = Host::start(HostOptions::default().without_miniascape());
     host.copy_from_machine(&tool, format!("/root/miniascape.{kind}"));
-    for (name, content) in &packages().0 {
+    for (name, content) in &packages().files {
         if Path::new(name).extension().is_some_and(|e| e == kind) {
             host.write_file(format!("/root/packages/{name}"), content);
         }
@@ -149,7 +185,7 @@ fn boot_and_read(host: &Host) -> (String, String) {
 }
 
 fn travels_as(kind: &str) {
-    let (_, base, delta) = packages();
+    let Packages { base, delta, .. } = packages();
     let (host, _daemon) = target(kind);
     install(&host, kind);
     assert!(host.exists(format!("{GUESTS}/web/vda.qcow2")), "no overlay");
@@ -188,6 +224,56 @@ fn travels_as(kind: &str) {
     host.miniascape_check(["guest", "shutdown", "web"]);
 }
 
+/// A guest that is in use stays on the images that it was made from when its package is upgraded, with all it wrote.
+fn upgrade_leaves_the_disk_alone(kind: &str) {
+    let Packages { base, next, .. } = packages();
+    let (host, _daemon) = target(kind);
+    install(&host, kind);
+    boot_and_read(&host);
+    Console::attach(&host, "web").write_marker("written-here");
+    host.miniascape_check(["guest", "shutdown", "web"]);
+    let below = |host: &Host| {
+        let xml = host.check(["virsh", "dumpxml", "--inactive", "web"]).stdout;
+        let images = xml.lines().filter(|line| line.contains("/chain/"));
+        images.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let before = below(&host);
+    assert_eq!(before.len(), 2);
+
+    for (name, content) in next {
+        if Path::new(name).extension().is_some_and(|e| e == kind) {
+            host.write_file(format!("/root/next/{name}"), content);
+        }
+    }
+    let upgrade = if kind == "deb" {
+        "dpkg -i /root/next/*.deb"
+    } else {
+        "rpm -U --replacepkgs /root/next/*.rpm"
+    };
+    let upgraded = host.check(["sh", "-c", upgrade]);
+    assert!(
+        upgraded
+            .text()
+            .contains("stays on the images that it was made from"),
+        "{upgraded}"
+    );
+    // As an autoremove would: nobody depends on the old delta any more.
+    let orphan = before[0].split("sha256-").nth(1).expect("a digest")[..16].to_owned();
+    let remove = if kind == "deb" { "dpkg -r" } else { "rpm -e" };
+    host.check(["sh", "-c", &format!("{remove} miniascape-image-{orphan}")]);
+    assert_eq!(below(&host), before);
+    assert_eq!(boot_and_read(&host), (base.clone(), "written-here".to_owned()));
+    host.miniascape_check(["guest", "shutdown", "web"]);
+}
+
+pub(crate) fn an_upgraded_deb_leaves_the_disk_alone() {
+    upgrade_leaves_the_disk_alone("deb");
+}
+
+pub(crate) fn an_upgraded_rpm_leaves_the_disk_alone() {
+    upgrade_leaves_the_disk_alone("rpm");
+}
+
 /// Owner, mode and content of every packaged file are as the package manager knows them.
 fn assert_clean(host: &Host, kind: &str) {
     let verify = if kind == "deb" {
@@ -215,7 +301,7 @@ pub(crate) fn a_guest_travels_in_rpms() {
 }
 
 pub(crate) fn base_holds_the_first_marker_and_delta_both() {
-    let (_, base, delta) = packages();
+    let Packages { base, delta, .. } = packages();
     let (host, _daemon) = target("deb");
     install(&host, "deb");
     let manifest: serde_json::Value =
@@ -360,6 +446,15 @@ pub(crate) fn shutdown_is_graceful_and_hard_only_on_demand() {
     host.miniascape(["guest", "create", "deaf"]).expect_code(3);
     let missing = host.miniascape(["guest", "create", "other", "--disk", "/no/such.qcow2"]);
     missing.expect_code(1);
+    // A raw disk could pretend to be a qcow2 image on top of any file of the host.
+    host.check([
+        "sh",
+        "-c",
+        "cd /srv && qemu-img create -q -f qcow2 -b /etc/shadow -F raw guest.img",
+    ]);
+    let unsaid = host.miniascape(["guest", "create", "other", "--disk", "/srv/guest.img"]);
+    unsaid.expect_code(2);
+    assert!(unsaid.stderr.contains(",format=raw"), "{unsaid}");
     assert!(!host.domains().contains(&"other".to_owned()));
 }
 

@@ -52,6 +52,8 @@ fn tests() -> Vec<Trial> {
         guests {
             a_guest_travels_in_debs,
             a_guest_travels_in_rpms,
+            an_upgraded_deb_leaves_the_disk_alone,
+            an_upgraded_rpm_leaves_the_disk_alone,
             base_holds_the_first_marker_and_delta_both,
             two_guests_on_one_base_leave_packaged_files_alone,
             a_guest_installed_while_libvirt_is_down_is_finished_later,

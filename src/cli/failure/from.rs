@@ -35,6 +35,9 @@ impl From<LibvirtError> for Failure {
             LibvirtError::Unreachable { uri, .. } => Self::missing(error.to_string()).hint(format!(
                 "is libvirt running? `systemctl status libvirtd` (or virtqemud, virtnetworkd) tells; `virsh -c {uri} version` tries it"
             )),
+            LibvirtError::Blocked { name, blocker } => {
+                Self::refused(error.to_string()).hint(blocker.remedy(name))
+            }
             LibvirtError::Call { .. } => Self::failed(error.to_string()),
         }
     }
@@ -250,6 +253,10 @@ impl From<MakeError> for Failure {
             MakeError::NoNetwork(name) => {
                 Self::failed(message).hint(format!("miniascape net register {name}"))
             }
+            MakeError::FormatNotSaid { path, .. } => Self::usage(message).hint(format!(
+                "--disk {0},format=qcow2 if it is one and you trust it, or --disk {0},format=raw",
+                path.display()
+            )),
             MakeError::DiskExists(path) => Self::refused(message).hint(format!(
                 "use it with `--disk {}`, or move it away",
                 path.display()
@@ -272,6 +279,14 @@ impl From<InstallError> for Failure {
             InstallError::Image(error) => error.into(),
             InstallError::NameTaken(name) => Self::refused(message).hint(format!(
                 "rename the other guest (`virsh domrename {name} NEW`), or keep this one uninstalled"
+            )),
+            InstallError::HostBound { package, .. } => Self::refused(message).hint(format!(
+                "pack the guest again without it, or look at what it is for: {}",
+                miniascape::host::Layout::default()
+                    .guest_package(package.guest().as_str())
+                    .join("domain.xml")
+                    .named()
+                    .display()
             )),
             InstallError::Unverified { .. } => {
                 Self::refused(message).hint("register its package again: `miniascape guest register PACKAGE`")

@@ -1,6 +1,7 @@
 //! libvirt's domains: reading their state, life cycle, definition.
 
 use super::{Libvirt, LibvirtError, absent, without_unknown_flags};
+use crate::name::printable;
 use serde::Serialize;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
@@ -62,6 +63,39 @@ pub struct DomainRecord {
     pub persistent: bool,
     /// The definition that the next start will use (transient domains: the live one).
     pub xml: String,
+}
+
+/// What ties a domain's definition to its host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blocker {
+    /// The memory of a guest that was put to sleep on the disk (managed save).
+    SavedState,
+    /// Snapshots that libvirt keeps account of.
+    Snapshots,
+}
+
+impl std::fmt::Display for Blocker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::SavedState => "a saved state",
+            Self::Snapshots => "snapshots",
+        })
+    }
+}
+
+impl Blocker {
+    /// The command with which a user removes it from the domain `name`.
+    pub fn remedy(self, name: &str) -> String {
+        match self {
+            Self::SavedState => format!(
+                "start it and shut it down, or drop that state as if the plug had been pulled: \
+                 `virsh managedsave-remove {name}`"
+            ),
+            Self::Snapshots => {
+                format!("remove them (`virsh snapshot-list {name}`, `virsh snapshot-delete {name} SNAPSHOT`)")
+            }
+        }
+    }
 }
 
 /// A graceful shutdown that did not come to its end.
@@ -139,12 +173,25 @@ impl Libvirt {
             .connection
             .list_all_domains(0)
             .map_err(|e| self.error("list the guests", &e))?;
-        let mut records = all
-            .iter()
-            .map(|d| self.domain_record(d))
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut records = Vec::new();
+        for domain in &all {
+            match self.domain_record(domain) {
+                Ok(record) => records.push(record),
+                // Undefined, or gone with its run, since it was listed.
+                Err(_) if self.has_gone(domain) => {}
+                Err(error) => return Err(error),
+            }
+        }
         records.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(records)
+    }
+
+    fn has_gone(&self, domain: &Domain) -> bool {
+        let Ok(uuid) = domain.uuid() else { return false };
+        matches!(
+            absent(self.connection.lookup_domain_by_uuid(uuid), ErrorNumber::NoDomain),
+            Ok(None)
+        )
     }
 
     /// The live XML of a running domain.
@@ -181,11 +228,41 @@ impl Libvirt {
     }
 
     /// Removes the definition; firmware variables and TPM state stay on the disk.
+    ///
+    /// libvirt refuses for a domain with a saved state or snapshots, which would be lost with the definition: that is [`LibvirtError::Blocked`], which says what to do about it.
     pub fn undefine_domain(&self, name: &str) -> Result<(), LibvirtError> {
+        self.refuse_blocked(name)?;
         self.with_domain(name, "undefine", |d| {
-            let keep = sys::VIR_DOMAIN_UNDEFINE_KEEP_NVRAM;
-            without_unknown_flags(keep, 0, |flags| d.undefine_flags(flags))
+            let nvram = sys::VIR_DOMAIN_UNDEFINE_KEEP_NVRAM;
+            // libvirt knows the second flag since 8.9; before, it had no way to keep a TPM's state but the domain's
+            // own `persistent_state`.
+            let both = nvram | sys::VIR_DOMAIN_UNDEFINE_KEEP_TPM;
+            without_unknown_flags(both, nvram, |flags| {
+                without_unknown_flags(flags, 0, |flags| d.undefine_flags(flags))
+            })
         })
+    }
+
+    fn refuse_blocked(&self, name: &str) -> Result<(), LibvirtError> {
+        let found = self.with_domain(name, "look at", |d| {
+            if d.has_managed_save(0)? {
+                return Ok(Some(Blocker::SavedState));
+            }
+            match d.num_snapshots(0) {
+                Ok(1..) => Ok(Some(Blocker::Snapshots)),
+                Ok(0) => Ok(None),
+                // Drivers without snapshots have none.
+                Err(e) if e.code().known() == Some(ErrorNumber::NoSupport) => Ok(None),
+                Err(e) => Err(e),
+            }
+        })?;
+        match found {
+            None => Ok(()),
+            Some(blocker) => Err(LibvirtError::Blocked {
+                name: printable(name, 64),
+                blocker,
+            }),
+        }
     }
 
     /// Changes a device of a running domain to what `xml`, its whole element, says.
@@ -275,5 +352,32 @@ mod tests {
         assert_eq!(libvirt.domain_state("d1").unwrap(), DomainState::Shutoff);
         libvirt.undefine_domain("d1").unwrap();
         assert!(libvirt.domain("d1").unwrap().is_none());
+    }
+
+    #[test]
+    fn saved_state_and_snapshots_block_with_advice() {
+        let libvirt = Libvirt::connect("test:///default").unwrap();
+        let xml = "<domain type='test'><name>blocked</name><memory>65536</memory><os><type>hvm</type></os></domain>";
+        libvirt.define_domain("blocked", xml).unwrap();
+        let blocked = || match libvirt.undefine_domain("blocked") {
+            Err(LibvirtError::Blocked { blocker, .. }) => blocker,
+            other => panic!("{other:?}"),
+        };
+        let domain = libvirt.find_domain("blocked").unwrap().unwrap();
+        let snapshot = "<domainsnapshot><name>s1</name></domainsnapshot>";
+        let snapshot = domain.create_snapshot_xml(snapshot, 0).unwrap();
+        assert_eq!(blocked(), Blocker::Snapshots);
+        assert!(libvirt.domain("blocked").unwrap().is_some());
+        snapshot.delete(0).unwrap();
+        libvirt.start_domain("blocked").unwrap();
+        domain.managed_save(0).unwrap();
+        assert_eq!(blocked(), Blocker::SavedState);
+        assert!(
+            Blocker::SavedState
+                .remedy("blocked")
+                .contains("managedsave-remove blocked")
+        );
+        domain.managed_save_remove(0).unwrap();
+        libvirt.undefine_domain("blocked").unwrap();
     }
 }

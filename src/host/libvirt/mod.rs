@@ -4,7 +4,7 @@
 mod domains;
 mod networks;
 
-pub use domains::{DomainRecord, DomainState, GraceError};
+pub use domains::{Blocker, DomainRecord, DomainState, GraceError};
 pub use networks::NetworkRecord;
 
 use virt::connect::Connect;
@@ -20,6 +20,14 @@ pub enum LibvirtError {
         uri: String,
         /// libvirt's words.
         message: String,
+    },
+    /// A domain cannot be undefined for what libvirt keeps with it.
+    #[error("libvirt keeps {blocker} of the guest {name}, so its definition cannot be removed")]
+    Blocked {
+        /// The domain, made printable.
+        name: String,
+        /// What it keeps.
+        blocker: Blocker,
     },
     /// libvirt refused or failed; `what` was to be done.
     #[error("libvirt could not {what}: {message}")]
