@@ -95,6 +95,8 @@ impl Target {
 pub struct Request {
     /// The domain XML, that of the stopped domain.
     pub xml: String,
+    /// True if everyone on this host can read that XML; libvirt keeps it for root.
+    pub xml_is_public: bool,
     /// Whether the guest is off.
     pub activity: Activity,
     /// The guest package's version.
@@ -173,13 +175,11 @@ pub fn prepare(request: &Request) -> Result<Plan, RepackError> {
         image::ensure_unused(image)?;
     }
     let reservations = &request.reservations;
-    Ok(plan(
-        &request.xml,
-        &disk,
-        chain,
-        request.version.clone(),
-        reservations,
-    )?)
+    let plan = plan(&request.xml, &disk, chain, request.version.clone(), reservations)?;
+    Ok(Plan {
+        private: plan.private || !request.xml_is_public,
+        ..plan
+    })
 }
 
 /// Carries a plan out.

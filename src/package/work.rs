@@ -29,7 +29,10 @@ impl WorkDir {
         if locks {
             remove_abandoned(parent)?;
         }
-        let dir = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent)?;
+        let dir = tempfile::Builder::new()
+            .prefix(PREFIX)
+            .permissions(std::fs::Permissions::from_mode(0o700))
+            .tempdir_in(parent)?;
         let lock = fs::File::open(dir.path())?;
         // Where the file system has no locks nobody can clean up either, so nothing is lost without this one.
         let _ = rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive);
@@ -100,6 +103,10 @@ mod tests {
     fn what_a_dead_run_left_goes_and_what_a_living_one_holds_stays() {
         let parent = tempfile::tempdir().unwrap();
         let living = WorkDir::create(parent.path()).unwrap();
+        assert_eq!(
+            fs::metadata(living.path()).unwrap().permissions().mode() & 0o7777,
+            0o700
+        );
         let dead = parent.path().join(format!("{PREFIX}dead"));
         fs::create_dir_all(dead.join("deep")).unwrap();
         fs::create_dir(parent.path().join("foreign")).unwrap();

@@ -184,3 +184,18 @@ fn names(dir: &Path) -> Vec<String> {
         .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
         .collect()
 }
+
+#[test]
+fn only_a_regular_file_is_read_as_xml() {
+    let dir = tempfile::tempdir().unwrap();
+    let fifo = dir.path().join("fifo.xml");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    for path in ["/dev/zero", fifo.to_str().unwrap(), dir.path().to_str().unwrap()] {
+        let run = miniascape(["repack", path]);
+        assert_eq!(run.status, 2, "{path}: {run:?}");
+        assert!(run.stderr.contains("not a regular file"), "{path}: {run:?}");
+    }
+    let run = miniascape(["net", "validate", "/dev/zero"]);
+    assert_eq!(run.status, 2, "{run:?}");
+    assert!(run.stderr.contains("not a regular file"), "{run:?}");
+}

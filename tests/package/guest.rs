@@ -123,6 +123,7 @@ pub(crate) fn domain(name: &str, disk: &Path, format: &str) -> String {
 pub(crate) fn request(xml: String) -> Request {
     Request {
         xml,
+        xml_is_public: true,
         activity: Activity::Off,
         version: version("0.1"),
         reservations: Vec::new(),
