@@ -10,7 +10,7 @@ use super::results::Results;
 use super::rpm::Built;
 use super::text::Line;
 use super::tree::Tree;
-use super::work::WorkDir;
+use super::work::{self, WorkDir};
 use super::{deb, images, rpm};
 use crate::domain::Domain;
 use crate::host::{CommandError, files};
@@ -192,8 +192,7 @@ pub fn build(plan: &Plan, options: &Options, progress: &dyn Progress) -> Result<
     let made = !output.exists();
     let result = build_in(&output, plan, options, progress);
     if made && result.is_err() {
-        // Whatever else is in there by now is not ours, and then this fails.
-        let _ = fs::remove_dir(&output);
+        work::remove_if_empty(&output);
     }
     result
 }
