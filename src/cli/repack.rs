@@ -42,6 +42,9 @@ pub(crate) struct Args {
     /// The time that all results carry, in seconds since 1970 [default: now]
     #[arg(long, value_name = "SECONDS", env = "SOURCE_DATE_EPOCH")]
     created: Option<i64>,
+    /// The user on whose behalf root runs this
+    #[arg(long, value_name = "UID", env = "SUDO_UID", hide = true)]
+    caller: Option<u32>,
     /// Only tell what would be done
     #[arg(long)]
     dry_run: bool,
@@ -74,6 +77,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
         output: args.output.clone(),
         work: args.workdir.clone(),
         created: created(args.created)?,
+        caller: args.caller,
     };
     let plan = package::prepare(&request)?;
     for item in &plan.not_packed {

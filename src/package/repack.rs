@@ -13,7 +13,7 @@ use super::tree::Tree;
 use super::work::{self, WorkDir};
 use super::{deb, images, rpm};
 use crate::domain::Domain;
-use crate::host::{CommandError, files};
+use crate::host::{CommandError, access, files};
 use crate::image::{self, Format, ImageError};
 use crate::name::{Digest, PackageVersion};
 use fs_err as fs;
@@ -42,6 +42,14 @@ pub enum RepackError {
     TreeExists {
         /// The tree.
         path: PathBuf,
+    },
+    /// Someone else could change what root makes there.
+    #[error("the directory {} {reason}: root makes no packages there", path.display())]
+    OtherHands {
+        /// The output or working directory.
+        path: PathBuf,
+        /// Who has his hands in it.
+        reason: &'static str,
     },
     /// A compiled-in template is broken.
     #[error("a text of the package could not be made: {0}")]
@@ -119,6 +127,8 @@ pub struct Options {
     pub work: Option<PathBuf>,
     /// The time that everything made carries.
     pub created: Timestamp,
+    /// The user on whose behalf root runs this, if so: his directories may be used, too.
+    pub caller: Option<u32>,
 }
 
 /// One result.
@@ -203,11 +213,18 @@ fn build_in(
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Repacked, RepackError> {
-    fs::create_dir_all(output)?;
-    let work = match &options.work {
-        Some(parent) => WorkDir::create(&std::path::absolute(parent)?)?,
-        None => WorkDir::create(output)?,
-    };
+    let parent = options.work.as_ref().map(std::path::absolute).transpose()?;
+    let parent = parent.as_deref().unwrap_or(output);
+    for dir in [output, parent] {
+        fs::create_dir_all(dir)?;
+        if let Some(reason) = access::in_other_hands(dir, options.caller)? {
+            return Err(RepackError::OtherHands {
+                path: dir.to_owned(),
+                reason,
+            });
+        }
+    }
+    let work = WorkDir::create(parent)?;
     let dir = work.path().join("tree");
     files::make_dir(&dir, 0o700)?;
     let layers = images::write(&plan.disk, &dir, progress)?;

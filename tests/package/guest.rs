@@ -90,6 +90,7 @@ impl Bench {
             output: self.output(),
             work: None,
             created: Timestamp::from_epoch(CREATED).expect("a moment"),
+            caller: None,
         }
     }
 
