@@ -2,14 +2,15 @@
 
 use super::output::table;
 use super::{Context, Failure};
-use fs_err as fs;
-use miniascape::name::{PackageVersion, printable};
+use miniascape::host::{access, files};
+use miniascape::name::{PackageVersion, is_path, printable};
 use miniascape::network;
 use miniascape::package::{
     self, Activity, HostSection, Options, Plan, Progress, Repacked, Request, Reservation, Step, Target,
     Timestamp,
 };
 use serde_json::json;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -41,6 +42,9 @@ pub(crate) struct Args {
     /// The time that all results carry, in seconds since 1970 [default: now]
     #[arg(long, value_name = "SECONDS", env = "SOURCE_DATE_EPOCH")]
     created: Option<i64>,
+    /// The user on whose behalf root runs this
+    #[arg(long, value_name = "UID", env = "SUDO_UID", hide = true)]
+    caller: Option<u32>,
     /// Only tell what would be done
     #[arg(long)]
     dry_run: bool,
@@ -55,10 +59,11 @@ fn target(text: &str) -> Result<Target, String> {
 }
 
 pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
-    let (xml, activity) = guest(context, &args.guest)?;
+    let source = Source::read(context, &args.guest)?;
     let request = Request {
-        xml,
-        activity,
+        xml: source.xml,
+        xml_is_public: source.public,
+        activity: source.activity,
         version: args.package_version.clone(),
         reservations: reservations(context),
         allowed_backing: args.allow_backing.clone(),
@@ -72,6 +77,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
         output: args.output.clone(),
         work: args.workdir.clone(),
         created: created(args.created)?,
+        caller: args.caller,
     };
     let plan = package::prepare(&request)?;
     for item in &plan.not_packed {
@@ -91,32 +97,50 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The XML of the guest's next start, and whether it is off. A file is taken for a guest that is.
-fn guest(context: &Context, text: &str) -> Result<(String, Activity), Failure> {
-    let is_file = text.contains('/') || Path::new(text).extension().is_some_and(|e| e == "xml");
-    if is_file {
-        let size = fs::metadata(text)
-            .map_err(|e| Failure::usage(e.to_string()))?
-            .len();
-        if size > MAX_XML {
-            return Err(Failure::usage(format!(
-                "{}: {size} bytes are too many for domain XML",
-                printable(text, 200)
-            )));
+/// Where a guest's description comes from.
+struct Source {
+    /// The XML of its next start.
+    xml: String,
+    /// True if everyone on this host can read that.
+    public: bool,
+    activity: Activity,
+}
+
+impl Source {
+    fn read(context: &Context, text: &str) -> Result<Self, Failure> {
+        if is_path(text) {
+            Self::of_file(Path::new(text)).map_err(|e| Failure::usage(e.to_string()))
+        } else {
+            Self::of_libvirt(context, text)
         }
-        let xml = fs::read_to_string(text).map_err(|e| Failure::usage(e.to_string()))?;
-        return Ok((xml, Activity::Off));
     }
-    let record = context.local_libvirt(true)?.domain(text)?.ok_or_else(|| {
-        Failure::failed(format!("there is no guest {}", printable(text, 80)))
-            .hint("`miniascape guest list` shows what there is; a file's name has a / or ends in .xml")
-    })?;
-    let activity = if record.state.is_active() {
-        Activity::Active
-    } else {
-        Activity::Off
-    };
-    Ok((record.xml, activity))
+
+    /// A file is taken for a guest that is off.
+    fn of_file(path: &Path) -> io::Result<Self> {
+        let bytes = files::read_at_most(path, MAX_XML)?;
+        let utf8 = |_| io::Error::other(format!("{}: not UTF-8", path.display()));
+        Ok(Self {
+            xml: String::from_utf8(bytes).map_err(utf8)?,
+            public: access::world_readable(path)?,
+            activity: Activity::Off,
+        })
+    }
+
+    fn of_libvirt(context: &Context, name: &str) -> Result<Self, Failure> {
+        let record = context.local_libvirt(true)?.domain(name)?.ok_or_else(|| {
+            Failure::failed(format!("there is no guest {}", printable(name, 80)))
+                .hint("`miniascape guest list` shows what there is; a file's name has a / or ends in .xml")
+        })?;
+        Ok(Self {
+            xml: record.xml,
+            public: false,
+            activity: if record.state.is_active() {
+                Activity::Active
+            } else {
+                Activity::Off
+            },
+        })
+    }
 }
 
 /// What the registered networks reserve. One whose definition cannot be read only costs its entries.

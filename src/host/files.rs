@@ -1,15 +1,18 @@
-//! Writing files so that a reader, or a crash, sees the old content or the new, never a part; and locks between
-//! runs of this program. What goes into the files is decided elsewhere.
+//! Writing files so that a reader, or a crash, sees the old content or the new, never a part; reading them without
+//! being held up; and locks between runs of this program. What goes into the files is decided elsewhere.
 
 use fs_err as fs;
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// How the names of files begin that are still being written.
 const DRAFT: &str = ".miniascape-draft-";
+
+/// Longer than any file of our own, in bytes.
+const LARGEST: u64 = 64 << 20;
 
 /// Makes `path` hold `content` with permission bits `mode`; true if that changed anything.
 ///
@@ -84,9 +87,40 @@ pub fn remove_dir(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// The file's content, or `None` if there is no such file.
+/// The content of the regular file `path`. A device, FIFO or socket, which might never end or wait for ever, is
+/// refused ([`io::ErrorKind::InvalidInput`]) unopened, and so is a file longer than `limit` bytes
+/// ([`io::ErrorKind::FileTooLarge`]).
+pub fn read_at_most(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    refuse_irregular(path, &fs::metadata(path)?)?;
+    let mut options = fs::OpenOptions::new();
+    options.read(true);
+    // A FIFO that has come meanwhile must not hold us up.
+    options
+        .options_mut()
+        .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
+    let file = options.open(path)?;
+    refuse_irregular(path, &file.metadata()?)?;
+    let mut content = Vec::new();
+    file.take(limit.saturating_add(1)).read_to_end(&mut content)?;
+    if content.len() as u64 > limit {
+        let text = format!("{}: larger than {limit} bytes", path.display());
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
+    }
+    Ok(content)
+}
+
+fn refuse_irregular(path: &Path, meta: &std::fs::Metadata) -> io::Result<()> {
+    if meta.is_file() {
+        return Ok(());
+    }
+    let text = format!("{}: not a regular file", path.display());
+    Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+}
+
+/// The file's content, or `None` if there is no such file. For files of our own, with the refusals of
+/// [`read_at_most`].
 pub fn read_if_there(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    match fs::read(path) {
+    match read_at_most(path, LARGEST) {
         Ok(content) => Ok(Some(content)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(e),
@@ -221,6 +255,21 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path().join("a")).unwrap().count(), 1);
         assert!(remove(&path).unwrap());
         assert!(!remove(&path).unwrap());
+    }
+
+    #[test]
+    fn only_regular_files_of_a_bounded_size_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, fifo) = (dir.path().join("file"), dir.path().join("fifo"));
+        fs::write(&file, "12345").unwrap();
+        assert_eq!(read_at_most(&file, 5).unwrap(), b"12345");
+        let kind = |path: &Path, limit| read_at_most(path, limit).unwrap_err().kind();
+        assert_eq!(kind(&file, 4), io::ErrorKind::FileTooLarge);
+        rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RUSR).unwrap();
+        for path in [&fifo, dir.path(), Path::new("/dev/zero"), Path::new("/dev/null")] {
+            assert_eq!(kind(path, 5), io::ErrorKind::InvalidInput, "{}", path.display());
+        }
+        assert_eq!(kind(&dir.path().join("none"), 5), io::ErrorKind::NotFound);
     }
 
     #[test]

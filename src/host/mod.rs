@@ -3,6 +3,7 @@
 //! What lives elsewhere: every decision. The rooms that decide (`network`, `lease`, `guest`, `package`, `install`)
 //! hand over what is to be written or run and get back what happened.
 
+pub mod access;
 pub mod bus;
 pub mod command;
 pub mod dns;

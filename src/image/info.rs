@@ -1,7 +1,7 @@
 //! What an image is and what it stands on, as `qemu-img info` tells it.
 
 use super::{Format, ImageError, header};
-use crate::host::{CommandError, Program};
+use crate::host::{CommandError, Program, access};
 use crate::name::printable;
 use fs_err as fs;
 use std::io;
@@ -26,7 +26,7 @@ pub struct ImageInfo {
     pub encrypted: bool,
     /// Names of its internal snapshots, made printable.
     pub snapshots: Vec<String>,
-    /// True if everyone on the host may read the file.
+    /// True if everyone on the host may read the file, its directories' permissions considered.
     pub world_readable: bool,
 }
 
@@ -103,7 +103,8 @@ pub fn info(path: &Path, format: Format) -> Result<ImageInfo, ImageError> {
         .arg(&path)
         .output()?;
     let answer: Answer = finished.json()?;
-    Ok(describe(path, format, &meta, answer))
+    let world_readable = access::world_readable(&path)?;
+    Ok(describe(path, format, &meta, world_readable, answer))
 }
 
 /// Fails if some program, such as the QEMU of a running guest, has the image open for writing. Told by QEMU's own
@@ -131,7 +132,13 @@ pub fn ensure_unused(image: &ImageInfo) -> Result<(), ImageError> {
     .into())
 }
 
-fn describe(path: PathBuf, format: Format, meta: &std::fs::Metadata, answer: Answer) -> ImageInfo {
+fn describe(
+    path: PathBuf,
+    format: Format,
+    meta: &std::fs::Metadata,
+    world_readable: bool,
+    answer: Answer,
+) -> ImageInfo {
     use std::os::unix::fs::MetadataExt;
     let backing_format = answer.backing_filename_format;
     ImageInfo {
@@ -146,7 +153,7 @@ fn describe(path: PathBuf, format: Format, meta: &std::fs::Metadata, answer: Ans
         }),
         encrypted: answer.encrypted,
         snapshots: answer.snapshots.iter().map(|s| printable(&s.name, 80)).collect(),
-        world_readable: meta.mode() & 0o004 != 0,
+        world_readable,
     }
 }
 

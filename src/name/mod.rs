@@ -55,8 +55,15 @@ pub fn printable(text: &str, max: usize) -> String {
     out
 }
 
-/// Implements the traits that every typed text shares: `Display`, `FromStr`, `TryFrom<String>`, and serde through
-/// its text form.
+/// True if what a user typed is meant as a file's path, where a name may stand too: it has a slash, or one of the
+/// endings of files that miniascape works with.
+pub fn is_path(text: &str) -> bool {
+    const ENDINGS: [&str; 7] = [".yaml", ".yml", ".xml", ".rpm", ".deb", ".tar", ".tar.zst"];
+    text.contains('/') || ENDINGS.iter().any(|ending| text.ends_with(ending))
+}
+
+/// Implements the traits that every typed text shares beside its own `FromStr` and `as_str`: `Display`, `Debug`,
+/// `AsRef<str>`, and serde as that text.
 macro_rules! text_type {
     ($name:ident) => {
         impl std::fmt::Display for $name {
@@ -103,6 +110,26 @@ mod tests {
         assert_eq!(printable("a\u{1b}[31mb\n", 80), "a\\u{1b}[31mb\\n");
         assert_eq!(printable("\u{202e}evil", 80), "\\u{202e}evil");
         assert_eq!(printable("abcdef", 3), "abc…");
+    }
+
+    #[test]
+    fn paths_are_told_from_names() {
+        for path in [
+            "./web",
+            "a/b",
+            "n.yaml",
+            "n.yml",
+            "g.xml",
+            "p.rpm",
+            "p.deb",
+            "p.tar",
+            "p.tar.zst",
+        ] {
+            assert!(is_path(path), "{path}");
+        }
+        for name in ["web", "web.1", "net-1", "xml", "a.tar.gz"] {
+            assert!(!is_path(name), "{name}");
+        }
     }
 
     proptest! {

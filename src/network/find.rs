@@ -3,7 +3,7 @@
 
 use super::{Network, NetworkError, Warning, read};
 use crate::host::Layout;
-use crate::name::{NameError, NetworkName};
+use crate::name::{NameError, NetworkName, is_path};
 use fs_err as fs;
 use std::path::{Path, PathBuf};
 
@@ -47,11 +47,6 @@ pub struct Found {
     pub warnings: Vec<Warning>,
     /// The file.
     pub path: PathBuf,
-}
-
-/// True if `text` is meant as a path: it has a slash, or ends in `.yaml` or `.yml`.
-pub fn is_path(text: &str) -> bool {
-    text.contains('/') || [".yaml", ".yml"].iter().any(|end| text.ends_with(end))
 }
 
 /// The definition that `text`, a path or a network's name, stands for.

@@ -28,8 +28,9 @@ pub use observed::Observed;
 pub use state::{Applied, Deferred, StateError, registered};
 pub use status::{Overview, Owner, Status, StatusError, overview, status};
 
+use crate::host::files;
 use crate::yaml::{MAX_FILE, Problem, Problems, Report, Source};
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
 /// Something in a definition that works, but is probably not what was meant.
@@ -55,15 +56,12 @@ pub enum NetworkError {
 /// Reads and checks the definition in the file `path`.
 pub fn read(path: &Path) -> Result<(Network, Vec<Warning>), NetworkError> {
     let name = path.display().to_string();
-    let mut bytes = Vec::new();
-    fs_err::File::open(path)?
-        .take(MAX_FILE + 1)
-        .read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_FILE {
-        return Err(NetworkError::TooLarge {
+    let bytes = files::read_at_most(path, MAX_FILE).map_err(|error| match error.kind() {
+        io::ErrorKind::FileTooLarge => NetworkError::TooLarge {
             file: crate::name::printable(&name, 4096),
-        });
-    }
+        },
+        _ => NetworkError::Read(error),
+    })?;
     Ok(read_bytes(&name, &bytes)?)
 }
 

@@ -10,10 +10,10 @@ use super::results::Results;
 use super::rpm::Built;
 use super::text::Line;
 use super::tree::Tree;
-use super::work::WorkDir;
+use super::work::{self, WorkDir};
 use super::{deb, images, rpm};
 use crate::domain::Domain;
-use crate::host::{CommandError, files};
+use crate::host::{CommandError, access, files};
 use crate::image::{self, Format, ImageError};
 use crate::name::{Digest, PackageVersion};
 use fs_err as fs;
@@ -42,6 +42,14 @@ pub enum RepackError {
     TreeExists {
         /// The tree.
         path: PathBuf,
+    },
+    /// Someone else could change what root makes there.
+    #[error("the directory {} {reason}: root makes no packages there", path.display())]
+    OtherHands {
+        /// The output or working directory.
+        path: PathBuf,
+        /// Who has his hands in it.
+        reason: &'static str,
     },
     /// A compiled-in template is broken.
     #[error("a text of the package could not be made: {0}")]
@@ -95,6 +103,8 @@ impl Target {
 pub struct Request {
     /// The domain XML, that of the stopped domain.
     pub xml: String,
+    /// True if everyone on this host can read that XML; libvirt keeps it for root.
+    pub xml_is_public: bool,
     /// Whether the guest is off.
     pub activity: Activity,
     /// The guest package's version.
@@ -117,6 +127,8 @@ pub struct Options {
     pub work: Option<PathBuf>,
     /// The time that everything made carries.
     pub created: Timestamp,
+    /// The user on whose behalf root runs this, if so: his directories may be used, too.
+    pub caller: Option<u32>,
 }
 
 /// One result.
@@ -173,13 +185,11 @@ pub fn prepare(request: &Request) -> Result<Plan, RepackError> {
         image::ensure_unused(image)?;
     }
     let reservations = &request.reservations;
-    Ok(plan(
-        &request.xml,
-        &disk,
-        chain,
-        request.version.clone(),
-        reservations,
-    )?)
+    let plan = plan(&request.xml, &disk, chain, request.version.clone(), reservations)?;
+    Ok(Plan {
+        private: plan.private || !request.xml_is_public,
+        ..plan
+    })
 }
 
 /// Carries a plan out.
@@ -192,8 +202,7 @@ pub fn build(plan: &Plan, options: &Options, progress: &dyn Progress) -> Result<
     let made = !output.exists();
     let result = build_in(&output, plan, options, progress);
     if made && result.is_err() {
-        // Whatever else is in there by now is not ours, and then this fails.
-        let _ = fs::remove_dir(&output);
+        work::remove_if_empty(&output);
     }
     result
 }
@@ -204,11 +213,18 @@ fn build_in(
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Repacked, RepackError> {
-    fs::create_dir_all(output)?;
-    let work = match &options.work {
-        Some(parent) => WorkDir::create(&std::path::absolute(parent)?)?,
-        None => WorkDir::create(output)?,
-    };
+    let parent = options.work.as_ref().map(std::path::absolute).transpose()?;
+    let parent = parent.as_deref().unwrap_or(output);
+    for dir in [output, parent] {
+        fs::create_dir_all(dir)?;
+        if let Some(reason) = access::in_other_hands(dir, options.caller)? {
+            return Err(RepackError::OtherHands {
+                path: dir.to_owned(),
+                reason,
+            });
+        }
+    }
+    let work = WorkDir::create(parent)?;
     let dir = work.path().join("tree");
     files::make_dir(&dir, 0o700)?;
     let layers = images::write(&plan.disk, &dir, progress)?;

@@ -21,10 +21,15 @@ impl Results {
         self.made.extend(built.into_iter().map(|built| (kind, built)));
     }
 
-    /// Moves everything to `output`; files get permission bits `mode`.
+    /// Moves everything to `output`; files get permission bits `mode`. The guest's package comes last: where it is,
+    /// the images are that it needs.
     pub(super) fn publish(self, output: &Path, mode: u32) -> Result<Vec<OutputFile>, RepackError> {
-        self.made
+        // A run that failed may have taken it away, if it had made it.
+        fs::create_dir_all(output)?;
+        let mut files = self
+            .made
             .into_iter()
+            .rev()
             .map(|(kind, built)| {
                 let name = built.file.file_name().unwrap_or_default();
                 let path = output.join(name);
@@ -46,7 +51,9 @@ impl Results {
                     digest,
                 })
             })
-            .collect()
+            .collect::<Result<Vec<_>, RepackError>>()?;
+        files.reverse();
+        Ok(files)
     }
 }
 
@@ -73,5 +80,31 @@ fn move_dir(source: &PathBuf, target: &Path) -> io::Result<()> {
             fs::rename(&copy, target)
         }
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_an_image_there_is_no_guest_package() {
+        let dir = tempfile::tempdir().unwrap();
+        let (work, output) = (dir.path().join("work"), dir.path().join("output"));
+        let mut results = Results::default();
+        let built = ["guest.deb", "image.deb"].map(|name| {
+            let file = work.join(name);
+            fs::create_dir_all(&work).unwrap();
+            fs::write(&file, name).unwrap();
+            Built {
+                file,
+                package: name.to_owned(),
+            }
+        });
+        results.add(Target::Deb, built.into());
+        // Nothing can be put in its place.
+        fs::create_dir_all(output.join("image.deb/in the way")).unwrap();
+        results.publish(&output, 0o644).unwrap_err();
+        assert!(!output.join("guest.deb").exists());
     }
 }

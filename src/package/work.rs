@@ -22,14 +22,15 @@ pub(super) struct WorkDir {
 impl WorkDir {
     /// Makes one in `parent`, which is made when missing, after removing those of dead runs there.
     pub(super) fn create(parent: &Path) -> io::Result<Self> {
-        fs::create_dir_all(parent)?;
         // Held while looking around: a directory that is just being made has no lock of its own yet.
-        let gate = fs::File::open(parent)?;
-        let locks = rustix::fs::flock(&gate, FlockOperation::LockExclusive).is_ok();
-        if locks {
+        let gate = Gate::close(parent)?;
+        if gate.locked {
             remove_abandoned(parent)?;
         }
-        let dir = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent)?;
+        let dir = tempfile::Builder::new()
+            .prefix(PREFIX)
+            .permissions(std::fs::Permissions::from_mode(0o700))
+            .tempdir_in(parent)?;
         let lock = fs::File::open(dir.path())?;
         // Where the file system has no locks nobody can clean up either, so nothing is lost without this one.
         let _ = rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive);
@@ -41,6 +42,53 @@ impl WorkDir {
     }
 }
 
+/// The lock on a directory in which working directories are made.
+struct Gate {
+    _file: fs::File,
+    /// False where the file system has no locks.
+    locked: bool,
+}
+
+impl Gate {
+    /// Locks `parent`, which is made when missing.
+    fn close(parent: &Path) -> io::Result<Self> {
+        loop {
+            fs::create_dir_all(parent)?;
+            if let Some(gate) = Self::close_if_there(parent)? {
+                return Ok(gate);
+            }
+        }
+    }
+
+    /// Locks `dir`; `None` if it is not there, or has gone while we waited, because its run had failed.
+    fn close_if_there(dir: &Path) -> io::Result<Option<Self>> {
+        let Some(file) = there(fs::File::open(dir))? else {
+            return Ok(None);
+        };
+        let locked = rustix::fs::flock(&file, FlockOperation::LockExclusive).is_ok();
+        let own = file.metadata()?;
+        let same = there(fs::metadata(dir))?.is_some_and(|at| (at.dev(), at.ino()) == (own.dev(), own.ino()));
+        Ok(same.then_some(Self { _file: file, locked }))
+    }
+}
+
+/// Removes a directory that is empty, unless another run is about to use it.
+pub(super) fn remove_if_empty(dir: &Path) {
+    if let Ok(Some(_gate)) = Gate::close_if_there(dir) {
+        // Whatever else is in there by now is not ours, and then this fails.
+        let _ = fs::remove_dir(dir);
+    }
+}
+
+/// `None` for what is not there, or no longer: other runs come and go.
+fn there<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
 fn remove_abandoned(parent: &Path) -> io::Result<()> {
     let me = rustix::process::geteuid().as_raw();
     for entry in fs::read_dir(parent)? {
@@ -48,11 +96,16 @@ fn remove_abandoned(parent: &Path) -> io::Result<()> {
         if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
             continue;
         }
-        let meta = fs::symlink_metadata(entry.path())?;
+        // A run that ends removes its own without asking anybody.
+        let Some(meta) = there(fs::symlink_metadata(entry.path()))? else {
+            continue;
+        };
         if !meta.is_dir() || meta.uid() != me {
             continue;
         }
-        let dir = fs::File::open(entry.path())?;
+        let Some(dir) = there(fs::File::open(entry.path()))? else {
+            continue;
+        };
         if rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive).is_ok() {
             tracing::info!(path = %entry.path().display(), "remove what a killed run left");
             // A program that the killed run started may still write there: then the run after this one does it.
@@ -100,6 +153,10 @@ mod tests {
     fn what_a_dead_run_left_goes_and_what_a_living_one_holds_stays() {
         let parent = tempfile::tempdir().unwrap();
         let living = WorkDir::create(parent.path()).unwrap();
+        assert_eq!(
+            fs::metadata(living.path()).unwrap().permissions().mode() & 0o7777,
+            0o700
+        );
         let dead = parent.path().join(format!("{PREFIX}dead"));
         fs::create_dir_all(dead.join("deep")).unwrap();
         fs::create_dir(parent.path().join("foreign")).unwrap();
@@ -108,6 +165,25 @@ mod tests {
         assert!(living.path().is_dir() && next.path().is_dir());
         drop((living, next));
         assert_eq!(names(parent.path()), ["foreign"]);
+    }
+
+    #[test]
+    fn runs_that_come_and_go_do_not_disturb_each_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let parent = dir.path().join("out");
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..100 {
+                        let work = WorkDir::create(&parent).unwrap();
+                        fs::write(work.path().join("file"), "").unwrap();
+                        drop(work);
+                        remove_if_empty(&parent);
+                    }
+                });
+            }
+        });
+        assert!(!parent.exists());
     }
 
     #[test]

@@ -184,3 +184,38 @@ pub(crate) fn names(dir: &Path) -> Vec<String> {
         .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
         .collect()
 }
+
+#[test]
+fn only_a_regular_file_is_read_as_xml() {
+    let dir = tempfile::tempdir().unwrap();
+    let fifo = dir.path().join("fifo.xml");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    for path in ["/dev/zero", fifo.to_str().unwrap(), dir.path().to_str().unwrap()] {
+        let run = miniascape(["repack", path]);
+        assert_eq!(run.status, 2, "{path}: {run:?}");
+        assert!(run.stderr.contains("not a regular file"), "{path}: {run:?}");
+    }
+    let run = miniascape(["net", "validate", "/dev/zero"]);
+    assert_eq!(run.status, 2, "{run:?}");
+    assert!(run.stderr.contains("not a regular file"), "{run:?}");
+}
+
+#[test]
+fn root_makes_no_packages_where_others_could_change_them() {
+    use std::os::unix::fs::{PermissionsExt, chown};
+    let bench = bench();
+    let out = bench.path().join("out");
+    fs::create_dir(&out).unwrap();
+    if chown(&out, Some(12345), None).is_err() {
+        // An ordinary user's directories are his own business.
+        fs::set_permissions(&out, PermissionsExt::from_mode(0o777)).unwrap();
+        assert_eq!(repack(bench.path(), &["--to", "build-tree"]).status, 0);
+        return;
+    }
+    let run = repack(bench.path(), &["--to", "build-tree"]);
+    assert_eq!(run.status, 3, "{run:?}");
+    assert!(run.stderr.contains("belongs to another user"), "{run:?}");
+    assert_eq!(fs::read_dir(&out).unwrap().count(), 0);
+    let run = repack(bench.path(), &["--to", "build-tree", "--caller", "12345"]);
+    assert_eq!(run.status, 0, "{run:?}");
+}

@@ -5,8 +5,8 @@ use fs_err as fs;
 use miniascape::image::{self, Format};
 use miniascape::name::Digest;
 use miniascape::package::{
-    self, FirmwareKind, HostSection, ImagePackage, Layer, Line, Manifest, Progress, Repacked, Reservation,
-    Role, Step, Target,
+    self, FirmwareKind, HostSection, ImagePackage, Layer, Line, Manifest, Progress, Repacked, Request,
+    Reservation, Role, Step, Target,
 };
 use std::cell::RefCell;
 use std::os::unix::fs::PermissionsExt;
@@ -424,16 +424,12 @@ fn the_same_input_gives_the_same_bytes() {
 }
 
 #[test]
-fn a_private_disk_gives_private_packages() {
+fn a_private_source_gives_private_packages() {
     let bench = Bench::new();
     let disk = bench.raw("a.raw");
-    let modes = || {
-        let repacked = package::repack(
-            &request(domain("web", &disk, "raw")),
-            &bench.options(&[Target::Deb]),
-            &(),
-        )
-        .unwrap();
+    let mut request = request(domain("web", &disk, "raw"));
+    let modes = |request: &Request| {
+        let repacked = package::repack(request, &bench.options(&[Target::Deb]), &()).unwrap();
         let mode = |path: &PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
         repacked
             .files
@@ -441,10 +437,17 @@ fn a_private_disk_gives_private_packages() {
             .map(|file| mode(&file.path))
             .collect::<Vec<_>>()
     };
-    fs::set_permissions(&disk, PermissionsExt::from_mode(0o644)).unwrap();
-    assert_eq!(modes(), [0o644; 3]);
-    fs::set_permissions(&disk, PermissionsExt::from_mode(0o600)).unwrap();
-    assert_eq!(modes(), [0o600; 3]);
+    let chmod = |path: &Path, mode| fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    chmod(&disk, 0o644);
+    chmod(disk.parent().unwrap(), 0o700);
+    assert_eq!(modes(&request), [0o600; 3], "the directory is closed");
+    chmod(disk.parent().unwrap(), 0o755);
+    assert_eq!(modes(&request), [0o644; 3]);
+    chmod(&disk, 0o600);
+    assert_eq!(modes(&request), [0o600; 3], "the disk is closed");
+    chmod(&disk, 0o644);
+    request.xml_is_public = false;
+    assert_eq!(modes(&request), [0o600; 3], "the XML is closed");
 }
 
 #[derive(Default)]

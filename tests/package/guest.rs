@@ -90,6 +90,7 @@ impl Bench {
             output: self.output(),
             work: None,
             created: Timestamp::from_epoch(CREATED).expect("a moment"),
+            caller: None,
         }
     }
 
@@ -123,6 +124,7 @@ pub(crate) fn domain(name: &str, disk: &Path, format: &str) -> String {
 pub(crate) fn request(xml: String) -> Request {
     Request {
         xml,
+        xml_is_public: true,
         activity: Activity::Off,
         version: version("0.1"),
         reservations: Vec::new(),

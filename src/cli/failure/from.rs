@@ -323,6 +323,8 @@ impl From<RepackError> for Failure {
             RepackError::Image(error) => error.into(),
             RepackError::Command(error) => error.into(),
             RepackError::TreeExists { .. } => Self::refused(message),
+            RepackError::OtherHands { .. } => Self::refused(message)
+                .hint("choose a directory that is root's alone, or one that is not there yet"),
             RepackError::Template(_) | RepackError::Io(_) => Self::failed(message),
         }
     }
