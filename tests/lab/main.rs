@@ -13,8 +13,8 @@ mod demo;
 mod guests;
 mod harness;
 mod networks;
-mod updates;
 mod refusals;
+mod updates;
 
 use std::process::ExitCode;
 
