@@ -114,7 +114,7 @@ fn found(context: &Context, text: &str) -> Result<Found, Failure> {
 /// The network that `text`, its name or its definition file, stands for. No definition is needed for a name: it may
 /// have been removed since the network was registered.
 fn named(context: &Context, text: &str) -> Result<NetworkName, Failure> {
-    if find::is_path(text) {
+    if miniascape::name::is_path(text) {
         Ok(found(context, text)?.network.name().clone())
     } else {
         Ok(text.parse().map_err(FindError::Name)?)
