@@ -253,7 +253,7 @@ fn upgrade_leaves_the_disk_alone(kind: &str) {
     let upgraded = host.check(["sh", "-c", upgrade]);
     assert!(
         upgraded
-            .text()
+            .stderr
             .contains("stays on the images that it was made from"),
         "{upgraded}"
     );
