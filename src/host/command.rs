@@ -1,8 +1,9 @@
 //! Running other programs: the one place where processes are started.
 //!
-//! A program is looked for in fixed directories, never along the caller's PATH; it gets `LC_ALL=C.UTF-8`, an empty
-//! standard input and no shell; it dies with us; its last lines on standard error end up in the error. What the
-//! arguments mean is the callers' business.
+//! A program is looked for in fixed directories, never along the caller's PATH; it gets an environment of its own,
+//! an empty standard input and no shell; its last lines on standard error end up in the error. It gets SIGTERM when
+//! we die, unless it has changed its user or group by then, as dnsmasq may: Linux forgets the wish at that moment.
+//! What the arguments mean is the callers' business.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write;
@@ -14,6 +15,10 @@ use std::time::{Duration, Instant};
 
 /// Where programs are looked for, in this order.
 const DIRECTORIES: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+
+/// What programs find of our own environment. All else could change what they do: `TAR_OPTIONS`, `RPM_CONFIGDIR`,
+/// `XDG_CONFIG_HOME`, `LD_PRELOAD` and the like.
+const PASSED_ON: [&str; 2] = ["DBUS_SYSTEM_BUS_ADDRESS", "TMPDIR"];
 
 /// How much of a failed program's standard error is kept for the message, in bytes from its end.
 const STDERR_KEPT: usize = 2048;
@@ -131,7 +136,7 @@ impl Run {
         self
     }
 
-    /// Sets an environment variable.
+    /// Sets an environment variable, beside `PATH` and `LC_ALL`, which are always there.
     #[must_use]
     pub fn env(mut self, name: &'static str, value: impl AsRef<OsStr>) -> Self {
         self.environment.push((name, value.as_ref().to_owned()));
@@ -157,7 +162,14 @@ impl Run {
         let mut command = Command::new(&self.program);
         command
             .args(&self.arguments)
+            .env_clear()
+            .env("PATH", DIRECTORIES.join(":"))
             .env("LC_ALL", "C.UTF-8")
+            .envs(
+                PASSED_ON
+                    .iter()
+                    .filter_map(|name| Some((name, std::env::var_os(name)?))),
+            )
             .stdin(Stdio::null());
         if let Some(directory) = &self.directory {
             command.current_dir(directory);
@@ -311,6 +323,26 @@ mod tests {
         assert!(
             error.contains("no-such-program") && error.contains("some-package"),
             "{error}"
+        );
+    }
+
+    #[test]
+    fn the_environment_is_not_ours() {
+        assert!(std::env::vars_os().any(|(name, _)| name == "CARGO_MANIFEST_DIR"));
+        let env = Program::find("env", "coreutils").unwrap();
+        let text = env.run().env("HOME", "/nowhere").output().unwrap().text();
+        let mut lines: Vec<_> = text
+            .lines()
+            .filter(|line| !PASSED_ON.iter().any(|name| line.starts_with(name)))
+            .collect();
+        lines.sort_unstable();
+        assert_eq!(
+            lines,
+            [
+                "HOME=/nowhere",
+                "LC_ALL=C.UTF-8",
+                "PATH=/usr/sbin:/usr/bin:/sbin:/bin"
+            ]
         );
     }
 

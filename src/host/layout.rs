@@ -1,5 +1,6 @@
 //! Where things live on a host: every path that miniascape reads or writes has its method here and nowhere else.
 
+use super::inside;
 use crate::name::{Digest, GuestName, NetworkName};
 use std::path::{Path, PathBuf};
 
@@ -10,6 +11,8 @@ use std::path::{Path, PathBuf};
 pub struct Place {
     disk: PathBuf,
     named: PathBuf,
+    /// The other system's root, if it is one's.
+    root: Option<PathBuf>,
 }
 
 impl Place {
@@ -32,9 +35,14 @@ impl Place {
             "{} would replace the whole path",
             part.display()
         );
+        let named = self.named.join(part);
         Self {
-            disk: self.disk.join(part),
-            named: self.named.join(part),
+            disk: match &self.root {
+                Some(root) => inside::resolve(root, &named),
+                None => self.disk.join(part),
+            },
+            named,
+            root: self.root.clone(),
         }
     }
 }
@@ -59,7 +67,7 @@ impl Default for Layout {
 
 impl Layout {
     /// Another system's root below `dir`: nothing live is contacted, and generated files name paths as that
-    /// system will see them.
+    /// system will see them. Its symbolic links are followed as inside it, never out into this host.
     pub fn other_root(dir: impl Into<PathBuf>) -> Self {
         Self {
             disk: dir.into(),
@@ -89,10 +97,12 @@ impl Layout {
     }
 
     fn at(&self, path: &str) -> Place {
-        Place {
-            disk: self.disk.join(path),
-            named: self.named.join(path),
-        }
+        let root = Place {
+            disk: self.disk.clone(),
+            named: self.named.clone(),
+            root: (!self.live).then(|| self.disk.clone()),
+        };
+        root.join(path)
     }
 
     /// `/etc/miniascape/config.yaml`: host settings.

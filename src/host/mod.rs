@@ -8,6 +8,7 @@ pub mod bus;
 pub mod command;
 pub mod dns;
 pub mod files;
+mod inside;
 pub mod kvm;
 pub mod layout;
 pub mod libvirt;

@@ -184,14 +184,18 @@ fn purge_says_where_disks_are_kept_even_without_miniascape() {
     assert_eq!(said, [kept("copy"), kept("one")]);
 }
 
-/// Runs a scriptlet's text with a stand-in for the program that records its arguments and fails.
+/// Runs a scriptlet's text with a stand-in for the program that records its arguments, and what it should not see
+/// of the environment, and fails.
 fn called(script: &str, arguments: &[&str], bench: &Bench) -> (String, bool) {
     let log = bench.path("calls");
     fs::remove_file(&log).ok();
     let program = bench.path("miniascape");
     fs::write(
         &program,
-        format!("#!/bin/sh\necho \"$*\" >>'{}'\nexit 1\n", log.display()),
+        format!(
+            "#!/bin/sh\necho \"$*${{MINIASCAPE_STATE_DIR-}}${{LIBVIRT_DEFAULT_URI-}}\" >>'{}'\nexit 1\n",
+            log.display()
+        ),
     )
     .unwrap();
     fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
@@ -200,6 +204,8 @@ fn called(script: &str, arguments: &[&str], bench: &Bench) -> (String, bool) {
         .args(["-ec", &script, "scriptlet"])
         .args(arguments)
         .env("PROGRAM", &program)
+        .env("MINIASCAPE_STATE_DIR", "/elsewhere")
+        .env("LIBVIRT_DEFAULT_URI", "test:///default")
         .env_remove("DPKG_ROOT")
         .output()
         .unwrap();
