@@ -41,7 +41,7 @@ build: ## build the program
 
 demo: setup ## set up, build, and show the main job on two private hosts
 	@$(MAKE) deb rpm
-	$(CARGO) build --locked --profile $(PROFILE) --example demo
+	@$(CARGO) build --locked --profile $(PROFILE) --example demo
 	@$(TARGET)/$(PROFILE_DIR)/examples/demo --program $(PROGRAM) --deb $(DEB) --rpm $(RPM)
 
 test: setup ## set up, build, and run test rings 1 to 3

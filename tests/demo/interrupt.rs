@@ -34,7 +34,7 @@ pub(crate) fn watch() -> std::io::Result<()> {
     Ok(())
 }
 
-/// Keeps a step that fails because its host is being ended from complaining about that.
+/// Keeps a step from going on, or from complaining that its host is being ended.
 pub(crate) fn stay_if_interrupted() {
     while INTERRUPTED.load(Ordering::SeqCst) {
         thread::park();

@@ -7,6 +7,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use super::interrupt;
+
 /// The widest that anything gets, in columns.
 const WIDEST: usize = 100;
 /// Where output and remarks begin, in columns.
@@ -357,6 +359,7 @@ fn line(text: &str) {
 }
 
 fn write(text: &str) {
+    interrupt::stay_if_interrupted();
     let mut stdout = std::io::stdout().lock();
     // Whoever closes standard output does not want to see more; the story goes on to its end and status.
     drop(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()));

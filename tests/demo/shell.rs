@@ -62,7 +62,9 @@ impl<'a, S: Site> Shell<'a, S> {
     }
 
     fn command(self, line: &str) -> Command {
-        // As on a terminal, what goes to standard error is in its place among the rest.
-        self.site.at(&["sh", "-c", &format!("exec 2>&1\n{line}")])
+        // What goes to standard error is in its place among the rest. In a session of its own, so that virsh does
+        // not look for an authentication agent on the user's terminal.
+        self.site
+            .at(&["setsid", "sh", "-c", &format!("exec 2>&1\n{line}")])
     }
 }

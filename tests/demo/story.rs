@@ -98,11 +98,6 @@ fn hosts(screen: &mut Screen) -> (Host, Host) {
     let two = Host::start(two.bus_policy(BusPolicy::Distribution));
     let shell = Shell::new(&one, "one $");
     shell.run(screen, "miniascape --version", Show::All);
-    shell.run(
-        screen,
-        "virsh net-list --all --name; virsh list --all --name",
-        Show::All,
-    );
     let empty = one.networks().is_empty() && one.domains().is_empty();
     screen.check(
         "host one is up: miniascape, an empty libvirt",
@@ -145,7 +140,7 @@ fn network(screen: &mut Screen, one: Shell<'_>) {
 
 /// Checks from outside that net-1 is what it has to be.
 pub(crate) fn registered(screen: &mut Screen, shell: Shell<'_>) {
-    let listed = shell.run(screen, "virsh net-list --all", Show::Only(&["net-1"]));
+    let listed = shell.run(screen, "virsh net-list --all", Show::All);
     let words: Vec<&str> = listed
         .text()
         .lines()
@@ -169,6 +164,11 @@ pub(crate) fn registered(screen: &mut Screen, shell: Shell<'_>) {
 
 fn guest(screen: &mut Screen, one: Shell<'_>, markers: &Markers) {
     screen.step("Host one: a guest with a reserved address");
+    one.run(
+        screen,
+        "grep ' app-1,' /etc/miniascape/networks/net-1.yaml",
+        Show::All,
+    );
     screen.say("A small real Linux on a disk image that boots from a BIOS, and an overlay over it:");
     DiskSpec::new(&markers.base)
         .hostname(GUEST)
@@ -181,7 +181,7 @@ fn guest(screen: &mut Screen, one: Shell<'_>, markers: &Markers) {
     one.run(
         screen,
         "miniascape guest create app-1 --memory 256MiB --disk /srv/images/app-1.qcow2 \\\n    \
-         --network net-1,mac=52:54:00:01:00:30 --serial-log /var/log/libvirt/qemu/app-1-serial.log",
+         --network net-1,mac=52:54:00:01:00:30 \\\n    --serial-log /var/log/libvirt/qemu/app-1-serial.log",
         Show::All,
     );
     let mut watch = one.background(screen, "miniascape lease watch net-1");
@@ -246,6 +246,9 @@ fn pack(screen: &mut Screen, one: Shell<'_>, options: &Options) {
     let files = one.site().list_dir(PACKAGES);
     let count = |end: &str| files.iter().filter(|name| name.ends_with(end)).count();
     let expected = (3, if options.short { 0 } else { 3 });
+    screen.say(
+        "The base is what the guest was made from, and can be shared; the delta is what it has become since.",
+    );
     screen.check(
         "a base, a delta and the guest, each a package",
         (count(".deb"), count(".rpm")) == expected,
