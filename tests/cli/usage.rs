@@ -270,7 +270,15 @@ fn every_command_has_help_with_an_example() {
     let groups: [(&str, &[&str]); 4] = [
         (
             "net",
-            &["validate", "compile", "register", "unregister", "list", "status"],
+            &[
+                "validate",
+                "compile",
+                "register",
+                "unregister",
+                "update",
+                "list",
+                "status",
+            ],
         ),
         ("lease", &["list", "watch"]),
         (

@@ -459,7 +459,7 @@ pub(crate) fn shutdown_is_graceful_and_hard_only_on_demand() {
 }
 
 /// A DHCP client without a guest: a process in its own network namespace behind a veth on the bridge.
-fn dhcp_client(host: &Host, bridge: &str, mac: &str, name: &str) -> Output {
+pub(crate) fn dhcp_client(host: &Host, bridge: &str, mac: &str, name: &str) -> Output {
     let script = "set -e
         ip link add client type veth peer name plug
         ip link set plug master $0 up

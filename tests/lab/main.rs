@@ -12,6 +12,7 @@ mod support;
 mod demo;
 mod guests;
 mod harness;
+mod lifecycle;
 mod networks;
 mod refusals;
 mod updates;
@@ -83,6 +84,11 @@ fn tests() -> Vec<Trial> {
             a_network_written_into_a_root_is_registered_at_its_first_run,
             a_damaged_record_is_named_and_written_anew,
             a_dnsmasq_that_cannot_start_undoes_the_registration,
+        }
+        lifecycle {
+            a_state_directory_holds_everything_and_its_daemon_comes_and_goes,
+            killed_registrations_are_made_up_for_by_the_next_run,
+            work_left_for_a_root_is_done_by_its_first_changing_run,
         }
         refusals {
             every_refusal_says_what_to_do_and_changes_nothing,
