@@ -274,7 +274,10 @@ mod tests {
         fs::copy(at("overlay.qcow2"), at("guest.img")).unwrap();
         fs::copy(at("plain.qcow2"), at("harmless.img")).unwrap();
         fs::write(at("raw.qcow2"), "no header").unwrap();
-        assert_eq!(existing(&at("overlay.qcow2"), None).unwrap().format, Format::Qcow2);
+        assert_eq!(
+            existing(&at("overlay.qcow2"), None).unwrap().format,
+            Format::Qcow2
+        );
         for name in ["guest.img", "harmless.img", "raw.qcow2"] {
             let refused = existing(&at(name), None).unwrap_err();
             assert!(
