@@ -22,6 +22,8 @@ use clap::Parser;
 use self::screen::Screen;
 use crate::support;
 
+/// Exit status for wrong usage, as the program's own.
+const USAGE: u8 = 2;
 /// Exit status when a needed part of the machine is missing, as the program's own.
 const MISSING: u8 = 4;
 
@@ -46,6 +48,16 @@ pub(crate) struct Options {
 /// Runs the demo to its end; `args` begin with the name of the program.
 pub(crate) fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     let options = Options::parse_from(args);
+    let given = [options.program.as_ref(), Some(&options.deb), options.rpm.as_ref()];
+    for file in given.into_iter().flatten() {
+        if !file.is_file() {
+            support::note(format_args!(
+                "there is no file {}; `make demo` builds it",
+                file.display()
+            ));
+            return ExitCode::from(USAGE);
+        }
+    }
     if let Some(program) = &options.program {
         support::set_under_test(program);
     }

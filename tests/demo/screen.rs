@@ -120,7 +120,7 @@ impl Screen {
     }
 
     /// Lines as they are, so that they can be copied.
-    #[allow(clippy::unused_self, reason = "all that is shown goes through the screen")]
+    #[expect(clippy::unused_self, reason = "all ways out are asked of one object")]
     pub(crate) fn verbatim(&self, text: &str) {
         for part in text.lines() {
             line(&format!("{}{part}", " ".repeat(INDENT)));

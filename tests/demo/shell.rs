@@ -27,7 +27,12 @@ impl<'a, S: Site> Shell<'a, S> {
     #[track_caller]
     pub(crate) fn run(self, screen: &Screen, line: &str, show: Show<'_>) -> Output {
         let output = self.try_run(screen, line, show);
-        assert!(output.ok(), "a command failed on host {}:\n{output}", self.prompt);
+        assert!(
+            output.ok(),
+            "this command ended with {}, after what is shown above:\n{} {line}",
+            output.status,
+            self.prompt
+        );
         output
     }
 
@@ -65,6 +70,6 @@ impl<'a, S: Site> Shell<'a, S> {
         // What goes to standard error is in its place among the rest. In a session of its own, so that virsh does
         // not look for an authentication agent on the user's terminal.
         self.site
-            .at(&["setsid", "sh", "-c", &format!("exec 2>&1\n{line}")])
+            .at(&["setsid", "--wait", "sh", "-c", &format!("exec 2>&1\n{line}")])
     }
 }
