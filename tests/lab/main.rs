@@ -15,6 +15,7 @@ mod harness;
 mod lifecycle;
 mod networks;
 mod refusals;
+mod travel;
 mod updates;
 
 use std::process::ExitCode;
@@ -50,15 +51,13 @@ fn tests() -> Vec<Trial> {
             footprint_shows_what_is_left_behind,
             nothing_is_left_behind_whenever_the_lab_is_killed,
         }
+        travel {
+            guests_live_as_debs,
+            guests_live_as_rpms,
+            a_guest_starts_only_on_the_images_it_was_made_from,
+            what_could_not_be_finished_is_finished_by_a_later_run,
+        }
         guests {
-            a_guest_travels_in_debs,
-            a_guest_travels_in_rpms,
-            an_upgraded_deb_leaves_the_disk_alone,
-            an_upgraded_rpm_leaves_the_disk_alone,
-            base_holds_the_first_marker_and_delta_both,
-            two_guests_on_one_base_leave_packaged_files_alone,
-            a_guest_installed_while_libvirt_is_down_is_finished_later,
-            a_running_guest_is_not_packed,
             shutdown_is_graceful_and_hard_only_on_demand,
             leases_are_listed_and_watched_by_signals_only,
         }

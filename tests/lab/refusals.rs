@@ -6,7 +6,7 @@ use crate::support::{Host, MINIASCAPE, Output};
 
 /// Command, status, what happened to which object, what to do.
 #[rustfmt::skip]
-const REFUSED: [(&str, i32, &str, &str); 24] = [
+const REFUSED: [(&str, i32, &str, &str); 25] = [
     ("net regsiter ours", 2, "unrecognized subcommand 'regsiter'", "tip: "),
     ("net register bad", 2, "bad.yaml:3:9: `isoltaed` is not a mode", "help: this version knows"),
     ("net register nosuch", 2, "no definition of a network nosuch", "hint: `miniascape net list`"),
@@ -23,7 +23,8 @@ const REFUSED: [(&str, i32, &str, &str); 24] = [
     ("repack nosuch --output /root/out", 1, "no guest nosuch", "hint: `miniascape guest list`"),
     ("guest create idle --disk new:1MiB", 3, "a guest idle already", "hint: choose another name"),
     ("guest create n --disk new:1MiB --disk /srv/images/none.qcow2", 1, "/srv/images/none.qcow2", "hint: bring the file back"),
-    ("guest create n --disk new:1MiB --disk /srv/images/baseless.qcow2", 1, "baseless-base.qcow2", "hint: bring the file back"),
+    ("guest create n --disk new:1MiB --disk /srv/images/baseless.qcow2,format=qcow2", 1, "baseless-base.qcow2", "hint: bring the file back"),
+    ("guest create n --disk new:1MiB --disk /srv/images/idle.qcow2", 2, "idle.qcow2: its format has to be said", "hint: --disk"),
     ("guest create n --disk new:1MiB --network nosuch", 1, "no network nosuch", "hint: miniascape net register nosuch"),
     ("guest start nosuch", 1, "no guest nosuch", "hint: `miniascape guest list`"),
     ("guest shutdown nosuch", 1, "no guest nosuch", "hint: `miniascape guest list`"),
@@ -118,7 +119,7 @@ fn crowded() -> (Host, crate::support::Running) {
         let base = format!("{name}-base.qcow2");
         image(&[&base, "1M"]);
         image(&["-b", &base, "-F", "qcow2", &format!("{name}.qcow2")]);
-        let disk = format!("/srv/images/{name}.qcow2");
+        let disk = format!("/srv/images/{name}.qcow2,format=qcow2");
         host.miniascape_check(["guest", "create", name, "--memory", "64MiB", "--disk", &disk]);
     }
     host.miniascape_check([
