@@ -1,16 +1,17 @@
 //! The edit that makes a host's domain fit for a package: its identity, what libvirt added while it ran, and what
-//! belongs to this host come out, in the right elements only. Finding host-bound things is in `host_bound`.
+//! belongs to this host come out, in the right elements only. Finding host-bound things is in `finder`.
 
 use std::collections::BTreeMap;
 
 use super::disk_edit::{empty_drive, point_at_file, remove_children};
 use super::edit::Editor;
 use super::error::{DomainXmlError, shown};
-use super::host_bound::{self, Fate, HostBound, HostBoundKind};
+use super::finder::{self, generated_channel};
+use super::host_bound::{Fate, HostBound, HostBoundKind};
 use super::scan::{Document, Element};
 use super::value::XmlValue;
 use super::view::{Domain, InterfaceSource};
-use super::{NAMESPACE, host_bound::generated_channel, read};
+use super::{NAMESPACE, read};
 
 /// What the packager has decided about a domain.
 #[derive(Debug, Clone, Default)]
@@ -75,7 +76,7 @@ pub fn for_package(xml: &str, spec: &PackageSpec) -> Result<Packaged, DomainXmlE
         arch: domain.arch.clone(),
         ..Report::default()
     };
-    for found in host_bound::find(root) {
+    for found in finder::find(root) {
         remove_host_bound(&mut editor, found.element, &found.bound);
         report.host_bound.push(found.bound);
     }
