@@ -27,7 +27,7 @@ const STDERR_KEPT: usize = 2048;
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
     /// It is not installed.
-    #[error("`{name}` is not installed (looked in {}); Debian has it in the package {package}", DIRECTORIES.join(", "))]
+    #[error("`{name}` is not installed (looked in {}); Debian: package {package}", DIRECTORIES.join(", "))]
     Missing {
         /// The program's name.
         name: &'static str,
