@@ -47,6 +47,11 @@ pub(crate) struct Common {
     state_dir: Option<PathBuf>,
 }
 
+/// True if standard error is for eyes, and they like colours (no-color.org).
+fn colours() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
 /// The circumstances of one run.
 #[derive(Debug, Clone)]
 pub(crate) struct Context {
@@ -88,7 +93,7 @@ impl Context {
             .with_max_level(level)
             .with_writer(std::io::stderr)
             .with_target(false)
-            .with_ansi(std::io::stderr().is_terminal())
+            .with_ansi(colours())
             .init();
         let output = Output::new(common.format, common.quiet);
         Ok(Self {

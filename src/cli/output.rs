@@ -131,9 +131,42 @@ pub(crate) fn table<const N: usize>(header: [&str; N], rows: &[[String; N]], emp
     lines.join("\n")
 }
 
+/// A number of bytes for people, to a tenth of the largest unit that fits: `1.2 GiB`.
+pub(crate) fn size(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes < 1024 {
+        return format!("{bytes} bytes");
+    }
+    let tenths = |unit: usize| {
+        let unit = 1u128 << (10 * (unit + 1));
+        (u128::from(bytes) * 10 + unit / 2) / unit
+    };
+    // Rounding may lead to 1024.0, which is 1.0 of the next unit.
+    let unit = (0..UNITS.len()).find(|unit| tenths(*unit) < 10_240).unwrap_or(0);
+    let tenths = tenths(unit);
+    format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
+}
+
 #[cfg(test)]
 mod tests {
-    use super::table;
+    use super::{size, table};
+
+    #[test]
+    fn sizes_are_readable() {
+        for (bytes, text) in [
+            (0, "0 bytes"),
+            (1023, "1023 bytes"),
+            (1024, "1.0 KiB"),
+            (1_572_864, "1.5 MiB"),
+            ((1 << 20) - 1, "1.0 MiB"),
+            (8 << 30, "8.0 GiB"),
+            (300 << 30, "300.0 GiB"),
+            (1023 << 40, "1023.0 TiB"),
+            (u64::MAX, "16.0 EiB"),
+        ] {
+            assert_eq!(size(bytes), text);
+        }
+    }
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {

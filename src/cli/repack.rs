@@ -1,6 +1,6 @@
 //! `miniascape repack`: a libvirt guest as packages.
 
-use super::output::table;
+use super::output::{size, table};
 use super::{Context, Failure};
 use miniascape::host::{access, files};
 use miniascape::name::{PackageVersion, is_path, printable};
@@ -235,22 +235,6 @@ fn tell(context: &Context, repacked: &Repacked) -> Result<(), Failure> {
     })
 }
 
-/// `1.2 GiB`.
-fn size(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
-    if bytes < 1024 {
-        return format!("{bytes} bytes");
-    }
-    let mut unit = 0;
-    // Tenths of the unit, rounded down.
-    let mut tenths = bytes / 102;
-    while tenths >= 10_240 && unit + 1 < UNITS.len() {
-        tenths /= 1024;
-        unit += 1;
-    }
-    format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
-}
-
 /// Tells each step as a note.
 struct Notes<'a>(&'a Context);
 
@@ -265,22 +249,4 @@ impl Progress for Notes<'_> {
     }
 
     fn advance(&self, _: u64) {}
-}
-
-#[cfg(test)]
-mod tests {
-    use super::size;
-
-    #[test]
-    fn sizes_are_readable() {
-        for (bytes, text) in [
-            (0, "0 bytes"),
-            (1023, "1023 bytes"),
-            (1024, "1.0 KiB"),
-            (1_572_864, "1.5 MiB"),
-            (8 * 1024 * 1024 * 1024, "8.0 GiB"),
-        ] {
-            assert_eq!(size(bytes), text);
-        }
-    }
 }

@@ -1,8 +1,60 @@
-//! Edits of one `<disk>`, shared by packaging and registering: what it takes to make any disk a qcow2 file.
+//! Edits of `<disk>`, shared by packaging and registering: which disks there are, and what it takes to make any of
+//! them a qcow2 file.
+
+use std::collections::BTreeMap;
 
 use super::edit::{Editor, Fragment};
+use super::error::{DomainXmlError, shown};
+use super::read;
 use super::scan::Element;
 use super::value::XmlValue;
+
+/// All disks and drives.
+pub(super) fn all_disks(root: Element<'_>) -> impl Iterator<Item = Element<'_>> {
+    root.children_named("devices")
+        .flat_map(Element::children)
+        .filter(|device| device.is("disk"))
+}
+
+/// What the caller wants done to each disk that holds data, by the disk's target.
+pub(super) struct Wanted<'s, T>(BTreeMap<&'s str, &'s T>);
+
+impl<'s, T> Wanted<'s, T> {
+    pub(super) fn new(wanted: impl IntoIterator<Item = &'s T>, target: fn(&T) -> &str) -> Self {
+        Self(wanted.into_iter().map(|disk| (target(disk), disk)).collect())
+    }
+
+    /// The disks that hold data, each with its target and what is wanted, if anything; then an error if more is
+    /// wanted than there is.
+    pub(super) fn of<'d>(
+        mut self,
+        root: Element<'d>,
+        mut each: impl FnMut(Element<'d>, &'d str, Option<&'s T>) -> Result<(), DomainXmlError>,
+    ) -> Result<(), DomainXmlError> {
+        for disk in all_disks(root) {
+            if !read::disk_device(disk)?.holds_data() {
+                continue;
+            }
+            let target = disk.child("target").and_then(|target| target.attribute("dev"));
+            let target = target.unwrap_or_default();
+            each(disk, target, self.0.remove(target))?;
+        }
+        match self.0.first_key_value() {
+            Some((target, _)) => Err(DomainXmlError::NoSuchDisk {
+                target: shown(target),
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The error for a disk that nothing is wanted for.
+pub(super) fn undecided(disk: Element<'_>, target: &str) -> DomainXmlError {
+    DomainXmlError::DiskNotDecided {
+        place: disk.place(),
+        target: shown(target),
+    }
+}
 
 /// Makes the disk one that is a qcow2 file at that path, whatever it was before. What the guest sees (target, bus,
 /// address, serial) and how it is driven (cache, discard, iotune) stays.

@@ -7,7 +7,7 @@ use std::fmt;
 use uuid::Uuid;
 
 use super::NAMESPACE;
-use super::disk_edit::{point_at_file, set_backing};
+use super::disk_edit::{Wanted, point_at_file, set_backing, undecided};
 use super::edit::{Editor, Fragment};
 use super::error::{DomainXmlError, shown};
 use super::read;
@@ -228,35 +228,12 @@ fn set_disks<'d>(
     root: Element<'d>,
     disks: &[InstanceDisk],
 ) -> Result<(), DomainXmlError> {
-    let mut wanted: BTreeMap<&str, &InstanceDisk> =
-        disks.iter().map(|disk| (disk.target.as_str(), disk)).collect();
-    for disk in root
-        .children_named("devices")
-        .flat_map(Element::children)
-        .filter(|d| d.is("disk"))
-    {
-        if !read::disk_device(disk)?.holds_data() {
-            continue;
-        }
-        let target = disk
-            .child("target")
-            .and_then(|target| target.attribute("dev"))
-            .unwrap_or_default();
-        let Some(wanted) = wanted.remove(target) else {
-            return Err(DomainXmlError::DiskNotDecided {
-                place: disk.place(),
-                target: shown(target),
-            });
-        };
+    Wanted::new(disks, |disk| &disk.target).of(root, |disk, target, wanted| {
+        let wanted = wanted.ok_or_else(|| undecided(disk, target))?;
         point_at_file(editor, disk, &wanted.file);
         set_backing(editor, disk, &wanted.backing);
-    }
-    match wanted.first_key_value() {
-        Some((target, _)) => Err(DomainXmlError::NoSuchDisk {
-            target: shown(target),
-        }),
-        None => Ok(()),
-    }
+        Ok(())
+    })
 }
 
 fn set_macs<'d>(

@@ -8,6 +8,7 @@
 mod disk_edit;
 mod edit;
 mod error;
+mod finder;
 mod host_bound;
 mod instance;
 mod package;

@@ -1,16 +1,15 @@
 //! The edit that makes a host's domain fit for a package: its identity, what libvirt added while it ran, and what
-//! belongs to this host come out, in the right elements only. Finding host-bound things is in `host_bound`.
+//! belongs to this host come out, in the right elements only. Finding host-bound things is in `finder`.
 
-use std::collections::BTreeMap;
-
-use super::disk_edit::{empty_drive, point_at_file, remove_children};
+use super::disk_edit::{Wanted, all_disks, empty_drive, point_at_file, remove_children, undecided};
 use super::edit::Editor;
 use super::error::{DomainXmlError, shown};
-use super::host_bound::{self, Fate, HostBound, HostBoundKind};
+use super::finder::{self, generated_channel};
+use super::host_bound::{Fate, HostBound, HostBoundKind};
 use super::scan::{Document, Element};
 use super::value::XmlValue;
 use super::view::{Domain, InterfaceSource};
-use super::{NAMESPACE, host_bound::generated_channel, read};
+use super::{NAMESPACE, read};
 
 /// What the packager has decided about a domain.
 #[derive(Debug, Clone, Default)]
@@ -75,7 +74,7 @@ pub fn for_package(xml: &str, spec: &PackageSpec) -> Result<Packaged, DomainXmlE
         arch: domain.arch.clone(),
         ..Report::default()
     };
-    for found in host_bound::find(root) {
+    for found in finder::find(root) {
         remove_host_bound(&mut editor, found.element, &found.bound);
         report.host_bound.push(found.bound);
     }
@@ -169,27 +168,13 @@ fn disks<'d>(
     spec: &PackageSpec,
     report: &mut Report,
 ) -> Result<(), DomainXmlError> {
-    let mut packed: BTreeMap<&str, &XmlValue> = spec
-        .disks
-        .iter()
-        .map(|disk| (disk.target.as_str(), &disk.file))
-        .collect();
-    for disk in root
-        .children_named("devices")
-        .flat_map(Element::children)
-        .filter(|d| d.is("disk"))
-    {
+    for disk in all_disks(root) {
         remove_children(editor, disk, "backingStore");
         remove_children(editor, disk, "mirror");
-        if !read::disk_device(disk)?.holds_data() {
-            continue;
-        }
-        let target = disk
-            .child("target")
-            .and_then(|target| target.attribute("dev"))
-            .unwrap_or_default();
-        if let Some(file) = packed.remove(target) {
-            point_at_file(editor, disk, file);
+    }
+    Wanted::new(&spec.disks, |disk| &disk.target).of(root, |disk, target, packed| {
+        if let Some(packed) = packed {
+            point_at_file(editor, disk, &packed.file);
         } else if spec.leave.iter().any(|left| left == target) {
             editor.remove(disk);
             report.host_bound.push(HostBound {
@@ -198,18 +183,10 @@ fn disks<'d>(
                 fate: Fate::Removed,
             });
         } else {
-            return Err(DomainXmlError::DiskNotDecided {
-                place: disk.place(),
-                target: shown(target),
-            });
+            return Err(undecided(disk, target));
         }
-    }
-    match packed.first_key_value() {
-        Some((target, _)) => Err(DomainXmlError::NoSuchDisk {
-            target: shown(target),
-        }),
-        None => Ok(()),
-    }
+        Ok(())
+    })
 }
 
 /// What libvirt writes into the XML of a running domain and would refuse or misread in another one.

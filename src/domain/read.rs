@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use uuid::Uuid;
 
 use super::error::{DomainXmlError, shown};
-use super::host_bound;
+use super::finder;
 use super::scan::{Document, Element};
 use super::view::{
     BackingLayer, Disk, DiskDevice, DiskSource, Domain, DomainType, Firmware, Interface, InterfaceSource,
@@ -16,6 +16,13 @@ use super::view::{
 const MAX_MEMORY_KIB: u64 = 1 << 40;
 /// libvirt's own limit (`VIR_DOMAIN_CPUMASK_LEN`).
 const MAX_VCPUS: u32 = 16384;
+
+impl Domain {
+    /// Reads domain XML as libvirt prints it or people write it.
+    pub fn parse(xml: &str) -> Result<Self, DomainXmlError> {
+        domain(&Document::parse(xml)?)
+    }
+}
 
 /// Reads the view from a document at hand.
 pub(super) fn domain(document: &Document<'_>) -> Result<Domain, DomainXmlError> {
@@ -45,27 +52,18 @@ pub(super) fn domain(document: &Document<'_>) -> Result<Domain, DomainXmlError> 
         vcpus: vcpus(root)?,
         arch: machine.and_then(|m| owned(m.attribute("arch"))),
         machine: machine.and_then(|m| owned(m.attribute("machine"))),
-        emulator: root.at(&["devices", "emulator"]).and_then(trimmed),
+        emulator: root.at(&["devices", "emulator"]).and_then(Element::trimmed_text),
         firmware: os.map(firmware).unwrap_or_default(),
         cpu_mode: root.child("cpu").and_then(|cpu| owned(cpu.attribute("mode"))),
         disks: disks(devices().filter(|d| d.is("disk")))?,
         interfaces: devices().filter(|d| d.is("interface")).map(interface).collect(),
-        host_bound: host_bound::find(root)
-            .into_iter()
-            .map(|found| found.bound)
-            .collect(),
+        host_bound: finder::find(root).into_iter().map(|found| found.bound).collect(),
         marks: marks(root),
     })
 }
 
 fn owned(value: Option<&str>) -> Option<String> {
     value.map(str::to_owned)
-}
-
-/// The text of an element without the white space around it; none if that is all there is.
-pub(super) fn trimmed(element: Element<'_>) -> Option<String> {
-    let text = element.text().trim();
-    (!text.is_empty()).then(|| text.to_owned())
 }
 
 fn missing(element: Element<'_>, what: &'static str) -> DomainXmlError {
@@ -167,7 +165,7 @@ fn firmware(os: Element<'_>) -> Firmware {
     Firmware {
         auto: owned(os.attribute("firmware")),
         loader: os.child("loader").map(|loader| Loader {
-            path: trimmed(loader),
+            path: loader.trimmed_text(),
             kind: owned(loader.attribute("type")),
             readonly: loader.attribute("readonly") == Some("yes"),
             secure: loader.attribute("secure") == Some("yes"),
@@ -176,7 +174,7 @@ fn firmware(os: Element<'_>) -> Firmware {
             // Since libvirt 8.5 a path can also stand in <source file='…'/>.
             path: match nvram.child("source") {
                 Some(source) => owned(source.attribute("file")),
-                None => trimmed(nvram),
+                None => nvram.trimmed_text(),
             },
             template: owned(nvram.attribute("template")),
         }),

@@ -4,8 +4,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use super::error::{DomainXmlError, Place};
-use super::scanner;
+use super::error::Place;
 
 /// Larger documents are not read. A domain with a hundred disks has about 60 kB.
 pub const MAX_BYTES: usize = 4 << 20;
@@ -69,11 +68,6 @@ impl fmt::Debug for Document<'_> {
 }
 
 impl<'x> Document<'x> {
-    /// Reads a document. Whatever is in it, this returns.
-    pub fn parse(source: &'x str) -> Result<Self, DomainXmlError> {
-        scanner::scan(source)
-    }
-
     /// The text that was read.
     pub fn source(&self) -> &'x str {
         self.source
@@ -153,6 +147,12 @@ impl<'d> Element<'d> {
     /// The decoded text directly in this element (not in its children), as written, white space included.
     pub fn text(self) -> &'d str {
         &self.node().text
+    }
+
+    /// Its text without the white space around it; none if that is all there is.
+    pub(super) fn trimmed_text(self) -> Option<String> {
+        let text = self.text().trim();
+        (!text.is_empty()).then(|| text.to_owned())
     }
 
     /// The element around it.

@@ -14,9 +14,11 @@ use super::value::{continues_name, is_xml_char, starts_name};
 /// quick-xml drops one at the start of what it is given, and does not count it in its positions.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// Reads a document. Whatever is in it, this returns.
-pub(super) fn scan(source: &str) -> Result<Document<'_>, DomainXmlError> {
-    Scanner::new(source)?.run()
+impl<'x> Document<'x> {
+    /// Reads a document. Whatever is in it, this returns.
+    pub fn parse(source: &'x str) -> Result<Self, DomainXmlError> {
+        Scanner::new(source)?.run()
+    }
 }
 
 /// Text between the tags, or between the quotes of an attribute.

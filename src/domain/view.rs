@@ -4,10 +4,7 @@
 
 use uuid::Uuid;
 
-use super::error::DomainXmlError;
 use super::host_bound::HostBound;
-use super::read;
-use super::scan::Document;
 
 /// What runs the guest: `<domain type=…>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -227,11 +224,6 @@ impl Mark {
 }
 
 impl Domain {
-    /// Reads domain XML as libvirt prints it or people write it.
-    pub fn parse(xml: &str) -> Result<Self, DomainXmlError> {
-        read::domain(&Document::parse(xml)?)
-    }
-
     /// Our own element of that name in `<metadata>`, such as `guest`: what miniascape made carries it.
     pub fn mark(&self, element: &str) -> Option<&Mark> {
         self.marks.iter().find(|mark| mark.element == element)

@@ -8,11 +8,6 @@ use zbus::{MatchRule, message};
 /// The object whose signals count; dnsmasq keeps this path whatever its bus name.
 const PATH: &str = "/uk/org/thekelleys/dnsmasq";
 
-/// The bus name of a network's dnsmasq.
-pub fn dnsmasq_bus_name(network: &NetworkName) -> String {
-    format!("uk.org.thekelleys.dnsmasq.{}", network.bus_element())
-}
-
 /// The system bus is not there, or refuses us.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot reach the D-Bus system bus: {0}")]
@@ -22,7 +17,7 @@ pub struct BusError(#[from] zbus::Error);
 pub fn dnsmasq_pid(network: &NetworkName) -> Result<Option<u32>, BusError> {
     let connection = Connection::system()?;
     let proxy = zbus::blocking::fdo::DBusProxy::new(&connection)?;
-    let name = dnsmasq_bus_name(network);
+    let name = network.dnsmasq_bus_name();
     match proxy.get_connection_unix_process_id(name.as_str().try_into().map_err(zbus::Error::from)?) {
         Ok(pid) => Ok(Some(pid)),
         Err(zbus::fdo::Error::NameHasNoOwner(_)) => Ok(None),
@@ -33,7 +28,7 @@ pub fn dnsmasq_pid(network: &NetworkName) -> Result<Option<u32>, BusError> {
 /// Asks the network's dnsmasq for its version, to see that it answers, and waits for that.
 pub fn ping_dnsmasq(network: &NetworkName) -> Result<(), BusError> {
     let connection = Connection::system()?;
-    let name = dnsmasq_bus_name(network);
+    let name = network.dnsmasq_bus_name();
     // The methods' interface is called as the bus name, like everything of such a dnsmasq.
     connection.call_method(Some(name.as_str()), PATH, Some(name.as_str()), "GetVersion", &())?;
     Ok(())
@@ -55,7 +50,7 @@ pub fn watch_leases(networks: &[NetworkName]) -> Result<Receiver<Arrival>, BusEr
     let connection = Connection::system()?;
     let (sender, receiver) = channel();
     for network in networks {
-        let bus_name = dnsmasq_bus_name(network);
+        let bus_name = network.dnsmasq_bus_name();
         // The bus matches the sender by who owns that name when the signal is sent.
         let rule = MatchRule::builder()
             .msg_type(message::Type::Signal)

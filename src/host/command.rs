@@ -27,7 +27,7 @@ const STDERR_KEPT: usize = 2048;
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
     /// It is not installed.
-    #[error("`{name}` is not installed (looked in {}); Debian has it in the package {package}", DIRECTORIES.join(", "))]
+    #[error("`{name}` is not installed (looked in {}); Debian: package {package}", DIRECTORIES.join(", "))]
     Missing {
         /// The program's name.
         name: &'static str,
@@ -88,17 +88,11 @@ impl Program {
             .ok_or(CommandError::Missing { name, package })
     }
 
-    /// Its absolute path.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// A run of it, to be given arguments.
     pub fn run(&self) -> Run {
         Run {
             program: self.path.clone(),
             arguments: Vec::new(),
-            directory: None,
             environment: Vec::new(),
         }
     }
@@ -109,7 +103,6 @@ impl Program {
 pub struct Run {
     program: PathBuf,
     arguments: Vec<OsString>,
-    directory: Option<PathBuf>,
     environment: Vec<(&'static str, OsString)>,
 }
 
@@ -126,13 +119,6 @@ impl Run {
     pub fn args<A: AsRef<OsStr>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
         self.arguments
             .extend(arguments.into_iter().map(|a| a.as_ref().to_owned()));
-        self
-    }
-
-    /// Sets the working directory.
-    #[must_use]
-    pub fn dir(mut self, directory: impl Into<PathBuf>) -> Self {
-        self.directory = Some(directory.into());
         self
     }
 
@@ -171,9 +157,6 @@ impl Run {
                     .filter_map(|name| Some((name, std::env::var_os(name)?))),
             )
             .stdin(Stdio::null());
-        if let Some(directory) = &self.directory {
-            command.current_dir(directory);
-        }
         for (name, value) in &self.environment {
             command.env(name, value);
         }

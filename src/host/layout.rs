@@ -105,11 +105,6 @@ impl Layout {
         root.join(path)
     }
 
-    /// `/etc/miniascape/config.yaml`: host settings.
-    pub fn config(&self) -> Place {
-        self.at("etc/miniascape/config.yaml")
-    }
-
     /// `/etc/miniascape/networks`: network definitions written by people.
     pub fn definitions(&self) -> Place {
         self.at("etc/miniascape/networks")

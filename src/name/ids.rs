@@ -53,10 +53,15 @@ impl NetworkName {
         &self.0
     }
 
+    /// The name that the network's dnsmasq claims on the system bus. It is also the interface name of its signals.
+    pub fn dnsmasq_bus_name(&self) -> String {
+        format!("uk.org.thekelleys.dnsmasq.{}", self.bus_element())
+    }
+
     /// The name for use in a D-Bus name: every character outside `[A-Za-z0-9]` as `_` and two hexadecimal digits,
     /// behind `n_`, since an element of an interface name takes no hyphen and starts with no digit (D-Bus
     /// specification, "Interface names"). `net-1` gives `n_net_2d1`.
-    pub fn bus_element(&self) -> String {
+    fn bus_element(&self) -> String {
         use std::fmt::Write;
         let mut out = String::from("n_");
         for b in self.0.bytes() {

@@ -4,7 +4,7 @@
 
 use super::model::{LeaseTime, Mode, Title};
 use crate::name::{DnsName, HostName, InterfaceName, Mac, NetworkName, printable};
-use crate::yaml::{At, Fault, Fields, Key, Node, Problems, Report, Source, Value, parse};
+use crate::yaml::{At, Fault, Fields, Key, Node, Report, Value, parse};
 use ipnet::Ipv4Net;
 use std::net::Ipv4Addr;
 
@@ -133,13 +133,6 @@ const HOST: &[Key] = &[
     Key::Instead("hwaddr", "write `mac`"),
     Key::Instead("address", "write `ip`"),
 ];
-
-/// Reads the definition in `text`; `name` stands for its file in messages.
-pub fn load(name: &str, text: &str) -> Result<Definition, Problems> {
-    let mut report = Report::new(Source::new(name, text));
-    let definition = read(&mut report);
-    report.finish(definition).map(|(definition, _)| definition)
-}
 
 /// Reads the definition that `report` is about.
 ///

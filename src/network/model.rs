@@ -266,11 +266,6 @@ impl Network {
     pub const fn needs_dnsmasq(&self) -> bool {
         self.dns_serve || self.dhcp.is_some()
     }
-
-    /// The name that the network's dnsmasq claims on the system bus. It is also the interface name of its signals.
-    pub fn bus_name(&self) -> String {
-        format!("uk.org.thekelleys.dnsmasq.{}", self.name.bus_element())
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Debian packages by dpkg-deb, from trees staged with hard links to the images.
 
-use super::RepackError;
+use super::error::RepackError;
 use super::manifest::{Layer, Manifest};
 use super::name::ImagePackage;
 use super::render::Texts;

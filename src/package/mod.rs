@@ -5,6 +5,7 @@
 //! (`image`), and everything that happens to a package on the host where it is installed (`install`).
 
 mod deb;
+mod error;
 mod images;
 mod installed;
 mod manifest;
@@ -15,10 +16,12 @@ mod render;
 mod repack;
 mod results;
 mod rpm;
+mod target;
 mod text;
 mod tree;
 mod work;
 
+pub use error::RepackError;
 pub use installed::{Installed, InstalledError, Presence, list, show};
 pub use manifest::{
     CpuSection, DiskSection, DomainSection, FORMAT, FirmwareKind, FirmwareSection, HostSection,
@@ -28,5 +31,6 @@ pub use manifest::{
 pub use name::{GuestPackage, ImagePackage, PackageNameError, guest_name};
 pub use plan::{Activity, DiskPlan, Plan, PlanError, Reservation, Selected, plan, select};
 pub use progress::{Progress, Step};
-pub use repack::{Options, OutputFile, RepackError, Repacked, Request, Target, build, prepare, repack};
+pub use repack::{Options, Repacked, Request, build, prepare, repack};
+pub use target::{OutputFile, Target};
 pub use text::{Line, TextError, Word};

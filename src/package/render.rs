@@ -81,8 +81,8 @@ fn images(manifest: &Manifest) -> Vec<Image<'_>> {
 }
 
 /// The name of the build tree and of all that is made of it: `vm-NAME-repacked-VERSION`.
-pub(super) fn tree_name(manifest: &Manifest) -> String {
-    format!("{}-repacked-{}", manifest.package.name, manifest.package.version)
+pub(super) fn tree_name(package: &GuestPackage, version: &PackageVersion) -> String {
+    format!("{package}-repacked-{version}")
 }
 
 /// What the templates may use.
@@ -117,7 +117,7 @@ impl Texts {
         let guest = package.name.guest();
         let context = Context::from_serialize(&Fields {
             tool: &manifest.tool,
-            tree: tree_name(manifest),
+            tree: tree_name(&package.name, &package.version),
             package: &package.name,
             version: &package.version,
             release: package.release,

@@ -2,101 +2,29 @@
 //!
 //! The two halves are apart, so that a caller can show what will not travel before any byte is copied.
 
+use super::error::RepackError;
 use super::manifest::{DiskSection, FORMAT, Manifest, PackageSection, Timestamp};
 use super::plan::{Activity, Plan, PlanError, Reservation, plan, select};
 use super::progress::{Progress, Step};
-use super::render::Texts;
+use super::render::{Texts, tree_name};
 use super::results::Results;
 use super::rpm::Built;
+use super::target::{OutputFile, Target};
 use super::text::Line;
 use super::tree::Tree;
 use super::work::{self, WorkDir};
 use super::{deb, images, rpm};
 use crate::domain::Domain;
-use crate::host::{CommandError, access, files};
-use crate::image::{self, Format, ImageError};
-use crate::name::{Digest, PackageVersion};
+use crate::host::{access, files};
+use crate::image::{self, Format};
+use crate::name::PackageVersion;
 use fs_err as fs;
 use serde::Serialize;
 use std::collections::BTreeSet;
-use std::io;
 use std::path::{Path, PathBuf};
 
 /// RPM release and Debian revision of all packages.
 const RELEASE: u32 = 1;
-
-/// Why a guest could not be packed. Nothing is left behind.
-#[derive(Debug, thiserror::Error)]
-pub enum RepackError {
-    /// It cannot be packed as it is; nothing was written.
-    #[error(transparent)]
-    Plan(#[from] PlanError),
-    /// An image could not be read or written.
-    #[error(transparent)]
-    Image(#[from] ImageError),
-    /// A program is missing or failed.
-    #[error(transparent)]
-    Command(#[from] CommandError),
-    /// The build tree is there already; it may hold someone's work.
-    #[error("{} is there already: remove it or choose another output directory", path.display())]
-    TreeExists {
-        /// The tree.
-        path: PathBuf,
-    },
-    /// Someone else could change what root makes there.
-    #[error("the directory {} {reason}: root makes no packages there", path.display())]
-    OtherHands {
-        /// The output or working directory.
-        path: PathBuf,
-        /// Who has his hands in it.
-        reason: &'static str,
-    },
-    /// A compiled-in template is broken.
-    #[error("a text of the package could not be made: {0}")]
-    Template(#[from] tera::Error),
-    /// The operating system refused.
-    #[error(transparent)]
-    Io(#[from] io::Error),
-}
-
-/// What to make of a guest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Target {
-    /// RPM packages.
-    Rpm,
-    /// Debian packages.
-    Deb,
-    /// The build tree as a `.tar.zst`, which `rpmbuild -ta` takes.
-    SourceTarball,
-    /// The build tree itself, a directory.
-    BuildTree,
-}
-
-impl Target {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Rpm, Self::Deb, Self::SourceTarball, Self::BuildTree];
-
-    /// The packages that this host itself uses.
-    pub fn of_host() -> Self {
-        let has = |path: &str| fs::metadata(path).is_ok_and(|meta| meta.len() > 0);
-        if has("/var/lib/dpkg/status") {
-            Self::Deb
-        } else {
-            Self::Rpm
-        }
-    }
-
-    /// The name on the command line and in JSON.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Rpm => "rpm",
-            Self::Deb => "deb",
-            Self::SourceTarball => "source-tarball",
-            Self::BuildTree => "build-tree",
-        }
-    }
-}
 
 /// What is to be packed.
 #[derive(Debug, Clone)]
@@ -129,22 +57,6 @@ pub struct Options {
     pub created: Timestamp,
     /// The user on whose behalf root runs this, if so: his directories may be used, too.
     pub caller: Option<u32>,
-}
-
-/// One result.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct OutputFile {
-    /// What it is.
-    pub kind: Target,
-    /// The package it holds, or the guest package that it makes.
-    pub package: String,
-    /// Where it is.
-    pub path: PathBuf,
-    /// Its length in bytes; for a tree that of all files.
-    pub size: u64,
-    /// SHA-256; none for a tree.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub digest: Option<Digest>,
 }
 
 /// What was made.
@@ -195,7 +107,7 @@ pub fn prepare(request: &Request) -> Result<Plan, RepackError> {
 /// Carries a plan out.
 pub fn build(plan: &Plan, options: &Options, progress: &dyn Progress) -> Result<Repacked, RepackError> {
     let output = std::path::absolute(&options.output)?;
-    let tree_path = output.join(format!("{}-repacked-{}", plan.package, plan.version));
+    let tree_path = output.join(tree_name(&plan.package, &plan.version));
     if options.targets.contains(&Target::BuildTree) && tree_path.symlink_metadata().is_ok() {
         return Err(RepackError::TreeExists { path: tree_path });
     }
@@ -300,16 +212,5 @@ fn manifest(plan: &Plan, layers: Vec<super::manifest::Layer>, created: Timestamp
         networks: plan.networks.clone(),
         not_packed: plan.not_packed.clone(),
         warnings: plan.warnings.clone(),
-    }
-}
-
-impl Target {
-    const fn title(self) -> &'static str {
-        match self {
-            Self::Rpm => "RPM packages",
-            Self::Deb => "Debian packages",
-            Self::SourceTarball => "source tarball",
-            Self::BuildTree => "build tree",
-        }
     }
 }

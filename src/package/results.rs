@@ -1,8 +1,9 @@
 //! The last step of a repack: when everything has been made, it goes to the output directory, one complete file
 //! after the other.
 
-use super::repack::{OutputFile, RepackError, Target};
+use super::error::RepackError;
 use super::rpm::Built;
+use super::target::{OutputFile, Target};
 use super::work::{WorkDir, publish};
 use crate::image;
 use fs_err as fs;

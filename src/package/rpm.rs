@@ -1,6 +1,6 @@
 //! RPM packages by rpmbuild, with everything it reads and writes inside the working directory.
 
-use super::RepackError;
+use super::error::RepackError;
 use super::manifest::{Manifest, Timestamp};
 use super::name::ImagePackage;
 use super::tree::Tree;

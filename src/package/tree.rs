@@ -1,6 +1,6 @@
 //! The build tree, `vm-NAME-repacked-VERSION`: what a packager expects to find, and the tarball of it.
 
-use super::RepackError;
+use super::error::RepackError;
 use super::manifest::Manifest;
 use super::render::{Texts, tree_name};
 use crate::host::files;
@@ -33,7 +33,7 @@ impl Tree {
         files::write(&dir.join("README.md"), texts.text("README.md")?.as_bytes(), 0o644)?;
         files::write(&dir.join("manifest.json"), manifest.to_json().as_bytes(), 0o644)?;
         files::write(&dir.join("domain.xml"), xml.as_bytes(), 0o600)?;
-        let name = tree_name(manifest);
+        let name = tree_name(&manifest.package.name, &manifest.package.version);
         let named = dir.with_file_name(&name);
         fs::rename(dir, &named)?;
         Ok(Self { dir: named, name })

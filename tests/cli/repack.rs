@@ -219,3 +219,27 @@ fn root_makes_no_packages_where_others_could_change_them() {
     let run = repack(bench.path(), &["--to", "build-tree", "--caller", "12345"]);
     assert_eq!(run.status, 0, "{run:?}");
 }
+
+#[test]
+fn colours_are_for_terminals_and_those_who_like_them() {
+    let bench = bench();
+    let command = format!(
+        "{} repack {} --dry-run -vv",
+        env!("CARGO_BIN_EXE_miniascape"),
+        bench.path().join("web.xml").display()
+    );
+    let said = |variables: &[(&str, &str)]| {
+        let output = Command::new("script")
+            .args(["-qec", &command, "/dev/null"])
+            .env_clear()
+            .envs(variables.iter().copied())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(text.contains("qemu-img"), "{text}");
+        text
+    };
+    assert!(said(&[]).contains('\u{1b}'));
+    assert!(!said(&[("NO_COLOR", "1")]).contains('\u{1b}'));
+}

@@ -54,7 +54,7 @@ impl From<CommandError> for Failure {
     fn from(error: CommandError) -> Self {
         match &error {
             CommandError::Missing { package, .. } => {
-                Self::missing(error.to_string()).hint(format!("apt-get install {package}"))
+                Self::missing(error.to_string()).hint(format!("Debian: apt-get install {package}"))
             }
             _ => Self::failed(error.to_string()),
         }

@@ -219,7 +219,7 @@ impl Daemon {
                     "dnsmasq for {network} did not appear on the D-Bus system bus within {} s; does the bus policy \
                      let it own {}?",
                     PATIENCE.as_secs(),
-                    bus::dnsmasq_bus_name(network)
+                    network.dnsmasq_bus_name()
                 ));
             }
             std::thread::sleep(Duration::from_millis(10));

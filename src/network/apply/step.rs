@@ -92,7 +92,7 @@ fn await_dnsmasq(name: &NetworkName) -> Result<(), RegisterError> {
     let deadline = Instant::now() + DNSMASQ_PATIENCE;
     while !bus::dnsmasq_pid(name).is_ok_and(|pid| pid.is_some()) {
         if Instant::now() >= deadline {
-            return Err(RegisterError::Silent(name.clone(), bus::dnsmasq_bus_name(name)));
+            return Err(RegisterError::Silent(name.clone(), name.dnsmasq_bus_name()));
         }
         std::thread::sleep(Duration::from_millis(20));
     }

@@ -72,7 +72,7 @@ pub(super) fn conf(
     let context = Context {
         name: network.name().as_str(),
         bridge: network.bridge().as_str(),
-        bus_name: network.bus_name(),
+        bus_name: network.name().dnsmasq_bus_name(),
         addn_hosts: path(ADDN_HOSTS)?,
         domain: network.domain().map_or("", |domain| domain.as_str()),
         subnet: network.subnet().to_string(),

@@ -42,7 +42,7 @@ pub(super) fn check_conf(
         "bind-dynamic".to_owned(),
         format!("interface={}", network.bridge()),
         "except-interface=lo".to_owned(),
-        format!("enable-dbus={}", network.bus_name()),
+        format!("enable-dbus={}", network.name().dnsmasq_bus_name()),
     ];
     needed.extend(leases.map(|leases| format!("dhcp-leasefile={leases}")));
     match needed

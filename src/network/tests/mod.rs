@@ -174,7 +174,10 @@ fn the_reference_network_follows_its_own_rules() {
         assert_eq!(host.mac.to_string(), tail);
         assert!((10..200).contains(&last), "{host:?}");
     }
-    assert_eq!(network.bus_name(), "uk.org.thekelleys.dnsmasq.n_net_2d1");
+    assert_eq!(
+        network.name().dnsmasq_bus_name(),
+        "uk.org.thekelleys.dnsmasq.n_net_2d1"
+    );
     let mac = "52:54:00:01:01:00".parse().unwrap();
     assert_eq!(
         network.host_by_mac(mac).unwrap().name.as_str(),

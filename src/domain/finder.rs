@@ -1,0 +1,409 @@
+//! Finds what ties a domain to the host that it is on. One list serves people (shown before any byte is copied), the
+//! manifest, and the edit itself. The edits that need more than removing an element are in `package`.
+
+use super::error::shown;
+use super::host_bound::{Fate, HostBound, HostBoundKind};
+use super::scan::Element;
+
+/// A host-bound thing with its element.
+pub(super) struct Found<'d> {
+    pub(super) bound: HostBound,
+    pub(super) element: Element<'d>,
+}
+
+struct Finder<'d> {
+    found: Vec<Found<'d>>,
+}
+
+/// Everything host-bound in a domain, in the order in which people look for it.
+pub(super) fn find(root: Element<'_>) -> Vec<Found<'_>> {
+    let mut finder = Finder { found: Vec::new() };
+    finder.firmware(root);
+    for device in root.children_named("devices").flat_map(Element::children) {
+        let before = finder.found.len();
+        finder.device(device);
+        // What belongs to a device that is left out needs no mention.
+        let gone = |found: &Found<'_>| {
+            found.element == device
+                && found.bound.fate == Fate::Removed
+                && found.bound.kind != HostBoundKind::Password
+        };
+        if !finder.found[before..].iter().any(gone) {
+            finder.option_rom(device);
+            finder.secrets(device);
+        }
+    }
+    finder.tuning(root);
+    finder.rest(root);
+    finder.found
+}
+
+impl<'d> Finder<'d> {
+    fn add(&mut self, element: Element<'d>, kind: HostBoundKind, fate: Fate, what: String) {
+        self.found.push(Found {
+            bound: HostBound { kind, what, fate },
+            element,
+        });
+    }
+
+    fn path(&mut self, element: Element<'d>, what: &str, path: Option<&str>) {
+        if let Some(path) = path.filter(|path| !path.is_empty()) {
+            self.add(
+                element,
+                HostBoundKind::HostPath,
+                Fate::Kept,
+                format!("{what} {}", shown(path)),
+            );
+        }
+    }
+
+    fn firmware(&mut self, root: Element<'d>) {
+        let Some(os) = root.child("os") else { return };
+        for (name, what) in [
+            ("loader", "firmware"),
+            ("kernel", "kernel"),
+            ("initrd", "initial RAM disk"),
+            ("dtb", "device tree"),
+        ] {
+            if let Some(element) = os.child(name) {
+                self.path(element, what, element.trimmed_text().as_deref());
+            }
+        }
+        for table in os
+            .at(&["acpi"])
+            .into_iter()
+            .flat_map(|acpi| acpi.children_named("table"))
+        {
+            self.path(table, "ACPI table", table.trimmed_text().as_deref());
+        }
+        let Some(nvram) = os.child("nvram") else { return };
+        self.path(
+            nvram,
+            "template of the firmware variables",
+            nvram.attribute("template"),
+        );
+        let path = match nvram.child("source") {
+            Some(source) => source.attributes().next().map(|(_, path)| path.to_owned()),
+            None => nvram.trimmed_text(),
+        };
+        if let Some(path) = path {
+            let what = format!("firmware variables {}", shown(&path));
+            self.add(nvram, HostBoundKind::FirmwareVariables, Fate::Removed, what);
+        }
+    }
+
+    fn device(&mut self, device: Element<'d>) {
+        use Fate::{Kept, Removed};
+        use HostBoundKind as Kind;
+        if device.namespace().is_some() {
+            return;
+        }
+        let kind = device.attribute("type").unwrap_or("");
+        let from = |name: &str| device.child("source").and_then(|source| source.attribute(name));
+        match device.qualified_name() {
+            "emulator" => {
+                let what = format!("emulator {}", shown(device.text().trim()));
+                self.add(device, Kind::Emulator, Removed, what);
+            }
+            "hostdev" => self.add(device, Kind::HostDevice, Removed, host_device(device)),
+            "filesystem" => {
+                let directory = from("dir")
+                    .or(from("file"))
+                    .or(from("name"))
+                    .or(from("socket"))
+                    .unwrap_or("?");
+                let tag = device
+                    .child("target")
+                    .and_then(|target| target.attribute("dir"))
+                    .unwrap_or("?");
+                let what = format!("shared directory {} (as {})", shown(directory), shown(tag));
+                self.add(device, Kind::Filesystem, Removed, what);
+            }
+            "redirdev" if kind != "spicevmc" => {
+                let what = format!("device redirected over {}", shown(kind));
+                self.add(device, Kind::RedirectedDevice, Removed, what);
+            }
+            "smartcard"
+                if device
+                    .attribute("mode")
+                    .is_some_and(|mode| mode.starts_with("host")) =>
+            {
+                self.add(
+                    device,
+                    Kind::Smartcard,
+                    Removed,
+                    "smartcard of the host".to_owned(),
+                );
+            }
+            "input" if matches!(kind, "passthrough" | "evdev") => {
+                let path = from("evdev").or(from("dev")).unwrap_or("?");
+                self.add(
+                    device,
+                    Kind::HostDevice,
+                    Removed,
+                    format!("input device {}", shown(path)),
+                );
+            }
+            "disk" => self.disk(device),
+            "interface" => self.interface(device, kind),
+            "tpm" => self.tpm(device),
+            "graphics" => {
+                if device.attribute("passwd").is_some() {
+                    self.add(
+                        device,
+                        Kind::Password,
+                        Removed,
+                        format!("password of the {} display", shown(kind)),
+                    );
+                }
+                let node = device.child("gl").and_then(|gl| gl.attribute("rendernode"));
+                self.path(device, "render node", node);
+            }
+            "serial" | "parallel" | "console" | "channel" => self.character_device(device, kind),
+            "rng" => {
+                let backend = device
+                    .child("backend")
+                    .filter(|b| b.attribute("model") == Some("egd"));
+                if let Some(backend) = backend {
+                    self.add(
+                        backend,
+                        Kind::HostPath,
+                        Kept,
+                        "random numbers from a daemon of the host".to_owned(),
+                    );
+                }
+            }
+            "memory" | "shmem" | "video" => {
+                let path = device.at(&["source", "path"]).and_then(Element::trimmed_text);
+                let path = path.or_else(|| device.attribute("name").map(str::to_owned));
+                self.path(device, "memory shared with the host", path.as_deref());
+            }
+            _ => {}
+        }
+    }
+
+    fn option_rom(&mut self, device: Element<'d>) {
+        if let Some(rom) = device.child("rom") {
+            self.path(rom, "option ROM", rom.attribute("file"));
+        }
+    }
+
+    fn disk(&mut self, disk: Element<'d>) {
+        if !matches!(disk.attribute("device"), Some("cdrom" | "floppy")) {
+            return;
+        }
+        let Some(source) = disk.child("source") else {
+            return;
+        };
+        let named = ["file", "dev", "dir", "protocol", "pool", "name", "volume"];
+        let medium: Vec<&str> = named.iter().filter_map(|name| source.attribute(name)).collect();
+        let target = disk
+            .child("target")
+            .and_then(|target| target.attribute("dev"))
+            .unwrap_or("?");
+        let what = format!(
+            "medium {} in the drive {}",
+            shown(&medium.join(" ")),
+            shown(target)
+        );
+        self.add(disk, HostBoundKind::Media, Fate::Emptied, what);
+    }
+
+    fn interface(&mut self, interface: Element<'d>, kind: &str) {
+        let from = |name: &str| {
+            interface
+                .child("source")
+                .and_then(|source| source.attribute(name))
+        };
+        let what = match kind {
+            "hostdev" => {
+                let what = host_device(interface);
+                return self.add(interface, HostBoundKind::HostDevice, Fate::Removed, what);
+            }
+            "bridge" => format!("bridge {}", shown(from("bridge").unwrap_or("?"))),
+            "direct" | "vdpa" => format!("network device {}", shown(from("dev").unwrap_or("?"))),
+            "vhostuser" => format!("network socket {}", shown(from("path").unwrap_or("?"))),
+            _ => String::new(),
+        };
+        if !what.is_empty() {
+            self.add(interface, HostBoundKind::HostNetwork, Fate::Kept, what);
+        }
+        for name in ["script", "downscript"] {
+            let script = interface.child(name);
+            let path = script.and_then(|script| script.attribute("path"));
+            if let Some((script, path)) = script.zip(path.filter(|path| !path.is_empty())) {
+                let what = format!("network script {}", shown(path));
+                self.add(script, HostBoundKind::Script, Fate::Kept, what);
+            }
+        }
+    }
+
+    fn tpm(&mut self, tpm: Element<'d>) {
+        let backend = tpm.child("backend");
+        match backend.and_then(|backend| backend.attribute("type")) {
+            Some("emulator") => {
+                let what = "state of the emulated TPM".to_owned();
+                self.add(tpm, HostBoundKind::Tpm, Fate::Emptied, what);
+            }
+            _ => self.add(
+                tpm,
+                HostBoundKind::Tpm,
+                Fate::Removed,
+                "TPM of the host".to_owned(),
+            ),
+        }
+    }
+
+    fn character_device(&mut self, device: Element<'d>, kind: &str) {
+        let name = device.qualified_name();
+        for source in device
+            .children_named("source")
+            .filter(|_| !matches!(kind, "pty" | "spicevmc"))
+        {
+            if generated_channel(device) {
+                continue;
+            }
+            let address = source
+                .attribute("host")
+                .map(|host| format!("{}:{}", host, source.attribute("service").unwrap_or("?")));
+            let place = source.attribute("path").map(str::to_owned).or(address);
+            self.path(source, &format!("{name} {}", shown(kind)), place.as_deref());
+        }
+        if let Some(log) = device.child("log") {
+            let what = format!(
+                "log of the {name} {}",
+                shown(log.attribute("file").unwrap_or("?"))
+            );
+            self.add(log, HostBoundKind::HostPath, Fate::Removed, what);
+        }
+    }
+
+    fn secrets(&mut self, device: Element<'d>) {
+        let places = [
+            &["encryption", "secret"][..],
+            &["source", "encryption", "secret"],
+            &["auth", "secret"],
+            &["source", "auth", "secret"],
+            &["backend", "encryption"],
+        ];
+        for secret in places.iter().filter_map(|path| device.at(path)) {
+            let name = ["uuid", "usage", "secret"]
+                .iter()
+                .find_map(|name| secret.attribute(name));
+            if let Some(name) = name {
+                let what = format!("libvirt secret {}", shown(name));
+                self.add(secret, HostBoundKind::Secret, Fate::Kept, what);
+            }
+        }
+    }
+
+    fn tuning(&mut self, root: Element<'d>) {
+        let mut tuned = |element: Option<Element<'d>>, what: &str| {
+            if let Some(element) = element {
+                self.add(element, HostBoundKind::HostTuning, Fate::Kept, what.to_owned());
+            }
+        };
+        tuned(
+            root.child("vcpu")
+                .filter(|vcpu| vcpu.attribute("cpuset").is_some()),
+            "CPUs of the host",
+        );
+        let pinned = |tune: &Element<'_>| tune.children().any(|e| e.local_name().ends_with("pin"));
+        tuned(
+            root.child("cputune").filter(pinned),
+            "virtual CPUs pinned to CPUs of the host",
+        );
+        tuned(root.child("numatune"), "memory nodes of the host");
+        tuned(root.at(&["memoryBacking", "hugepages"]), "huge pages");
+    }
+
+    fn rest(&mut self, root: Element<'d>) {
+        use Fate::{Kept, Removed};
+        use HostBoundKind as Kind;
+        for element in root.children() {
+            match element.local_name() {
+                "launchSecurity" if element.namespace().is_none() => {
+                    let kind = shown(element.attribute("type").unwrap_or("?"));
+                    self.add(
+                        element,
+                        Kind::LaunchSecurity,
+                        Removed,
+                        format!("memory encryption {kind}"),
+                    );
+                }
+                "seclabel" if element.is("seclabel") => {
+                    let chosen =
+                        element.attribute("type") == Some("static") || element.child("baselabel").is_some();
+                    if chosen {
+                        let model = shown(element.attribute("model").unwrap_or("?"));
+                        let what = format!("security label for {model}");
+                        self.add(element, Kind::SecurityLabel, Removed, what);
+                    }
+                }
+                "sysinfo" if element.is("sysinfo") => self.sysinfo(element),
+                "commandline" | "override" | "capabilities" if element.namespace().is_some() => {
+                    let what = format!("{} for QEMU", shown(element.qualified_name()));
+                    self.add(element, Kind::Arguments, Kept, what);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn sysinfo(&mut self, sysinfo: Element<'d>) {
+        for entry in sysinfo.children_named("entry") {
+            self.path(entry, "firmware configuration file", entry.attribute("file"));
+        }
+        for entry in sysinfo.children_named("system").flat_map(Element::children) {
+            // libvirt refuses a domain in which this differs from <uuid>.
+            if entry.is("entry") && entry.attribute("name") == Some("uuid") {
+                let what = "UUID in the SMBIOS tables".to_owned();
+                self.add(entry, HostBoundKind::Identity, Fate::Removed, what);
+            }
+        }
+    }
+}
+
+/// Whether libvirt made up the socket path of a channel (in the XML of a running domain it is there).
+pub(super) fn generated_channel(device: Element<'_>) -> bool {
+    let name = device.child("target").and_then(|target| target.attribute("name"));
+    let path = device.child("source").and_then(|source| source.attribute("path"));
+    let directory = path.zip(name).and_then(|(path, name)| {
+        // Below libvirt's own directory, wherever that is: /var/lib/libvirt/qemu, or in a home directory.
+        let (host, below) = path.strip_suffix(name)?.rsplit_once("/channel/")?;
+        let below = below.strip_prefix("target/").unwrap_or(below);
+        host.split('/').any(|part| part == "qemu").then_some(below)
+    });
+    device.is("channel")
+        && device.attribute("type") == Some("unix")
+        && directory.is_some_and(|directory| match directory.strip_suffix('/') {
+            // domain-ID-NAME, or ID-NAME since libvirt 9.7.
+            Some(own) => {
+                !own.contains('/') && own.strip_prefix("domain-").unwrap_or(own).starts_with(is_digit)
+            }
+            None => !directory.contains('/') && directory.ends_with('.'),
+        })
+}
+
+fn is_digit(c: char) -> bool {
+    c.is_ascii_digit()
+}
+
+fn host_device(device: Element<'_>) -> String {
+    let kind = device.attribute("type").filter(|kind| *kind != "hostdev");
+    let source = device.child("source");
+    let address = source.and_then(|source| source.child("address").or(source.child("vendor")));
+    let named: Vec<&str> = address
+        .or(source)
+        .into_iter()
+        .flat_map(Element::attributes)
+        .map(|(_, v)| v)
+        .collect();
+    let product = source
+        .and_then(|source| source.child("product"))
+        .and_then(|product| product.attribute("id"));
+    let mut words = vec!["host device".to_owned()];
+    words.extend(kind.map(shown));
+    words.extend(named.into_iter().chain(product).map(shown));
+    words.join(" ")
+}

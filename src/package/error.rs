@@ -1,0 +1,41 @@
+//! Why packing fails. What a failure means to the user is the program's business.
+
+use super::plan::PlanError;
+use crate::host::CommandError;
+use crate::image::ImageError;
+use std::io;
+use std::path::PathBuf;
+
+/// Why a guest could not be packed. Nothing is left behind.
+#[derive(Debug, thiserror::Error)]
+pub enum RepackError {
+    /// It cannot be packed as it is; nothing was written.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// An image could not be read or written.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// A program is missing or failed.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// The build tree is there already; it may hold someone's work.
+    #[error("{} is there already: remove it or choose another output directory", path.display())]
+    TreeExists {
+        /// The tree.
+        path: PathBuf,
+    },
+    /// Someone else could change what root makes there.
+    #[error("the directory {} {reason}: root makes no packages there", path.display())]
+    OtherHands {
+        /// The output or working directory.
+        path: PathBuf,
+        /// Who has his hands in it.
+        reason: &'static str,
+    },
+    /// A compiled-in template is broken.
+    #[error("a text of the package could not be made: {0}")]
+    Template(#[from] tera::Error),
+    /// The operating system refused.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
