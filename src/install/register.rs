@@ -6,7 +6,7 @@ use super::{InstallError, chain, overlay, trust};
 use crate::domain::{self, Domain, InstanceDisk, InstanceNote, InstanceSpec, VirtType, XmlValue};
 use crate::host::{Layout, Libvirt, files};
 use crate::name::{Digest, GuestName};
-use crate::package::{DiskSection, GuestPackage, ImagePackage, Layer, Manifest};
+use crate::package::{self, DiskSection, GuestPackage, ImagePackage, Manifest};
 use fs_err as fs;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -39,7 +39,9 @@ pub fn register(
     } else {
         Some(files::Lock::acquire(layout.guest_lock(name).on_disk())?)
     };
-    let (manifest, packaged_xml) = installed(layout, package)?;
+    let installed = package::show(layout, package)?;
+    let manifest = installed.manifest;
+    let packaged_xml = fs::read_to_string(installed.domain_xml.on_disk())?;
     let asked = Domain::parse(&packaged_xml).map_err(|source| InstallError::Xml {
         package: package.clone(),
         source,
@@ -55,7 +57,7 @@ pub fn register(
     if dry_run {
         let known = libvirt.domain_by_uuid(instance.uuid)?.is_some() && instance.domain_xml == Some(digest);
         changed |=
-            !known || instance.state != InstanceState::Registered || !is_whole(layout, name, &manifest);
+            !known || instance.state != InstanceState::Registered || !is_whole(layout, &instance, &manifest);
         return Ok(Registered {
             guest: name.clone(),
             changed,
@@ -117,33 +119,15 @@ pub fn register(
     })
 }
 
-/// Whether all images and overlays of an instance are in their places.
-fn is_whole(layout: &Layout, name: &GuestName, manifest: &Manifest) -> bool {
-    let linked = |layer: &Layer| layout.instance_chain(name).join(layer.digest.file_name());
-    let disk = |disk: &DiskSection| layout.instance_disk(name, disk.target.as_str());
-    manifest
-        .images()
-        .into_iter()
-        .map(linked)
-        .chain(manifest.disks.iter().map(disk))
-        .all(|place| place.on_disk().exists())
-}
-
-/// Reads what the package has installed.
-fn installed(layout: &Layout, package: &GuestPackage) -> Result<(Manifest, String), InstallError> {
-    let dir = layout.guest_package(package.guest().as_str());
-    let manifest_path = dir.join("manifest.json");
-    let content =
-        files::read_if_there(manifest_path.on_disk())?.ok_or_else(|| InstallError::NotInstalled {
-            package: package.clone(),
-            manifest: manifest_path.on_disk().to_owned(),
-        })?;
-    let manifest = Manifest::parse(&content).map_err(|source| InstallError::Manifest {
-        package: package.clone(),
-        source,
-    })?;
-    let xml = fs::read_to_string(dir.join("domain.xml").on_disk())?;
-    Ok((manifest, xml))
+/// Whether the overlays of an instance, and the images that they stand on, are in their places.
+fn is_whole(layout: &Layout, instance: &Instance, manifest: &Manifest) -> bool {
+    let chain = layout.instance_chain(&instance.name);
+    let linked = |layer: &Digest| chain.join(layer.file_name()).on_disk().exists();
+    manifest.disks.iter().all(|disk| {
+        let overlay = layout.instance_disk(&instance.name, &disk.target);
+        let made = instance.disk(&disk.target);
+        overlay.on_disk().exists() && made.is_some_and(|made| made.layers.iter().all(linked))
+    })
 }
 
 /// The name is free, or has the instance's own domain.
@@ -244,7 +228,7 @@ fn instance_xml(
             .map(|layer| path(chain.join(layer.file_name()).named()));
         disks.push(InstanceDisk {
             target: disk.target.as_str().to_owned(),
-            file: path(layout.instance_disk(&instance.name, disk.target.as_str()).named())?,
+            file: path(layout.instance_disk(&instance.name, &disk.target).named())?,
             backing: below.collect::<Result<_, _>>()?,
         });
     }
