@@ -1,7 +1,7 @@
 //! `miniascape guest register` and `unregister`, which the scriptlets of guest packages call: what cannot be done now
 //! stays on record for the next run.
 
-use super::{Context, Failure};
+use crate::cli::{Context, Failure};
 use miniascape::guest;
 use miniascape::host::Libvirt;
 use miniascape::host::libvirt::is_local_uri;
