@@ -138,7 +138,7 @@ fn describe(record: &DomainRecord, leases: &[(NetworkName, Lease)]) -> GuestStat
 }
 
 /// The MAC addresses of a domain's interfaces.
-pub(super) fn macs(domain: &Domain) -> Vec<Mac> {
+fn macs(domain: &Domain) -> Vec<Mac> {
     domain
         .interfaces
         .iter()
