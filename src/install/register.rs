@@ -4,7 +4,7 @@
 use super::record::{Instance, InstanceState};
 use super::{InstallError, chain, overlay, trust};
 use crate::domain::{self, Domain, InstanceDisk, InstanceNote, InstanceSpec, VirtType, XmlValue};
-use crate::host::{Layout, Libvirt, files};
+use crate::host::{Layout, Libvirt, files, instance_dir};
 use crate::name::{Digest, GuestName};
 use crate::package::{self, DiskSection, GuestPackage, ImagePackage, Manifest};
 use fs_err as fs;
@@ -65,7 +65,7 @@ pub fn register(
         });
     }
 
-    make_directories(layout, name)?;
+    instance_dir::make_chain(layout, name)?;
     overlay::settle(layout, &manifest, &mut instance)?;
     changed |= link_images(layout, package, &mut instance)?;
     // Known before the overlays and the domain exist, so that a killed run leaves nothing without an owner, and no
@@ -136,37 +136,6 @@ fn refuse_name_clash(libvirt: &Libvirt, instance: &Instance) -> Result<(), Insta
         Some(other) if other.uuid != instance.uuid => Err(InstallError::NameTaken(instance.name.clone())),
         _ => Ok(()),
     }
-}
-
-/// The instance's directories: its own is for root and QEMU's group, so that world-readable images are not public.
-fn make_directories(layout: &Layout, name: &GuestName) -> Result<(), InstallError> {
-    let own = layout.instance_disks(name);
-    if let Some(parent) = own.on_disk().parent() {
-        files::make_dir_once(parent, 0o711)?;
-    }
-    let group = qemu_group(layout);
-    for dir in [own.on_disk(), layout.instance_chain(name).on_disk()] {
-        files::make_dir(dir, 0o750)?;
-        if let Some(group) = group
-            && rustix::process::geteuid().is_root()
-        {
-            std::os::unix::fs::chown(dir, None, Some(group))?;
-        }
-    }
-    Ok(())
-}
-
-/// The group that libvirt runs QEMU as: Debian's name for it, then everyone else's.
-fn qemu_group(layout: &Layout) -> Option<u32> {
-    let groups = fs::read_to_string(layout.groups().on_disk()).ok()?;
-    let id = |name: &str| {
-        let entry = groups
-            .lines()
-            .map(|line| line.split(':').collect::<Vec<_>>())
-            .find(|f| f[0] == name)?;
-        entry.get(2)?.parse().ok()
-    };
-    ["libvirt-qemu", "qemu"].into_iter().find_map(id)
 }
 
 /// Links and verifies every image that the instance's disks stand on; true if a link changed.
