@@ -60,6 +60,7 @@ fn tests() -> Vec<Trial> {
             a_guest_installed_while_libvirt_is_down_is_finished_later,
             a_running_guest_is_not_packed,
             shutdown_is_graceful_and_hard_only_on_demand,
+            a_renewed_lease_without_end_is_noticed,
             leases_are_listed_and_watched_by_signals_only,
         }
         updates {
