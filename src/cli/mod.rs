@@ -12,7 +12,6 @@ mod net;
 mod output;
 mod package;
 mod pending;
-mod registration;
 mod repack;
 
 use clap::{Parser, Subcommand};

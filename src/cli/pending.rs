@@ -1,7 +1,6 @@
 //! Finishing what earlier runs could not: called before every command that changes things, and by the daemon.
 
 use super::Context;
-use miniascape::domain::VirtType;
 use miniascape::host::{Libvirt, Services};
 use miniascape::network::{Deferred, Target};
 use miniascape::template::Templates;
@@ -11,7 +10,7 @@ use miniascape::{guest, install, network};
 /// is not held up by it.
 pub(super) fn finish(context: &Context, libvirt: &Libvirt) {
     let layout = context.layout();
-    let virt = || guest::virt_type(layout, false).map_or(VirtType::Qemu, |(virt, _)| virt);
+    let virt = || guest::virt_type(layout, false).map(|(virt, _)| virt);
     match install::finish(layout, libvirt, virt) {
         Ok(all) => {
             for done in all {

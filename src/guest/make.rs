@@ -2,6 +2,7 @@
 //! defined. A step that fails takes the earlier ones back.
 
 use super::create::{CreateError, GuestDisk, GuestNic, GuestSpec};
+use super::disks::{NewDisk, Unfinished};
 use super::request::{DiskRequest, FirmwareKind, MachineType, NicRequest, Size};
 use crate::domain::VirtType;
 use crate::host::kvm::{self, KvmError};
@@ -127,6 +128,7 @@ pub fn make(
             return Err(MakeError::NoNetwork(nic.network.clone()));
         }
     }
+    let left = Unfinished::left_behind(layout, name)?;
     let mut disks = Vec::new();
     let mut new = Vec::new();
     for (index, disk) in request.disks.iter().enumerate() {
@@ -138,10 +140,14 @@ pub fn make(
                     .join(format!("disk-{index}.{format}"))
                     .on_disk()
                     .to_owned();
-                if file.exists() {
+                if file.exists() && !left.has(&file) {
                     return Err(MakeError::DiskExists(file));
                 }
-                new.push((file.clone(), *format, size.bytes()));
+                new.push(NewDisk {
+                    file: file.clone(),
+                    format: *format,
+                    size: size.bytes(),
+                });
                 GuestDisk {
                     file,
                     format: *format,
@@ -183,18 +189,13 @@ pub fn make(
     if dry_run {
         return Ok(made);
     }
-    let done = new
-        .iter()
-        .try_for_each(|(file, format, size)| new_disk(layout, name, file, *format, *size))
-        .and_then(|()| Ok(libvirt.define_domain(name.as_str(), &xml).map(drop)?));
-    if let Err(error) = done {
-        for (file, _, _) in &new {
-            if let Err(left) = files::remove(file) {
-                tracing::warn!(file = %file.display(), error = %left, "not taken back");
-            }
-        }
-        return Err(error);
+    left.take_back();
+    let made_disks = Unfinished::make(layout, name, &new)?;
+    if let Err(error) = libvirt.define_domain(name.as_str(), &xml) {
+        made_disks.take_back();
+        return Err(error.into());
     }
+    made_disks.keep()?;
     Ok(made)
 }
 
@@ -238,23 +239,6 @@ fn harmless_format(file: &Path) -> Result<Format, MakeError> {
         None => Err(unsaid("its name says qcow2 and its content does not")),
         Some(_) => Ok(Format::Qcow2),
     }
-}
-
-fn new_disk(
-    layout: &Layout,
-    name: &GuestName,
-    file: &Path,
-    format: Format,
-    size: u64,
-) -> Result<(), MakeError> {
-    let directory = layout.instance_disks(name);
-    if let Some(parent) = directory.on_disk().parent() {
-        files::make_dir_once(parent, 0o711)?;
-    }
-    files::make_dir(directory.on_disk(), 0o711)?;
-    image::create(file, format, size)?;
-    fs_err::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
-    Ok(())
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! Disk images are `image`'s business, packages `package`'s and `install`'s, and the XML itself `domain`'s.
 
 mod create;
+mod disks;
 pub mod kvm;
 mod make;
 mod request;

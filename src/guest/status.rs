@@ -60,16 +60,19 @@ pub struct GuestStatus {
     pub networks: Vec<String>,
     /// The leases of its interfaces.
     pub addresses: Vec<Address>,
+    /// Why its details (mark, networks, addresses) are not known: its XML cannot be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unknown: Option<String>,
 }
 
 /// All guests, by name.
 pub fn list(layout: &Layout, libvirt: &Libvirt) -> Result<Vec<GuestStatus>, GuestError> {
     let leases = leases(layout)?;
-    libvirt
+    Ok(libvirt
         .domains()?
         .iter()
         .map(|record| describe(record, &leases))
-        .collect()
+        .collect())
 }
 
 /// One guest.
@@ -77,7 +80,7 @@ pub fn status(layout: &Layout, libvirt: &Libvirt, name: &str) -> Result<GuestSta
     let record = libvirt
         .domain(name)?
         .ok_or_else(|| GuestError::Unknown(name.to_owned()))?;
-    describe(&record, &leases(layout)?)
+    Ok(describe(&record, &leases(layout)?))
 }
 
 fn leases(layout: &Layout) -> Result<Vec<(NetworkName, Lease)>, GuestError> {
@@ -89,11 +92,22 @@ fn leases(layout: &Layout) -> Result<Vec<(NetworkName, Lease)>, GuestError> {
     Ok(all)
 }
 
-fn describe(record: &DomainRecord, leases: &[(NetworkName, Lease)]) -> Result<GuestStatus, GuestError> {
-    let domain = Domain::parse(&record.xml).map_err(|source| GuestError::Xml {
-        name: record.name.clone(),
-        source,
-    })?;
+fn describe(record: &DomainRecord, leases: &[(NetworkName, Lease)]) -> GuestStatus {
+    let domain = match Domain::parse(&record.xml) {
+        Ok(domain) => domain,
+        // One guest that nobody understands hides no other.
+        Err(error) => {
+            return GuestStatus {
+                name: record.name.clone(),
+                uuid: record.uuid,
+                state: record.state,
+                ours: false,
+                networks: Vec::new(),
+                addresses: Vec::new(),
+                unknown: Some(error.to_string()),
+            };
+        }
+    };
     let macs = macs(&domain);
     let held = |(network, lease): &(NetworkName, Lease)| {
         let mac = lease.mac.filter(|mac| macs.contains(mac))?;
@@ -103,7 +117,7 @@ fn describe(record: &DomainRecord, leases: &[(NetworkName, Lease)]) -> Result<Gu
             mac,
         })
     };
-    Ok(GuestStatus {
+    GuestStatus {
         name: record.name.clone(),
         uuid: record.uuid,
         state: record.state,
@@ -119,11 +133,12 @@ fn describe(record: &DomainRecord, leases: &[(NetworkName, Lease)]) -> Result<Gu
         } else {
             Vec::new()
         },
-    })
+        unknown: None,
+    }
 }
 
 /// The MAC addresses of a domain's interfaces.
-pub(super) fn macs(domain: &Domain) -> Vec<Mac> {
+fn macs(domain: &Domain) -> Vec<Mac> {
     domain
         .interfaces
         .iter()
@@ -139,5 +154,27 @@ fn plug(source: &InterfaceSource) -> String {
         InterfaceSource::User => "user".to_owned(),
         InterfaceSource::Ethernet => "ethernet".to_owned(),
         InterfaceSource::Other(kind) => kind.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_with_unreadable_xml_is_listed_without_details() {
+        let record = DomainRecord {
+            name: "odd".into(),
+            uuid: Uuid::nil(),
+            state: DomainState::Running,
+            persistent: true,
+            xml: "<domain><unclosed>".into(),
+        };
+        let status = describe(&record, &[]);
+        assert_eq!(
+            (status.name.as_str(), status.state),
+            ("odd", DomainState::Running)
+        );
+        assert!(status.unknown.is_some());
     }
 }

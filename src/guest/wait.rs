@@ -1,11 +1,11 @@
 //! Waiting for a guest: for a state, which libvirt is asked for, or for a lease, which dnsmasq signals.
 
-use super::status::{Address, GuestError, macs};
-use crate::domain::Domain;
+use super::status::{Address, GuestError};
+use crate::domain::{Domain, InterfaceSource};
 use crate::host::{DomainState, Layout, Libvirt, LibvirtError};
 use crate::lease::{EventKind, Watch, WatchError};
 use crate::name::{Mac, NetworkName};
-use crate::network;
+use crate::network::{self, Applied};
 use std::time::{Duration, Instant};
 
 /// Why waiting ended without what was waited for.
@@ -74,17 +74,15 @@ impl LeaseWait {
             name: name.to_owned(),
             source,
         })?;
-        let networks: Vec<NetworkName> = network::registered(layout)
-            .map_err(GuestError::from)?
-            .into_iter()
-            .filter(|n| n.dnsmasq)
-            .map(|n| n.name)
-            .collect();
-        let macs = macs(&domain);
-        if networks.is_empty() || macs.is_empty() {
+        let registered = network::registered(layout).map_err(GuestError::from)?;
+        let (networks, macs) = served(&domain, &registered);
+        if networks.is_empty() {
             return Err(WaitError::NoNetwork(name.to_owned()));
         }
-        let watch = Watch::open(layout, &networks, present)?;
+        let mut watch = Watch::open(layout, &networks, present)?;
+        if !present {
+            watch.forget_endless(&macs);
+        }
         Ok(Self {
             name: name.to_owned(),
             macs,
@@ -125,6 +123,73 @@ impl LeaseWait {
                     timeout,
                 });
             }
+        }
+    }
+}
+
+/// The registered networks with a dnsmasq that the domain is plugged into, by name or by bridge, and the hardware
+/// addresses with which it is.
+fn served(domain: &Domain, registered: &[Applied]) -> (Vec<NetworkName>, Vec<Mac>) {
+    let mut networks = Vec::new();
+    let mut macs = Vec::new();
+    for interface in &domain.interfaces {
+        let into = |network: &&Applied| {
+            network.dnsmasq
+                && match &interface.source {
+                    InterfaceSource::Network(name) => name == network.name.as_str(),
+                    InterfaceSource::Bridge(bridge) => bridge == network.bridge.as_str(),
+                    _ => false,
+                }
+        };
+        let mac = interface.mac.as_deref().and_then(|mac| mac.parse().ok());
+        if let (Some(network), Some(mac)) = (registered.iter().find(into), mac) {
+            if !networks.contains(&network.name) {
+                networks.push(network.name.clone());
+            }
+            macs.push(mac);
+        }
+    }
+    (networks, macs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_interfaces_in_networks_with_dnsmasq_count() {
+        let applied = |name: &str, bridge: &str, dnsmasq: bool| Applied {
+            format: 1,
+            name: name.parse().unwrap(),
+            bridge: bridge.parse().unwrap(),
+            dnsmasq,
+            files: std::collections::BTreeMap::new(),
+            source: "/x.yaml".into(),
+            pending: None,
+        };
+        let registered = [
+            applied("lab", "virbr1", true),
+            applied("silent", "virbr2", false),
+            applied("other", "virbr3", true),
+        ];
+        let plugged = |source: &str| {
+            let xml = format!(
+                "<domain type='qemu'><name>g</name><memory>1</memory><os><type>hvm</type></os><devices>\
+                 <interface {source}<mac address='52:54:00:00:00:09'/></interface></devices></domain>"
+            );
+            let (networks, macs) = served(&Domain::parse(&xml).unwrap(), &registered);
+            assert_eq!(networks.len(), macs.len());
+            networks.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(plugged("type='network'><source network='lab'/>"), ["lab"]);
+        assert_eq!(plugged("type='bridge'><source bridge='virbr3'/>"), ["other"]);
+        for elsewhere in [
+            "type='network'><source network='silent'/>",
+            "type='network'><source network='default'/>",
+            "type='bridge'><source bridge='br0'/>",
+            "type='user'>",
+        ] {
+            assert!(plugged(elsewhere).is_empty(), "{elsewhere}");
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Asking this machine whether KVM runs guests: the probe of `guest::kvm`, run once per boot.
+//! Asking this machine whether KVM runs guests: the probe of `guest::kvm`. A yes is kept until the next boot, a no for
+//! some minutes.
 
 use super::command::{CommandError, Program};
 use super::{Layout, files};
@@ -21,12 +22,46 @@ pub enum KvmError {
     Io(#[from] io::Error),
 }
 
-/// The answer, kept until the next boot.
+/// How long a no is kept, in seconds: a loaded machine can be too slow for the probe's second.
+const NO_LASTS: u64 = 600;
+
+/// The answer, as it is kept.
 #[derive(Debug, Serialize, Deserialize)]
 struct Kept {
+    /// proc(5), `boot_id`: a new random value at every boot.
     boot: String,
+    /// When the answer was found, in seconds since the boot.
+    #[serde(default)]
+    uptime: u64,
     usable: bool,
     words: String,
+}
+
+/// The present moment of this machine's run.
+#[derive(Debug, Clone)]
+struct Moment {
+    boot: String,
+    uptime: u64,
+}
+
+impl Moment {
+    fn now() -> io::Result<Self> {
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+        let uptime = fs::read_to_string("/proc/uptime")?;
+        // Seconds with two decimals.
+        let seconds = uptime.split('.').next().and_then(|whole| whole.parse().ok());
+        Ok(Self {
+            boot: boot.trim().to_owned(),
+            uptime: seconds.ok_or_else(|| io::Error::other("/proc/uptime holds no number"))?,
+        })
+    }
+}
+
+impl Kept {
+    fn holds(&self, now: &Moment) -> bool {
+        let age = now.uptime.checked_sub(self.uptime);
+        self.boot == now.boot && (self.usable || age.is_some_and(|age| age < NO_LASTS))
+    }
 }
 
 /// Whether guests are to use KVM here, and why.
@@ -47,14 +82,19 @@ pub fn answer(layout: &Layout, keep: bool) -> Result<Answer, KvmError> {
             words: "there is no /dev/kvm".to_owned(),
         });
     }
-    // proc(5): a new random value at every boot.
-    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")?
-        .trim()
-        .to_owned();
+    kept_or_new(layout, keep, &Moment::now()?, probe)
+}
+
+fn kept_or_new(
+    layout: &Layout,
+    keep: bool,
+    now: &Moment,
+    probe: impl FnOnce() -> Result<Verdict, KvmError>,
+) -> Result<Answer, KvmError> {
     let place = layout.run().join("kvm.json");
     if let Some(content) = files::read_if_there(place.on_disk())?
         && let Ok(kept) = serde_json::from_slice::<Kept>(&content)
-        && kept.boot == boot
+        && kept.holds(now)
     {
         return Ok(Answer {
             usable: kept.usable,
@@ -66,11 +106,13 @@ pub fn answer(layout: &Layout, keep: bool) -> Result<Answer, KvmError> {
         usable: verdict.is_usable(),
         words: format!("KVM was tried: {verdict}"),
     };
-    if !keep {
+    // Where QEMU did not even start the guest, the next user may have the right to, or the next minute the memory.
+    if !keep || matches!(verdict, Verdict::Refused(_)) {
         return Ok(answer);
     }
     let kept = Kept {
-        boot,
+        boot: now.boot.clone(),
+        uptime: now.uptime,
         usable: answer.usable,
         words: answer.words.clone(),
     };
@@ -98,4 +140,38 @@ fn probe() -> Result<Verdict, KvmError> {
         None => Ended::GivenUp,
     };
     Ok(kvm::verdict(ended, started.elapsed()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(boot: &str, uptime: u64) -> Moment {
+        Moment {
+            boot: boot.into(),
+            uptime,
+        }
+    }
+
+    #[test]
+    fn a_yes_lasts_a_no_passes_and_what_was_not_tried_is_not_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::state_dir(dir.path());
+        let ask = |now: &Moment, verdict: Option<Verdict>| {
+            kept_or_new(&layout, true, now, || {
+                verdict.ok_or_else(|| io::Error::other("probed again").into())
+            })
+            .map(|answer| answer.usable)
+        };
+        assert!(ask(&at("a", 5), None).is_err());
+        assert!(!ask(&at("a", 6), Some(Verdict::Refused(Some(1)))).unwrap());
+        assert!(!ask(&at("a", 7), Some(Verdict::Stalled)).unwrap());
+        assert!(!ask(&at("a", 606), None).unwrap());
+        assert!(ask(&at("a", 607), None).is_err());
+        assert!(ask(&at("a", 607), Some(Verdict::Runs)).unwrap());
+        assert!(ask(&at("a", 1_000_000), None).unwrap());
+        assert!(ask(&at("b", 1), None).is_err());
+        let now = Moment::now().unwrap();
+        assert!(!now.boot.is_empty() && now.uptime > 0);
+    }
 }

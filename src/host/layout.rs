@@ -2,6 +2,7 @@
 
 use super::inside;
 use crate::name::{Digest, GuestName, NetworkName};
+use crate::package::Word;
 use std::path::{Path, PathBuf};
 
 /// A file or directory with its two names: where it is reached now, and what generated files call it.
@@ -151,8 +152,8 @@ impl Layout {
     }
 
     /// `/usr/share/miniascape/guests/NAME`: `domain.xml` and `manifest.json` of an installed guest package.
-    pub fn guest_package(&self, package: &str) -> Place {
-        self.guest_packages().join(package)
+    pub fn guest_package(&self, package: &GuestName) -> Place {
+        self.guest_packages().join(package.as_str())
     }
 
     /// `/usr/share/miniascape/guests`: all installed guest packages.
@@ -191,7 +192,7 @@ impl Layout {
     }
 
     /// The overlay that an instance writes to, of the disk that its domain calls `target`.
-    pub fn instance_disk(&self, guest: &GuestName, target: &str) -> Place {
+    pub fn instance_disk(&self, guest: &GuestName, target: &Word) -> Place {
         self.instance_disks(guest).join(format!("{target}.qcow2"))
     }
 
@@ -222,6 +223,11 @@ impl Layout {
     /// `/var/lib/miniascape/pending`: one file per piece of work that could not be finished.
     pub fn pending(&self) -> Place {
         self.at("var/lib/miniascape/pending")
+    }
+
+    /// The lock of pending work: held while a piece of it is looked at and changed.
+    pub fn pending_lock(&self) -> Place {
+        self.run().join("pending.lock")
     }
 
     /// `/run/miniascape`: sockets, locks, pid files.

@@ -9,6 +9,7 @@ pub mod command;
 pub mod dns;
 pub mod files;
 mod inside;
+pub mod instance_dir;
 pub mod kvm;
 pub mod layout;
 pub mod libvirt;

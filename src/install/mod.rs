@@ -17,8 +17,8 @@ mod unregister;
 mod tests;
 
 pub use chain::ChainError;
-pub use finish::{Finished, finish};
-pub use pending::{Pending, PendingKind, list as pending};
+pub use finish::{Finished, finish, note_failure};
+pub use pending::{Pending, PendingKind, SYSTEM, list as pending};
 pub use record::{DiskRecord, ImageRecord, Instance, InstanceState};
 pub use register::{Registered, register};
 pub use start::check_images;
@@ -26,31 +26,19 @@ pub use unregister::{Unregistered, unregister};
 
 use crate::domain::DomainXmlError;
 use crate::host::LibvirtError;
+use crate::host::kvm::KvmError;
 use crate::image::ImageError;
 use crate::name::{Digest, GuestName};
-use crate::package::{GuestPackage, ManifestError};
+use crate::package::{GuestPackage, InstalledError};
 use std::io;
 use std::path::PathBuf;
 
 /// Why an instance was not made, kept or taken away.
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
-    /// The package is not installed.
-    #[error("the guest package {package} is not installed: {} does not exist", manifest.display())]
-    NotInstalled {
-        /// The package.
-        package: GuestPackage,
-        /// Where its manifest should be.
-        manifest: PathBuf,
-    },
-    /// The manifest is refused.
-    #[error("{package}: {source}")]
-    Manifest {
-        /// The package.
-        package: GuestPackage,
-        /// What is wrong.
-        source: ManifestError,
-    },
+    /// The package is not installed, or its manifest is refused.
+    #[error(transparent)]
+    Package(#[from] InstalledError),
     /// The domain XML is refused.
     #[error("the domain XML of {package}: {source}")]
     Xml {
@@ -147,10 +135,45 @@ pub enum InstallError {
     /// An image cannot be read or written.
     #[error(transparent)]
     Image(#[from] ImageError),
+    /// It is not known what can run the guest.
+    #[error(transparent)]
+    Kvm(#[from] KvmError),
     /// libvirt cannot be reached, or refused.
     #[error(transparent)]
     Libvirt(#[from] LibvirtError),
     /// A file cannot be read or written.
     #[error(transparent)]
     Io(#[from] io::Error),
+}
+
+impl InstallError {
+    /// True if there is no such package.
+    pub const fn is_not_installed(&self) -> bool {
+        matches!(self, Self::Package(InstalledError::Missing(_)))
+    }
+
+    /// True if trying again later can help although nobody changes the package or the guest: a service that is down, a
+    /// program that is missing, a full disk.
+    pub const fn may_pass(&self) -> bool {
+        match self {
+            Self::Libvirt(_)
+            | Self::Kvm(_)
+            | Self::Chain(_)
+            | Self::Io(_)
+            | Self::Image(ImageError::Tool(_) | ImageError::Io(_) | ImageError::InUse { .. })
+            | Self::Package(InstalledError::Io(_)) => true,
+            Self::Package(_)
+            | Self::Xml { .. }
+            | Self::HostBound { .. }
+            | Self::ImageMissing { .. }
+            | Self::Digest { .. }
+            | Self::Layer { .. }
+            | Self::Swapped { .. }
+            | Self::Unverified { .. }
+            | Self::Overlay { .. }
+            | Self::NameTaken(_)
+            | Self::Record { .. }
+            | Self::Image(_) => false,
+        }
+    }
 }

@@ -47,10 +47,7 @@ pub(super) fn check_header(
     guest: &GuestName,
     made: &DiskRecord,
 ) -> Result<(), InstallError> {
-    let path = layout
-        .instance_disk(guest, made.target.as_str())
-        .on_disk()
-        .to_owned();
+    let path = layout.instance_disk(guest, &made.target).on_disk().to_owned();
     let backing = image::info(&path, Format::Qcow2)?.backing;
     let wanted = made.layers.last().map(backing_name).unwrap_or_default();
     if backing
@@ -78,7 +75,7 @@ pub(super) fn make(layout: &Layout, name: &GuestName, disk: &DiskRecord) -> Resu
     image::create_overlay(draft.on_disk(), &backing_name(top), Format::Qcow2, None)?;
     fs::set_permissions(draft.on_disk(), std::fs::Permissions::from_mode(0o600))?;
     fs::File::open(draft.on_disk())?.sync_all()?;
-    let overlay = layout.instance_disk(name, disk.target.as_str());
+    let overlay = layout.instance_disk(name, &disk.target);
     fs::rename(draft.on_disk(), overlay.on_disk())?;
     files::sync_dir(layout.instance_disks(name).on_disk())?;
     Ok(true)
@@ -115,7 +112,7 @@ fn check_layers(layout: &Layout, name: &GuestName, disk: &DiskRecord) -> Result<
 }
 
 fn exists(layout: &Layout, name: &GuestName, target: &Word) -> bool {
-    layout.instance_disk(name, target.as_str()).on_disk().exists()
+    layout.instance_disk(name, target).on_disk().exists()
 }
 
 /// What an overlay's header calls the image below it.

@@ -1,11 +1,13 @@
 //! Work that had to wait, one JSON file each: written when it could not be done, removed when it is done. The next
 //! run of miniascape, or the daemon, takes it up again.
 
-use crate::host::{Layout, files};
+use crate::host::{Layout, Place, files};
+use crate::name::Digest;
 use crate::package::GuestPackage;
 use fs_err as fs;
 use serde::{Deserialize, Serialize};
 use std::io;
+use std::path::Path;
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,14 +25,27 @@ pub enum PendingKind {
     },
 }
 
+/// The libvirt that work is meant for when nobody has said which: the system's.
+pub const SYSTEM: &str = "qemu:///system";
+
+fn system() -> String {
+    SYSTEM.to_owned()
+}
+
 /// A piece of pending work.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pending {
     /// What is to be done.
     #[serde(flatten)]
     pub kind: PendingKind,
+    /// The URI of the libvirt in which it is to be done, and in no other.
+    #[serde(default = "system")]
+    pub uri: String,
     /// Why it was not done at once.
     pub reason: String,
+    /// If it was refused: the digest of all that the refusal depended on. It is tried again when that has changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Digest>,
 }
 
 impl std::fmt::Display for PendingKind {
@@ -43,30 +58,83 @@ impl std::fmt::Display for PendingKind {
 }
 
 impl PendingKind {
-    fn file_name(&self) -> String {
+    /// The package that it is about.
+    pub const fn package(&self) -> &GuestPackage {
         match self {
-            // One file for both: the later wish replaces the earlier one.
-            Self::RegisterGuest { package } | Self::UnregisterGuest { package } => {
-                format!("guest-{package}.json")
-            }
+            Self::RegisterGuest { package } | Self::UnregisterGuest { package } => package,
         }
     }
 
-    /// Notes that this could not be done, for `reason`.
-    pub fn note(&self, layout: &Layout, reason: &str) -> io::Result<()> {
-        let pending = Pending {
-            kind: self.clone(),
-            reason: reason.to_owned(),
-        };
-        let mut content = serde_json::to_vec_pretty(&pending).map_err(io::Error::other)?;
-        content.push(b'\n');
-        files::make_dir(layout.pending().on_disk(), 0o755)?;
-        files::write(layout.pending().join(self.file_name()).on_disk(), &content, 0o644).map(drop)
+    /// One file for both: the later wish replaces the earlier one.
+    fn place(&self, layout: &Layout) -> Place {
+        layout.pending().join(format!("guest-{}.json", self.package()))
     }
 
-    /// Forgets it: it is done, or no longer wanted.
+    /// Notes that this is to be done in the libvirt at `uri`, and why it is not done yet.
+    pub fn note(&self, layout: &Layout, uri: &str, reason: &str) -> io::Result<()> {
+        Pending {
+            kind: self.clone(),
+            uri: uri.to_owned(),
+            reason: reason.to_owned(),
+            refused: None,
+        }
+        .write(layout)
+    }
+
+    /// Forgets it: it is done, or no longer wanted. False if there is nothing to forget, or something else is wanted
+    /// meanwhile.
     pub fn forget(&self, layout: &Layout) -> io::Result<bool> {
-        files::remove(layout.pending().join(self.file_name()).on_disk())
+        let _lock = lock(layout)?;
+        let place = self.place(layout);
+        match read(place.on_disk())? {
+            Some(pending) if pending.kind == *self => files::remove(place.on_disk()),
+            _ => Ok(false),
+        }
+    }
+}
+
+impl Pending {
+    fn write(&self, layout: &Layout) -> io::Result<()> {
+        let _lock = lock(layout)?;
+        self.put(layout)
+    }
+
+    /// Writes it in place of what it was made from, unless something else is wanted meanwhile.
+    pub(super) fn renew(&self, layout: &Layout) -> io::Result<()> {
+        let _lock = lock(layout)?;
+        match read(self.kind.place(layout).on_disk())? {
+            Some(now) if now.kind != self.kind => Ok(()),
+            _ => self.put(layout),
+        }
+    }
+
+    fn put(&self, layout: &Layout) -> io::Result<()> {
+        let mut content = serde_json::to_vec_pretty(self).map_err(io::Error::other)?;
+        content.push(b'\n');
+        files::make_dir(layout.pending().on_disk(), 0o755)?;
+        files::write(self.kind.place(layout).on_disk(), &content, 0o644).map(drop)
+    }
+}
+
+/// Keeps others from pending work while a piece is looked at and changed. In another system's root nobody else works.
+fn lock(layout: &Layout) -> io::Result<Option<files::Lock>> {
+    if !layout.is_live() {
+        return Ok(None);
+    }
+    files::Lock::acquire(layout.pending_lock().on_disk()).map(Some)
+}
+
+/// The work in the file at `path`. One that cannot be read is named in the log and counts as none.
+fn read(path: &Path) -> io::Result<Option<Pending>> {
+    let Some(content) = files::read_if_there(path)? else {
+        return Ok(None);
+    };
+    match serde_json::from_slice(&content) {
+        Ok(pending) => Ok(Some(pending)),
+        Err(error) => {
+            tracing::error!(path = %path.display(), %error, "pending work that cannot be read");
+            Ok(None)
+        }
     }
 }
 
@@ -85,14 +153,7 @@ pub fn list(layout: &Layout) -> io::Result<Vec<Pending>> {
     names.sort();
     let mut all = Vec::new();
     for name in names {
-        let path = dir.join(&name).on_disk().to_owned();
-        let Some(content) = files::read_if_there(&path)? else {
-            continue;
-        };
-        match serde_json::from_slice(&content) {
-            Ok(pending) => all.push(pending),
-            Err(error) => tracing::error!(path = %path.display(), %error, "pending work that cannot be read"),
-        }
+        all.extend(read(dir.join(&name).on_disk())?);
     }
     Ok(all)
 }
@@ -111,16 +172,30 @@ mod tests {
             package: package.clone(),
         };
         let unregister = PendingKind::UnregisterGuest { package };
-        register.note(&layout, "libvirt is down").unwrap();
-        unregister.note(&layout, "still down").unwrap();
-        assert_eq!(
-            list(&layout).unwrap(),
-            [Pending {
-                kind: unregister,
-                reason: "still down".into()
-            }]
-        );
-        assert!(register.forget(&layout).unwrap());
+        register.note(&layout, SYSTEM, "libvirt is down").unwrap();
+        unregister.note(&layout, "qemu:///session", "still down").unwrap();
+        let noted = Pending {
+            kind: unregister.clone(),
+            uri: "qemu:///session".into(),
+            reason: "still down".into(),
+            refused: None,
+        };
+        assert_eq!(list(&layout).unwrap(), [noted]);
+        // Whoever has finished the earlier wish has not finished this one.
+        assert!(!register.forget(&layout).unwrap());
+        let late = Pending {
+            kind: register.clone(),
+            ..list(&layout).unwrap().remove(0)
+        };
+        late.renew(&layout).unwrap();
+        assert_eq!(list(&layout).unwrap()[0].kind, unregister);
+        assert!(unregister.forget(&layout).unwrap());
         assert_eq!(list(&layout).unwrap(), []);
+    }
+
+    #[test]
+    fn a_note_without_an_address_is_meant_for_the_system() {
+        let noted = r#"{ "work": "register-guest", "package": "vm-web", "reason": "r" }"#;
+        assert_eq!(serde_json::from_str::<Pending>(noted).unwrap().uri, SYSTEM);
     }
 }

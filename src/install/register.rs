@@ -4,9 +4,9 @@
 use super::record::{Instance, InstanceState};
 use super::{InstallError, chain, overlay, trust};
 use crate::domain::{self, Domain, InstanceDisk, InstanceNote, InstanceSpec, VirtType, XmlValue};
-use crate::host::{Layout, Libvirt, files};
+use crate::host::{Layout, Libvirt, files, instance_dir};
 use crate::name::{Digest, GuestName};
-use crate::package::{DiskSection, GuestPackage, ImagePackage, Layer, Manifest};
+use crate::package::{self, DiskSection, GuestPackage, ImagePackage, Manifest};
 use fs_err as fs;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -39,7 +39,9 @@ pub fn register(
     } else {
         Some(files::Lock::acquire(layout.guest_lock(name).on_disk())?)
     };
-    let (manifest, packaged_xml) = installed(layout, package)?;
+    let installed = package::show(layout, package)?;
+    let manifest = installed.manifest;
+    let packaged_xml = fs::read_to_string(installed.domain_xml.on_disk())?;
     let asked = Domain::parse(&packaged_xml).map_err(|source| InstallError::Xml {
         package: package.clone(),
         source,
@@ -55,7 +57,7 @@ pub fn register(
     if dry_run {
         let known = libvirt.domain_by_uuid(instance.uuid)?.is_some() && instance.domain_xml == Some(digest);
         changed |=
-            !known || instance.state != InstanceState::Registered || !is_whole(layout, name, &manifest);
+            !known || instance.state != InstanceState::Registered || !is_whole(layout, &instance, &manifest);
         return Ok(Registered {
             guest: name.clone(),
             changed,
@@ -63,7 +65,7 @@ pub fn register(
         });
     }
 
-    make_directories(layout, name)?;
+    instance_dir::make_chain(layout, name)?;
     overlay::settle(layout, &manifest, &mut instance)?;
     changed |= link_images(layout, package, &mut instance)?;
     // Known before the overlays and the domain exist, so that a killed run leaves nothing without an owner, and no
@@ -117,33 +119,15 @@ pub fn register(
     })
 }
 
-/// Whether all images and overlays of an instance are in their places.
-fn is_whole(layout: &Layout, name: &GuestName, manifest: &Manifest) -> bool {
-    let linked = |layer: &Layer| layout.instance_chain(name).join(layer.digest.file_name());
-    let disk = |disk: &DiskSection| layout.instance_disk(name, disk.target.as_str());
-    manifest
-        .images()
-        .into_iter()
-        .map(linked)
-        .chain(manifest.disks.iter().map(disk))
-        .all(|place| place.on_disk().exists())
-}
-
-/// Reads what the package has installed.
-fn installed(layout: &Layout, package: &GuestPackage) -> Result<(Manifest, String), InstallError> {
-    let dir = layout.guest_package(package.guest().as_str());
-    let manifest_path = dir.join("manifest.json");
-    let content =
-        files::read_if_there(manifest_path.on_disk())?.ok_or_else(|| InstallError::NotInstalled {
-            package: package.clone(),
-            manifest: manifest_path.on_disk().to_owned(),
-        })?;
-    let manifest = Manifest::parse(&content).map_err(|source| InstallError::Manifest {
-        package: package.clone(),
-        source,
-    })?;
-    let xml = fs::read_to_string(dir.join("domain.xml").on_disk())?;
-    Ok((manifest, xml))
+/// Whether the overlays of an instance, and the images that they stand on, are in their places.
+fn is_whole(layout: &Layout, instance: &Instance, manifest: &Manifest) -> bool {
+    let chain = layout.instance_chain(&instance.name);
+    let linked = |layer: &Digest| chain.join(layer.file_name()).on_disk().exists();
+    manifest.disks.iter().all(|disk| {
+        let overlay = layout.instance_disk(&instance.name, &disk.target);
+        let made = instance.disk(&disk.target);
+        overlay.on_disk().exists() && made.is_some_and(|made| made.layers.iter().all(linked))
+    })
 }
 
 /// The name is free, or has the instance's own domain.
@@ -152,37 +136,6 @@ fn refuse_name_clash(libvirt: &Libvirt, instance: &Instance) -> Result<(), Insta
         Some(other) if other.uuid != instance.uuid => Err(InstallError::NameTaken(instance.name.clone())),
         _ => Ok(()),
     }
-}
-
-/// The instance's directories: its own is for root and QEMU's group, so that world-readable images are not public.
-fn make_directories(layout: &Layout, name: &GuestName) -> Result<(), InstallError> {
-    let own = layout.instance_disks(name);
-    if let Some(parent) = own.on_disk().parent() {
-        files::make_dir_once(parent, 0o711)?;
-    }
-    let group = qemu_group(layout);
-    for dir in [own.on_disk(), layout.instance_chain(name).on_disk()] {
-        files::make_dir(dir, 0o750)?;
-        if let Some(group) = group
-            && rustix::process::geteuid().is_root()
-        {
-            std::os::unix::fs::chown(dir, None, Some(group))?;
-        }
-    }
-    Ok(())
-}
-
-/// The group that libvirt runs QEMU as: Debian's name for it, then everyone else's.
-fn qemu_group(layout: &Layout) -> Option<u32> {
-    let groups = fs::read_to_string(layout.groups().on_disk()).ok()?;
-    let id = |name: &str| {
-        let entry = groups
-            .lines()
-            .map(|line| line.split(':').collect::<Vec<_>>())
-            .find(|f| f[0] == name)?;
-        entry.get(2)?.parse().ok()
-    };
-    ["libvirt-qemu", "qemu"].into_iter().find_map(id)
 }
 
 /// Links and verifies every image that the instance's disks stand on; true if a link changed.
@@ -244,7 +197,7 @@ fn instance_xml(
             .map(|layer| path(chain.join(layer.file_name()).named()));
         disks.push(InstanceDisk {
             target: disk.target.as_str().to_owned(),
-            file: path(layout.instance_disk(&instance.name, disk.target.as_str()).named())?,
+            file: path(layout.instance_disk(&instance.name, &disk.target).named())?,
             backing: below.collect::<Result<_, _>>()?,
         });
     }

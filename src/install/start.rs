@@ -12,11 +12,7 @@ pub fn check_images(layout: &Layout, name: &GuestName) -> Result<(), InstallErro
         return Ok(());
     };
     for disk in &instance.disks {
-        if layout
-            .instance_disk(name, disk.target.as_str())
-            .on_disk()
-            .exists()
-        {
+        if layout.instance_disk(name, &disk.target).on_disk().exists() {
             overlay::check_header(layout, name, disk)?;
         }
     }

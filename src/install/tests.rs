@@ -83,7 +83,7 @@ impl Bench {
             },
             "disks": [{ "target": "vda", "format": "qcow2", "layers": layers }],
         });
-        let place = self.layout.guest_package(self.name().as_str());
+        let place = self.layout.guest_package(self.name());
         fs::create_dir_all(place.on_disk()).unwrap();
         fs::write(place.join("manifest.json").on_disk(), manifest.to_string()).unwrap();
         let xml = format!(
@@ -100,8 +100,17 @@ impl Bench {
         register(&self.layout, &self.libvirt, &self.package, VirtType::Qemu, false)
     }
 
+    /// Takes up pending work; for each piece that was tried, whether it is done.
+    fn finish(&self) -> Vec<bool> {
+        let all = finish(&self.layout, &self.libvirt, || Ok(VirtType::Qemu)).unwrap();
+        all.iter().map(|done| done.result.is_ok()).collect()
+    }
+
     fn overlay(&self) -> std::path::PathBuf {
-        self.layout.instance_disk(self.name(), "vda").on_disk().to_owned()
+        self.layout
+            .instance_disk(self.name(), &"vda".parse().unwrap())
+            .on_disk()
+            .to_owned()
     }
 
     /// The images below the overlay as libvirt is told, from the base upwards.
@@ -274,4 +283,66 @@ fn a_stranger_gets_nothing_of_the_host() {
     );
     let notes = bench.register().unwrap().notes;
     assert_eq!(notes, ["this host has to have: bridge br7"]);
+}
+
+#[test]
+fn pending_work_is_done_only_where_it_belongs() {
+    let bench = Bench::new("elsewhere");
+    bench.install("0.1", 2);
+    let kind = PendingKind::RegisterGuest {
+        package: bench.package.clone(),
+    };
+    kind.note(&bench.layout, SYSTEM, "libvirt is down").unwrap();
+    assert!(bench.finish().is_empty());
+    assert!(bench.libvirt.domain("elsewhere").unwrap().is_none());
+    assert_eq!(pending(&bench.layout).unwrap().len(), 1);
+
+    kind.note(&bench.layout, bench.libvirt.uri(), "libvirt is down")
+        .unwrap();
+    // What runs guests is not known: no guess, the work stays.
+    let unknown = || Err(std::io::Error::other("no answer").into());
+    let failed = finish(&bench.layout, &bench.libvirt, unknown).unwrap();
+    assert!(matches!(failed[0].result, Err(InstallError::Kvm(_))));
+    assert_eq!(bench.finish(), [true]);
+    assert!(bench.libvirt.domain("elsewhere").unwrap().is_some());
+    assert_eq!(pending(&bench.layout).unwrap(), []);
+}
+
+#[test]
+fn a_refusal_is_tried_again_when_something_has_changed() {
+    let bench = Bench::new("refused");
+    let layers = bench.install("0.1", 2);
+    let delta = bench.layout.packaged_image(&layers[1]).on_disk().to_owned();
+    let good = fs::read(&delta).unwrap();
+    fs::write(&delta, "damaged").unwrap();
+    let kind = PendingKind::RegisterGuest {
+        package: bench.package.clone(),
+    };
+    kind.note(&bench.layout, bench.libvirt.uri(), "r").unwrap();
+    assert_eq!(bench.finish(), [false]);
+    let noted = pending(&bench.layout).unwrap();
+    assert!(noted[0].reason.contains("is damaged"), "{noted:?}");
+    assert!(bench.finish().is_empty());
+    // A reinstallation puts another file there.
+    fs::remove_file(&delta).unwrap();
+    fs::write(&delta, good).unwrap();
+    assert_eq!(bench.finish(), [true]);
+}
+
+#[test]
+fn a_name_that_becomes_free_is_taken() {
+    let bench = Bench::new("name-taken");
+    bench.install("0.1", 2);
+    let other =
+        "<domain type='test'><name>name-taken</name><memory>65536</memory><os><type>hvm</type></os></domain>";
+    bench.libvirt.define_domain("name-taken", other).unwrap();
+    let refused = bench.register().unwrap_err();
+    assert!(matches!(refused, InstallError::NameTaken(_)), "{refused}");
+    let kind = PendingKind::RegisterGuest {
+        package: bench.package.clone(),
+    };
+    note_failure(&bench.layout, &bench.libvirt, &kind, &refused).unwrap();
+    assert!(bench.finish().is_empty());
+    bench.libvirt.undefine_domain("name-taken").unwrap();
+    assert_eq!(bench.finish(), [true]);
 }

@@ -28,24 +28,20 @@ pub fn unregister(
     dry_run: bool,
 ) -> Result<Unregistered, InstallError> {
     let mut done = Unregistered::default();
-    if layout
-        .guest_package(package.guest().as_str())
-        .join("manifest.json")
-        .on_disk()
-        .exists()
-    {
-        done.still_installed = true;
-        return Ok(done);
-    }
-    for mut instance in Instance::all(layout)?
-        .into_iter()
-        .filter(|i| i.package == *package)
-    {
+    for Instance { name, .. } in Instance::all(layout)? {
         let _lock = if dry_run {
             None
         } else {
-            Some(files::Lock::acquire(layout.guest_lock(&instance.name).on_disk())?)
+            Some(files::Lock::acquire(layout.guest_lock(&name).on_disk())?)
         };
+        // Under the lock, since another run may have changed it: brought the package back, or taken the guest over.
+        let Some(mut instance) = Instance::read(layout, &name)?.filter(|i| i.package == *package) else {
+            continue;
+        };
+        if is_installed(layout, package) {
+            done.still_installed = true;
+            return Ok(done);
+        }
         if let Some(domain) = libvirt.domain_by_uuid(instance.uuid)? {
             if domain.state.is_active() {
                 done.running.push(instance.name);
@@ -65,5 +61,11 @@ pub fn unregister(
             instance.write(layout)?;
         }
     }
+    done.still_installed = is_installed(layout, package);
     Ok(done)
+}
+
+fn is_installed(layout: &Layout, package: &GuestPackage) -> bool {
+    let manifest = layout.guest_package(package.guest()).join("manifest.json");
+    manifest.on_disk().exists()
 }

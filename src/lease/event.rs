@@ -101,6 +101,13 @@ impl Tracker {
         })
     }
 
+    /// Forgets what is known of the leases without end that `macs` hold. Renewing such a lease changes nothing in it, so
+    /// the signal for that would pass for a repeat.
+    pub fn forget_endless(&mut self, macs: &[Mac]) {
+        self.known
+            .retain(|_, lease| lease.expires.is_some() || !lease.mac.is_some_and(|mac| macs.contains(&mac)));
+    }
+
     /// Takes a signal in; an event if it is news. `on_file` are the leases in the file, read after the signal came,
     /// for the expiry time.
     pub fn observe(&mut self, signal: Signal, on_file: &[Lease]) -> Option<Event> {
@@ -198,6 +205,31 @@ mod tests {
             tracker.observe(signal("DhcpLeaseUpdated", "g.example"), &[lease("g", 100)]),
             None
         );
+        assert_eq!(tracker.present().count(), 1);
+    }
+
+    #[test]
+    fn the_renewal_of_an_endless_lease_counts_where_it_is_waited_for() {
+        let endless = Lease {
+            expires: None,
+            ..lease("g", 0)
+        };
+        let mac = endless.mac.unwrap();
+        let renew = |tracker: &mut Tracker| {
+            tracker.observe(
+                signal("DhcpLeaseUpdated", "g.example"),
+                std::slice::from_ref(&endless),
+            )
+        };
+        let mut tracker = Tracker::new([endless.clone()]);
+        assert_eq!(renew(&mut tracker), None);
+        tracker.forget_endless(&["52:54:00:00:00:0a".parse().unwrap()]);
+        assert_eq!(renew(&mut tracker), None);
+        tracker.forget_endless(&[mac]);
+        assert_eq!(renew(&mut tracker).unwrap().lease.ip, endless.ip);
+        // One with an end shows its renewal by a later end.
+        let mut tracker = Tracker::new([lease("g", 100)]);
+        tracker.forget_endless(&[mac]);
         assert_eq!(tracker.present().count(), 1);
     }
 

@@ -3,7 +3,7 @@
 use super::{Event, LeaseFileError, Signal, Tracker, file};
 use crate::host::Layout;
 use crate::host::bus::{self, Arrival, BusError};
-use crate::name::NetworkName;
+use crate::name::{Mac, NetworkName};
 use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
@@ -64,6 +64,13 @@ impl Watch {
             watch.networks.insert(network.clone(), (path, tracker));
         }
         Ok(watch)
+    }
+
+    /// Forgets the leases without end that `macs` hold, so that their renewal is an event.
+    pub fn forget_endless(&mut self, macs: &[Mac]) {
+        for (_, tracker) in self.networks.values_mut() {
+            tracker.forget_endless(macs);
+        }
     }
 
     /// The next event; `None` if there was none until `deadline`. Without a deadline it waits for ever.

@@ -29,7 +29,7 @@ pub(super) fn build(
 fn guest(tree: &Tree, manifest: &Manifest, texts: &Texts, out: &Path) -> Result<Built, RepackError> {
     let package = &manifest.package;
     let stage = Stage::new(out)?;
-    let place = stage.layout.guest_package(package.name.guest().as_str());
+    let place = stage.layout.guest_package(package.name.guest());
     stage.directories(&place)?;
     let mut installed = 0;
     for (name, mode) in [("domain.xml", 0o600), ("manifest.json", 0o644)] {

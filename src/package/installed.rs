@@ -10,7 +10,7 @@ use std::io;
 #[derive(Debug, thiserror::Error)]
 pub enum InstalledError {
     /// No package of that name is installed.
-    #[error("the package {0} is not installed")]
+    #[error("the guest package {0} is not installed")]
     Missing(GuestPackage),
     /// Its manifest is damaged, or of another program version.
     #[error("the package {package} has a manifest that cannot be used ({}): {source}", path.display())]
@@ -78,7 +78,7 @@ pub fn list(layout: &Layout) -> Result<Vec<Result<Installed, InstalledError>>, I
 
 /// One installed guest package.
 pub fn show(layout: &Layout, package: &GuestPackage) -> Result<Installed, InstalledError> {
-    let dir = layout.guest_package(package.guest().as_str());
+    let dir = layout.guest_package(package.guest());
     let path = dir.join("manifest.json");
     let bytes =
         files::read_if_there(path.on_disk())?.ok_or_else(|| InstalledError::Missing(package.clone()))?;

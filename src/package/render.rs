@@ -125,7 +125,7 @@ impl Texts {
             original: &package.guest,
             not_packed: &manifest.not_packed,
             warnings: &manifest.warnings,
-            guest_dir: named(layout.guest_package(guest.as_str())),
+            guest_dir: named(layout.guest_package(guest)),
             records_dir: named(layout.instances()),
             instances_dir: named(layout.all_instance_disks()),
             image_dir: named(layout.packaged_images()),

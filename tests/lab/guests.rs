@@ -45,6 +45,43 @@ pub(crate) fn shutdown_is_graceful_and_hard_only_on_demand() {
     assert!(!host.domains().contains(&"other".to_owned()));
 }
 
+pub(crate) fn a_renewed_lease_without_end_is_noticed() {
+    let (host, _daemon) = host_with_daemon();
+    let endless =
+        definition("lab", "10.66.6", "virbr66").replace("dhcp: { ", "dhcp: { lease_time: infinite, ");
+    assert!(endless.contains("infinite"));
+    host.write_file("/etc/miniascape/networks/lab.yaml", endless);
+    host.miniascape_check(["net", "register", "lab"]);
+    DiskSpec::new("m").hostname("one").make(&host, "/srv/one.qcow2");
+    host.miniascape_check([
+        "guest",
+        "create",
+        "one",
+        "--memory",
+        "256MiB",
+        "--disk",
+        "/srv/one.qcow2",
+        "--network",
+        "lab,mac=52:54:00:00:00:01",
+    ]);
+    for _ in 0..2 {
+        let started = host.miniascape_check(["guest", "start", "one", "--wait", "lease", "--timeout", "60s"]);
+        assert!(started.stdout.contains("10.66.6.11"), "{started}");
+        host.miniascape_check(["guest", "shutdown", "one"]);
+    }
+    // Without an interface in a network of ours nothing is waited for.
+    host.miniascape_check([
+        "guest", "create", "alone", "--memory", "64MiB", "--disk", "new:1MiB",
+    ]);
+    let refused = host.miniascape(["guest", "start", "alone", "--wait", "lease"]);
+    refused.expect_code(1);
+    assert!(
+        refused.stderr.contains("no interface in a registered network"),
+        "{refused}"
+    );
+    assert_eq!(host.domain_state("alone").as_deref(), Some("shut off"));
+}
+
 /// A DHCP client without a guest: a process in its own network namespace behind a veth on the bridge.
 pub(crate) fn dhcp_client(host: &Host, bridge: &str, mac: &str, name: &str) -> Output {
     let script = "set -e

@@ -59,6 +59,7 @@ fn tests() -> Vec<Trial> {
         }
         guests {
             shutdown_is_graceful_and_hard_only_on_demand,
+            a_renewed_lease_without_end_is_noticed,
             leases_are_listed_and_watched_by_signals_only,
         }
         updates {

@@ -335,7 +335,7 @@ fn damaged_installations_are_reported_not_hidden() {
     let root = tempfile::tempdir().unwrap();
     let layout = Layout::other_root(root.path());
     assert!(package::list(&layout).unwrap().is_empty());
-    let place = |name: &str| layout.guest_package(name).join("manifest.json");
+    let place = |name: &str| layout.guest_package(&name.parse().unwrap()).join("manifest.json");
     let put = |name: &str, text: &str| {
         let path = place(name);
         fs::create_dir_all(path.on_disk().parent().unwrap()).unwrap();
@@ -344,7 +344,7 @@ fn damaged_installations_are_reported_not_hidden() {
     put("one", &one.manifest.to_json());
     put("two", &one.manifest.to_json());
     put("broken", "{");
-    fs::create_dir_all(layout.guest_package("empty").on_disk()).unwrap();
+    fs::create_dir_all(layout.guest_package(&"empty".parse().unwrap()).on_disk()).unwrap();
     let images = layout.packaged_images();
     fs::create_dir_all(images.on_disk()).unwrap();
     let base: Digest = one.manifest.images()[0].digest;

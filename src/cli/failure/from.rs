@@ -283,7 +283,7 @@ impl From<InstallError> for Failure {
             InstallError::HostBound { package, .. } => Self::refused(message).hint(format!(
                 "pack the guest again without it, or look at what it is for: {}",
                 miniascape::host::Layout::default()
-                    .guest_package(package.guest().as_str())
+                    .guest_package(package.guest())
                     .join("domain.xml")
                     .named()
                     .display()
@@ -297,9 +297,9 @@ impl From<InstallError> for Failure {
                 "bring back the disk that belongs to {guest}, or move this one away to begin with a fresh one"
             )),
             InstallError::Digest { .. } => Self::failed(message).hint("reinstall the package of that image"),
-            InstallError::NotInstalled { .. }
-            | InstallError::Layer { .. }
-            | InstallError::Manifest { .. }
+            InstallError::Package(error) => error.into(),
+            InstallError::Kvm(error) => error.into(),
+            InstallError::Layer { .. }
             | InstallError::Xml { .. }
             | InstallError::ImageMissing { .. }
             | InstallError::Record { .. }

@@ -39,6 +39,12 @@ pub enum LibvirtError {
     },
 }
 
+/// True if `uri` means libvirt on this host: it has no host part.
+pub fn is_local_uri(uri: &str) -> bool {
+    uri.split_once("://")
+        .is_none_or(|(_, rest)| rest.starts_with('/'))
+}
+
 /// A connection to libvirt.
 #[derive(Debug, Clone)]
 pub struct Libvirt {
@@ -76,9 +82,7 @@ impl Libvirt {
 
     /// True if libvirt runs on this host and may open our files (a URI without a host part).
     pub fn is_local(&self) -> bool {
-        self.uri
-            .split_once("://")
-            .is_none_or(|(_, rest)| rest.starts_with('/'))
+        is_local_uri(&self.uri)
     }
 
     fn error(&self, what: impl Into<String>, error: &Error) -> LibvirtError {

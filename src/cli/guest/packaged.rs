@@ -1,11 +1,12 @@
 //! `miniascape guest register` and `unregister`, which the scriptlets of guest packages call: what cannot be done now
 //! stays on record for the next run.
 
-use super::{Context, Failure};
+use crate::cli::{Context, Failure};
 use miniascape::guest;
 use miniascape::host::Libvirt;
-use miniascape::install::{self, PendingKind};
-use miniascape::package::GuestPackage;
+use miniascape::host::libvirt::is_local_uri;
+use miniascape::install::{self, InstallError, PendingKind};
+use miniascape::package::{self, GuestPackage, InstalledError};
 use serde::Serialize;
 
 /// Does `work`, which is on record as pending from its beginning, so that the next run finishes it if this one fails or
@@ -14,25 +15,45 @@ fn or_pending<T>(
     context: &Context,
     kind: &PendingKind,
     dry_run: bool,
-    work: impl FnOnce(&Libvirt) -> Result<T, Failure>,
+    work: impl FnOnce(&Libvirt) -> Result<T, InstallError>,
 ) -> Result<T, Failure> {
     if dry_run {
-        return work(&context.local_libvirt(true)?);
+        return Ok(work(&context.local_libvirt(true)?)?);
     }
     let layout = context.layout();
-    let result = context.local_libvirt(false).and_then(|libvirt| {
-        kind.note(layout, "a run of miniascape was interrupted")?;
-        work(&libvirt)
-    });
-    match result {
+    let libvirt = match context.local_libvirt(false) {
+        Ok(libvirt) => libvirt,
+        Err(failure) => {
+            // A package belongs to its host: what was asked of another one is done in this one's libvirt.
+            let uri = if is_local_uri(context.uri()) {
+                context.uri()
+            } else {
+                install::SYSTEM
+            };
+            let noted = kind.note(layout, uri, failure.message());
+            return Err(recorded(failure, noted));
+        }
+    };
+    kind.note(layout, libvirt.uri(), "a run of miniascape was interrupted")?;
+    match work(&libvirt) {
         Ok(done) => {
             kind.forget(layout)?;
             Ok(done)
         }
-        Err(failure) => {
-            kind.note(layout, failure.message())?;
-            Err(failure.hint("this is recorded as pending: the next run of miniascape that can finishes it"))
+        Err(error) => {
+            let noted = install::note_failure(layout, &libvirt, kind, &error);
+            Err(recorded(error.into(), noted))
         }
+    }
+}
+
+/// The first failure stays the one that is told, also when it could not be recorded.
+fn recorded(failure: Failure, noted: std::io::Result<()>) -> Failure {
+    match noted {
+        Ok(()) => {
+            failure.hint("this is recorded as pending: the next run of miniascape that can finishes it")
+        }
+        Err(error) => failure.hint(format!("this could not be recorded as pending either: {error}")),
     }
 }
 
@@ -48,7 +69,7 @@ struct Left<'a> {
 /// Leaves work to the first run of miniascape in another system's root.
 fn defer(context: &Context, kind: &PendingKind, dry_run: bool, reason: &str) -> Result<(), Failure> {
     if !dry_run {
-        kind.note(context.layout(), reason)?;
+        kind.note(context.layout(), install::SYSTEM, reason)?;
     }
     let value = Left {
         work: kind,
@@ -66,21 +87,16 @@ pub(super) fn register(context: &Context, package: &GuestPackage, dry_run: bool)
     let kind = PendingKind::RegisterGuest {
         package: package.clone(),
     };
-    let place = layout.guest_package(package.guest().as_str());
-    if !place.join("manifest.json").on_disk().exists() {
+    if let Err(error @ InstalledError::Missing(_)) = package::show(layout, package) {
         // Nothing to be kept for later: the package is not there.
-        return Err(Failure::failed(format!(
-            "the guest package {package} is not installed: {} does not exist",
-            place.on_disk().display()
-        ))
-        .hint("`miniascape package list` shows what there is"));
+        return Err(error.into());
     }
     if !layout.is_live() {
         return defer(context, &kind, dry_run, "installed into another system's root");
     }
     let registered = or_pending(context, &kind, dry_run, |libvirt| {
         let (virt, _) = guest::virt_type(layout, dry_run)?;
-        Ok(install::register(layout, libvirt, package, virt, dry_run)?)
+        install::register(layout, libvirt, package, virt, dry_run)
     })?;
     for note in &registered.notes {
         context.output().note(format!("note: {note}"));
@@ -104,10 +120,10 @@ pub(super) fn unregister(context: &Context, package: &GuestPackage, dry_run: boo
         return defer(context, &kind, dry_run, "removed from another system's root");
     }
     let done = or_pending(context, &kind, dry_run, |libvirt| {
-        Ok(install::unregister(layout, libvirt, package, dry_run)?)
+        install::unregister(layout, libvirt, package, dry_run)
     })?;
     if !done.running.is_empty() && !dry_run {
-        kind.note(layout, "a guest of it is running")?;
+        kind.note(layout, context.uri(), "a guest of it is running")?;
     }
     context.output().report(&done, || {
         let mut lines = Vec::new();
