@@ -254,7 +254,7 @@ pub fn plan(
     let domain = Domain::parse(xml)?;
     let guest = guest(&domain)?;
     let package = GuestPackage::of(guest.as_str());
-    let overlay = Layout::default().instance_disk(package.guest(), disk.target.as_str());
+    let overlay = Layout::default().instance_disk(package.guest(), &disk.target);
     let spec = PackageSpec {
         disks: vec![PackedDisk {
             target: disk.target.to_string(),
