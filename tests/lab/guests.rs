@@ -1,6 +1,7 @@
 //! Guests by hand, and their leases: shutting down, listing, following.
 
 use crate::networks::{definition, host_with_daemon};
+use crate::support::guest::DiskSpec;
 use crate::support::{Host, Output, wait_until};
 use std::time::Duration;
 
