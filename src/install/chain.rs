@@ -229,6 +229,18 @@ mod tests {
     }
 
     #[test]
+    fn a_copy_is_made_and_verified_once() {
+        // Another file system than the usual TMPDIR; on the same one this is a link, which is made once too.
+        let shm = tempfile::tempdir_in("/dev/shm").unwrap();
+        let place = Place::new();
+        let link = |known: &[ImageRecord]| link(&place.packaged, shm.path(), &place.digest, known);
+        let first = link(&[]).unwrap().unwrap();
+        assert!(first.changed);
+        let again = link(std::slice::from_ref(&first.image)).unwrap().unwrap();
+        assert_eq!((again.image, again.changed), (first.image, false));
+    }
+
+    #[test]
     fn a_link_outlives_the_package() {
         let place = Place::new();
         let good = place.link(&[]).unwrap().unwrap().image;

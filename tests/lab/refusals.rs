@@ -24,7 +24,7 @@ const REFUSED: [(&str, i32, &str, &str); 25] = [
     ("guest create idle --disk new:1MiB", 3, "a guest idle already", "hint: choose another name"),
     ("guest create n --disk new:1MiB --disk /srv/images/none.qcow2", 1, "/srv/images/none.qcow2", "hint: bring the file back"),
     ("guest create n --disk new:1MiB --disk /srv/images/baseless.qcow2,format=qcow2", 1, "baseless-base.qcow2", "hint: bring the file back"),
-    ("guest create n --disk new:1MiB --disk /srv/images/idle.qcow2", 2, "idle.qcow2: its format has to be said", "hint: --disk"),
+    ("guest create n --disk new:1MiB --disk /srv/images/base.img", 2, "base.img: its format has to be said", "hint: --disk"),
     ("guest create n --disk new:1MiB --network nosuch", 1, "no network nosuch", "hint: miniascape net register nosuch"),
     ("guest start nosuch", 1, "no guest nosuch", "hint: `miniascape guest list`"),
     ("guest shutdown nosuch", 1, "no guest nosuch", "hint: `miniascape guest list`"),
@@ -114,7 +114,7 @@ fn crowded() -> (Host, crate::support::Running) {
         let command = host.command(fixed.iter().chain(words));
         command.cwd("/srv/images").check();
     };
-    image(&["base.qcow2", "1M"]);
+    image(&["base.img", "1M"]);
     for name in ["idle", "baseless", "diskless"] {
         let base = format!("{name}-base.qcow2");
         image(&[&base, "1M"]);

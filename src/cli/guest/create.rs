@@ -17,7 +17,7 @@ pub(crate) struct Create {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4096))]
     vcpus: u32,
     /// A disk: PATH[,format=qcow2|raw], or new:SIZE[,format=...]; may be given several times. The format of PATH can be
-    /// left out only for a .qcow2 file without a backing file
+    /// left out where its name ends in .qcow2 and its content agrees
     #[arg(long = "disk", value_name = "DISK")]
     disks: Vec<DiskRequest>,
     /// An interface in a libvirt network: NETWORK[,mac=MAC]; may be given several times

@@ -6,6 +6,7 @@ use miniascape::guest::{Awaited, GuestError, LeaseWait, WaitError};
 use miniascape::host::libvirt::GraceError;
 use miniascape::host::{DomainState, Libvirt};
 use miniascape::install;
+use miniascape::name::printable;
 use serde_json::json;
 use std::time::Duration;
 
@@ -27,6 +28,11 @@ pub(crate) enum StartGoal {
     Running,
     /// An interface of it was handed a lease after the start
     Lease,
+}
+
+/// A guest's name as it is safe to print: libvirt takes names that a terminal would obey.
+fn shown(name: &str) -> String {
+    printable(name, 64)
 }
 
 /// The state of a guest that has to exist.
@@ -53,14 +59,14 @@ pub(super) fn start(
         }
         return context.output().report(
             &json!({ "guest": name, "changed": false, "state": state }),
-            || format!("{name} is {state} already"),
+            || format!("{} is {state} already", shown(name)),
         );
     }
     if dry_run {
         let value = json!({ "guest": name, "changed": true, "dry_run": true });
         return context
             .output()
-            .report(&value, || format!("{name} would be started"));
+            .report(&value, || format!("{} would be started", shown(name)));
     }
     let lease = match goal {
         Some(StartGoal::Lease) => Some(LeaseWait::open(context.layout(), &libvirt, name, false)?),
@@ -78,7 +84,7 @@ pub(super) fn start(
     }
     context.output().report(
         &json!({ "guest": name, "changed": true, "state": libvirt.domain_state(name)? }),
-        || format!("{name} started"),
+        || format!("{} started", shown(name)),
     )
 }
 
@@ -94,14 +100,14 @@ pub(super) fn shutdown(
     if !state.is_active() {
         return context.output().report(
             &json!({ "guest": name, "changed": false, "state": state }),
-            || format!("{name} is {state} already"),
+            || format!("{} is {state} already", shown(name)),
         );
     }
     if dry_run {
         let value = json!({ "guest": name, "changed": true, "dry_run": true });
         return context
             .output()
-            .report(&value, || format!("{name} would be shut down"));
+            .report(&value, || format!("{} would be shut down", shown(name)));
     }
     let forced = match libvirt.shutdown_domain(name, force_after.unwrap_or(timeout)) {
         Ok(()) => false,
@@ -114,9 +120,9 @@ pub(super) fn shutdown(
     let value = json!({ "guest": name, "changed": true, "state": DomainState::Shutoff, "forced": forced });
     context.output().report(&value, || {
         if forced {
-            format!("{name} did not shut down in time and was stopped hard")
+            format!("{} did not shut down in time and was stopped hard", shown(name))
         } else {
-            format!("{name} is off")
+            format!("{} is off", shown(name))
         }
     })
 }
@@ -148,12 +154,14 @@ fn tell(context: &Context, name: &str, awaited: &Awaited, changed: bool) -> Resu
     match awaited {
         Awaited::State(state) => {
             let value = json!({ "guest": name, "changed": changed, "state": state });
-            context.output().report(&value, || format!("{name} is {state}"))
+            context
+                .output()
+                .report(&value, || format!("{} is {state}", shown(name)))
         }
         Awaited::Lease(address) => {
             let value = json!({ "guest": name, "changed": changed, "lease": address });
             context.output().report(&value, || {
-                format!("{name} has {} in {}", address.ip, address.network)
+                format!("{} has {} in {}", shown(name), address.ip, address.network)
             })
         }
     }
