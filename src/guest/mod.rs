@@ -4,7 +4,6 @@
 
 mod create;
 mod disks;
-pub mod kvm;
 mod make;
 mod request;
 mod status;

@@ -1,10 +1,12 @@
-//! Asking this machine whether KVM runs guests: the probe of `guest::kvm`. A yes is kept until the next boot, a no for
+//! Asking this machine whether KVM runs guests: the guest of `probe` is run. A yes is kept until the next boot, a no for
 //! some minutes.
+
+pub mod probe;
 
 use super::command::{CommandError, Program};
 use super::{Layout, files};
-use crate::guest::kvm::{self, Accelerator, Ended, Verdict};
 use fs_err as fs;
+use probe::{Accelerator, Ended, Verdict};
 use serde::{Deserialize, Serialize};
 use std::io::{self, Write};
 use std::os::unix::process::ExitStatusExt;
@@ -127,11 +129,11 @@ fn kept_or_new(
 fn probe() -> Result<Verdict, KvmError> {
     let qemu = Program::find("qemu-system-x86_64", "qemu-system-x86")?;
     let mut sector = tempfile::NamedTempFile::new()?;
-    sector.write_all(&kvm::BOOT_SECTOR)?;
+    sector.write_all(&probe::BOOT_SECTOR)?;
     sector.flush()?;
-    let run = qemu.run().args(kvm::arguments(Accelerator::Kvm, sector.path()));
+    let run = qemu.run().args(probe::arguments(Accelerator::Kvm, sector.path()));
     let started = Instant::now();
-    let ended = match run.status_within(kvm::GIVE_UP)? {
+    let ended = match run.status_within(probe::GIVE_UP)? {
         Some(status) => Ended::Itself(if status.signal().is_some() {
             None
         } else {
@@ -139,7 +141,7 @@ fn probe() -> Result<Verdict, KvmError> {
         }),
         None => Ended::GivenUp,
     };
-    Ok(kvm::verdict(ended, started.elapsed()))
+    Ok(probe::verdict(ended, started.elapsed()))
 }
 
 #[cfg(test)]

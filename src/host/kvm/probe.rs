@@ -1,6 +1,6 @@
 //! Whether KVM runs guests here. `/dev/kvm`, libvirt's capabilities and the state "running" prove nothing: there are
 //! machines where a KVM guest starts and never executes an instruction. So a guest of nine bytes is run. Here are
-//! its code, the command line, and what the outcome means; running it and remembering the answer is `host`'s.
+//! its code, the command line, and what the outcome means; running it and remembering the answer is the parent's.
 
 use std::ffi::OsString;
 use std::fmt;
