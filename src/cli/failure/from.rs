@@ -325,7 +325,8 @@ impl From<RepackError> for Failure {
             RepackError::TreeExists { .. } => Self::refused(message),
             RepackError::OtherHands { .. } => Self::refused(message)
                 .hint("choose a directory that is root's alone, or one that is not there yet"),
-            RepackError::Template(_) | RepackError::Io(_) => Self::failed(message),
+            RepackError::Io(error) => error.into(),
+            RepackError::Template(_) => Self::failed(message),
         }
     }
 }
@@ -372,7 +373,8 @@ impl From<InstalledError> for Failure {
             InstalledError::Missing(_) => {
                 Self::failed(message).hint("`miniascape package list` shows what there is")
             }
-            InstalledError::Manifest { .. } | InstalledError::Io(_) => Self::failed(message),
+            InstalledError::Io(error) => error.into(),
+            InstalledError::Manifest { .. } => Self::failed(message),
         }
     }
 }

@@ -35,16 +35,10 @@ enum Kind {
 
 impl Failure {
     fn new(kind: Kind, message: impl Into<String>) -> Self {
-        let message = message.into();
-        let hints = if needs_root(&message) {
-            vec!["run this as root".to_owned()]
-        } else {
-            Vec::new()
-        };
         Self {
             kind,
-            message,
-            hints,
+            message: message.into(),
+            hints: Vec::new(),
             problems: Vec::new(),
         }
     }
@@ -119,39 +113,5 @@ impl Failure {
             text.extend(["hint: ", hint, "\n"]);
         }
         text
-    }
-}
-
-/// True if the system refused us a file of miniascape's own. The errors of files name their paths, and most of them
-/// come through several layers that have no say in this.
-fn needs_root(message: &str) -> bool {
-    const OURS: [&str; 4] = [
-        "/run/miniascape",
-        "/var/lib/miniascape",
-        "/var/lib/libvirt/images",
-        "/etc/miniascape",
-    ];
-    message.contains("Permission denied") && OURS.iter().any(|dir| message.contains(dir))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io;
-
-    #[test]
-    fn a_refused_file_of_ours_wants_root() {
-        let hints = |dir: &str| {
-            let refused = io::Error::from_raw_os_error(13);
-            Failure::failed(format!("failed to open file `{dir}/a.lock`: {refused}")).hints
-        };
-        assert_eq!(hints("/run/miniascape"), ["run this as root"]);
-        assert!(hints("/srv").is_empty());
-        let missing = io::Error::from_raw_os_error(2);
-        assert!(
-            Failure::failed(format!("/run/miniascape/a: {missing}"))
-                .hints
-                .is_empty()
-        );
     }
 }
