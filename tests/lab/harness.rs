@@ -252,6 +252,14 @@ pub(crate) fn ordinary_user_has_the_same_lab() {
     assert!(output.stdout.contains("test result: ok"), "{output}");
 }
 
+pub(crate) fn tests_of_networks_and_guests_leave_nothing_behind() {
+    for filter in ["networks::", "updates::a"] {
+        let run = support::aside(Who::Root, [filter]).expect("the lab runs here");
+        let output = run.timeout(Duration::from_secs(300)).check();
+        assert!(output.stdout.contains("test result: ok"), "{output}");
+    }
+}
+
 pub(crate) fn footprint_shows_what_is_left_behind() {
     let before = Footprint::take();
     let file = tempfile::NamedTempFile::new().expect("a temporary file");

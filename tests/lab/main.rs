@@ -19,6 +19,9 @@ mod travel;
 mod updates;
 
 use std::process::ExitCode;
+use std::time::Duration;
+
+use support::Footprint;
 
 use libtest_mimic::{Arguments, Trial};
 
@@ -49,6 +52,7 @@ fn tests() -> Vec<Trial> {
             host_dies_with_the_process_that_started_it,
             ordinary_user_has_the_same_lab,
             footprint_shows_what_is_left_behind,
+            tests_of_networks_and_guests_leave_nothing_behind,
             nothing_is_left_behind_whenever_the_lab_is_killed,
         }
         travel {
@@ -131,7 +135,17 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     }
+    // Where nothing else happens, whatever is new afterwards is ours.
+    let before = support::is_aside().then(Footprint::take);
     let conclusion = libtest_mimic::run(&arguments, tests());
+    let left = before.map_or_else(Vec::new, |before| before.changes(Duration::from_secs(10)));
+    if !left.is_empty() {
+        support::note(format_args!(
+            "the tests left something behind:\n{}",
+            left.join("\n")
+        ));
+        return ExitCode::FAILURE;
+    }
     let everything = arguments.filter.is_none() && arguments.skip.is_empty() && !arguments.list;
     if everything && conclusion.num_passed == 0 {
         support::note("not one test passed: that is a failure, not a success");
