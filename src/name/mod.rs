@@ -1,16 +1,21 @@
 //! Typed text: the only forms in which values from YAML, XML, leases and packages reach a generated file.
 //!
 //! Every type here is made by parsing and cannot hold a newline, comma, quote, percent sign or escape code, so
-//! code that writes dnsmasq files, XML, specs or terminals needs no further care. What lives elsewhere: IP
+//! code that writes dnsmasq files, XML, specs or terminals needs no further care. The exception is [`PlainText`],
+//! which has a form of its own for dnsmasq. What lives elsewhere: IP
 //! addresses and subnets (`std::net`, `ipnet`), and the rules between values (`network::check`).
 
+mod client;
 mod dns;
 mod ids;
 mod mac;
+mod record;
 
+pub use client::{ClientId, Tag, TagMatch};
 pub use dns::{DnsName, HostName};
 pub use ids::{Digest, DigestError, GuestName, InterfaceName, NetworkName, PackageVersion};
 pub use mac::Mac;
+pub use record::{PlainText, RecordName, ZoneName};
 
 /// Why a piece of text is not the name it should be: `what` it should be, the offending `text` (with control
 /// characters escaped), and the rule it breaks.

@@ -23,7 +23,10 @@ pub use apply::{
 pub use compile::{CompileError, Compiled, compile};
 pub use find::{FindError, Found};
 pub use finish::{FinishError, Finished, finish};
-pub use model::{Dhcp, Dns, Host, Ipv4, LeaseTime, Mode, Network, Origin, Range, Title};
+pub use model::{
+    Dhcp, DhcpOption, Dns, DnsmasqOption, Forwarder, Host, HostDhcp, Ipv4, LeaseTime, Mode, Network,
+    OptionValue, Origin, Pool, Range, Record, RecordData, TaggedOption, Title,
+};
 pub use observed::Observed;
 pub use state::{Applied, Deferred, StateError, registered};
 pub use status::{Overview, Owner, Status, StatusError, overview, status};

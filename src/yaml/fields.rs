@@ -4,7 +4,8 @@
 
 use super::{At, Fault, Node, Report, Value};
 use std::fmt::Display;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 /// A key that may turn up in a mapping.
@@ -106,7 +107,7 @@ fn key_fault(key: &At<std::borrow::Cow<'_, str>>, keys: &[Key], what: &str) -> O
 }
 
 /// The name that `text` is probably a mistyped form of.
-fn nearest<'n>(text: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+pub(crate) fn nearest<'n>(text: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     let text: String = text.chars().take(40).collect::<String>().to_ascii_lowercase();
     names
         .map(|name| (strsim::osa_distance(&text, name), name))
@@ -188,6 +189,38 @@ impl<'a> Node<'a> {
         Some(At::new(value, self.place))
     }
 
+    /// A whole number in decimal digits within `range`, which has to fit `T`.
+    pub fn number<T: TryFrom<i64>>(
+        &self,
+        what: &str,
+        range: RangeInclusive<i64>,
+        report: &mut Report<'_>,
+    ) -> Option<At<T>> {
+        let text = self.text(what, report)?.value;
+        let digits = text.strip_prefix('-').unwrap_or(text);
+        let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+        let number = plain.then(|| text.parse::<i64>().ok()).flatten();
+        let value = number
+            .filter(|number| range.contains(number))
+            .and_then(|number| T::try_from(number).ok());
+        if value.is_none() {
+            let shown = crate::name::printable(text, 40);
+            report.error(
+                Fault::new(self.place, format!("{what} cannot be `{shown}`")).help(format!(
+                    "write a whole number from {} to {}",
+                    range.start(),
+                    range.end()
+                )),
+            );
+        }
+        value.map(|value| At::new(value, self.place))
+    }
+
+    /// True for a mapping with this key.
+    pub fn has_key(&self, key: &str) -> bool {
+        matches!(&self.value, Value::Map(entries) if entries.iter().any(|(k, _)| k.value == key))
+    }
+
     /// An IPv4 address in its usual form of four numbers.
     pub fn ipv4(&self, what: &str, report: &mut Report<'_>) -> Option<At<Ipv4Addr>> {
         let text = self.text(what, report)?.value;
@@ -208,6 +241,43 @@ impl<'a> Node<'a> {
             fault.help("write four numbers joined by dots, as in 192.168.151.10")
         });
         None
+    }
+
+    /// An IPv6 address (RFC 4291, section 2.2), without a zone.
+    pub fn ipv6(&self, what: &str, report: &mut Report<'_>) -> Option<At<Ipv6Addr>> {
+        let text = self.text(what, report)?.value;
+        if let Ok(address) = text.parse() {
+            return Some(At::new(address, self.place));
+        }
+        let shown = crate::name::printable(text, 60);
+        let fault = Fault::new(self.place, format!("`{shown}` is not an IPv6 address"));
+        report.error(if text.contains('/') {
+            fault.help("write the address alone, without a prefix length")
+        } else if text.contains('%') {
+            fault.help("write the address alone, without an interface")
+        } else {
+            fault.help("write up to eight groups joined by colons, as in fd00:151::10")
+        });
+        None
+    }
+
+    /// An address of either family.
+    pub fn ip(&self, what: &str, report: &mut Report<'_>) -> Option<At<IpAddr>> {
+        if self.text(what, report)?.value.contains(':') {
+            self.ipv6(what, report)
+                .map(|ip| At::new(ip.value.into(), ip.place))
+        } else {
+            self.ipv4(what, report)
+                .map(|ip| At::new(ip.value.into(), ip.place))
+        }
+    }
+
+    /// The items of a list, or the one item that stands in its place.
+    pub fn one_or_more(&self) -> &[Node<'a>] {
+        match &self.value {
+            Value::List(items) => items,
+            _ => std::slice::from_ref(self),
+        }
     }
 
     /// The items of a list.

@@ -11,6 +11,7 @@ mod report;
 mod source;
 mod tree;
 
+pub(crate) use fields::nearest;
 pub use fields::{Fields, Key};
 pub use report::{Also, Fault, Problem, Problems, Report, Severity};
 pub use source::{At, Place, Source};

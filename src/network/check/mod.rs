@@ -4,13 +4,30 @@
 
 mod address;
 mod dhcp;
+mod dns;
+mod dnsmasq;
 mod hosts;
 
-use super::definition::Definition;
-use super::model::{Dns, Mode, Network};
+use super::definition::{Definition, HostEntry};
+use super::model::{Mode, Network};
 use crate::name::{DnsName, InterfaceName, NetworkName};
 use crate::yaml::{Fault, Report};
+use ipnet::IpNet;
 use sha2::{Digest as _, Sha256};
+use std::net::IpAddr;
+
+/// What the rules on names need to know of the rest of the network.
+struct Surroundings<'d> {
+    domain: Option<&'d DnsName>,
+    hosts: &'d [HostEntry],
+    subnets: Vec<IpNet>,
+    /// The host's own addresses in it.
+    gateways: Vec<IpAddr>,
+    /// True if questions go out unless the definition says otherwise.
+    forward_by_default: bool,
+    /// True if machines can come that bring a name with them.
+    gives_names: bool,
+}
 
 /// Checks `definition`; `None` after reporting an error.
 pub fn check(definition: &Definition, report: &mut Report<'_>) -> Option<Network> {
@@ -19,7 +36,7 @@ pub fn check(definition: &Definition, report: &mut Report<'_>) -> Option<Network
     let dhcp = definition
         .dhcp
         .as_ref()
-        .map(|section| dhcp::check(&section.value, ipv4, report));
+        .map(|section| dhcp::check(&section.value, definition, ipv4, report));
     if let (Some(dhcp), Some(serve)) = (&definition.dhcp, definition.dns.serve)
         && !serve.value
     {
@@ -32,7 +49,17 @@ pub fn check(definition: &Definition, report: &mut Report<'_>) -> Option<Network
             .also(dhcp.place, "DHCP is asked for here"),
         );
     }
-    let hosts = hosts::check(&definition.hosts, ipv4, domain, report);
+    let hosts = hosts::check(&definition.hosts, ipv4, domain, dhcp.is_some(), report);
+    let around = Surroundings {
+        domain,
+        hosts: &definition.hosts,
+        subnets: vec![ipv4.subnet.into()],
+        gateways: vec![ipv4.gateway.into()],
+        forward_by_default: definition.mode.value != Mode::Isolated,
+        gives_names: dhcp.as_ref().is_some_and(|dhcp| !dhcp.ranges.is_empty()),
+    };
+    let dns = dns::check(&definition.dns, &around, report);
+    let dnsmasq_options = dnsmasq::check(&definition.dnsmasq_options, &around, report);
     let bridge = match &definition.bridge {
         Some(bridge) => bridge.value.clone(),
         None => default_bridge(&definition.name.value)?,
@@ -44,15 +71,10 @@ pub fn check(definition: &Definition, report: &mut Report<'_>) -> Option<Network
         bridge,
         domain: domain.cloned(),
         ipv4: Some(ipv4),
-        dns: Dns {
-            serve: definition.dns.serve.is_none_or(|serve| serve.value),
-            forward: definition
-                .dns
-                .forward
-                .map_or(definition.mode.value != Mode::Isolated, |forward| forward.value),
-        },
+        dns,
         dhcp,
         hosts,
+        dnsmasq_options,
     })
 }
 

@@ -3,17 +3,18 @@
 //!
 //! Never the `-dir` forms of those files: dnsmasq keeps what was deleted from such a directory.
 
+mod options;
+mod records;
+
 use super::{ADDN_HOSTS, CompileError, DHCP_HOSTSFILE, DHCP_OPTSFILE, LEASES, rendered};
-use crate::network::model::{Mode, Network};
+use crate::name::RecordName;
+use crate::network::model::{Dhcp, GATEWAY, Network, Pool, RecordData};
 use crate::template::Templates;
 use serde::Serialize;
 use std::fmt::Write;
 use std::net::IpAddr;
 
 const TEMPLATE: &str = "dnsmasq.conf";
-
-/// The gateway's name in the network's domain.
-const GATEWAY: &str = "gateway";
 
 #[derive(Serialize)]
 struct Context<'a> {
@@ -25,6 +26,12 @@ struct Context<'a> {
     /// Whose reverse names are answered here.
     subnets: Vec<String>,
     forward_dns: bool,
+    /// Where to; empty: to the host's name servers.
+    forwarders: Vec<String>,
+    /// Lines for records that do not stand in the file of names.
+    records: Vec<String>,
+    /// Lines for options that the definition passes on.
+    options: Vec<String>,
     dhcp: Option<DhcpContext>,
 }
 
@@ -35,6 +42,10 @@ struct DhcpContext {
     netmask: String,
     lease_time: String,
     lease_max: u32,
+    /// True if there is a range for everyone. Where there is none a reservation needs a subnet of its own.
+    open: bool,
+    /// True if only machines with a reservation are answered.
+    known_only: bool,
     leases: String,
     hostsfile: String,
     optsfile: String,
@@ -42,8 +53,26 @@ struct DhcpContext {
 
 #[derive(Serialize)]
 struct RangeContext {
+    /// Conditions and labels, each with a comma behind it.
+    tags: String,
     start: String,
     end: String,
+    lease_time: String,
+}
+
+impl RangeContext {
+    fn new(pool: &Pool, dhcp: &Dhcp) -> Self {
+        let mut tags: String = pool.tags.iter().map(|tag| format!("tag:{tag},")).collect();
+        if let Some(set) = &pool.set {
+            let _ = write!(tags, "set:{set},");
+        }
+        Self {
+            tags,
+            start: pool.range.start.to_string(),
+            end: pool.range.end.to_string(),
+            lease_time: pool.lease_time.unwrap_or(dhcp.lease_time).to_string(),
+        }
+    }
 }
 
 pub(super) fn conf(
@@ -56,15 +85,14 @@ pub(super) fn conf(
             ranges: dhcp
                 .ranges
                 .iter()
-                .map(|range| RangeContext {
-                    start: range.start.to_string(),
-                    end: range.end.to_string(),
-                })
+                .map(|pool| RangeContext::new(pool, dhcp))
                 .collect(),
             network: ipv4.subnet.network().to_string(),
             netmask: ipv4.subnet.netmask().to_string(),
             lease_time: dhcp.lease_time.to_string(),
             lease_max: (1 << (32 - ipv4.subnet.prefix_len())) - 3,
+            open: dhcp.ranges.iter().any(|pool| pool.tags.is_empty()),
+            known_only: dhcp.known_only,
             leases: path(LEASES)?,
             hostsfile: path(DHCP_HOSTSFILE)?,
             optsfile: path(DHCP_OPTSFILE)?,
@@ -83,16 +111,26 @@ pub(super) fn conf(
             .map(|ipv4| ipv4.subnet.to_string())
             .collect(),
         forward_dns: network.forwards_dns(),
+        forwarders: network.dns().forwarders.iter().map(ToString::to_string).collect(),
+        records: records::lines(network),
+        options: network
+            .dnsmasq_options()
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
         dhcp,
     };
     let conf = templates.render(TEMPLATE, &context)?;
     let leases = context.dhcp.as_ref().map(|dhcp| dhcp.leases.as_str());
-    rendered::check_conf(TEMPLATE, &conf, network, leases)?;
+    let servers = context.forwarders.iter().map(|server| format!("server={server}"));
+    let lines = context.records.iter().chain(&context.options).cloned();
+    rendered::check_conf(TEMPLATE, &conf, network, leases, servers.chain(lines))?;
     Ok(conf)
 }
 
 /// Names for addresses (hosts(5)): first the full name, which the address resolves back to, then the short one. The
-/// gateway is called `gateway`, unless a host is.
+/// gateway is called `gateway`, unless something else is. Records come last, so that an address resolves back to the
+/// name of its host.
 pub(super) fn addn_hosts(network: &Network) -> String {
     let mut text = header(network);
     let mut line = |address: IpAddr, name: &str| {
@@ -101,8 +139,7 @@ pub(super) fn addn_hosts(network: &Network) -> String {
             None => writeln!(text, "{address} {name}"),
         };
     };
-    let taken = network.hosts().iter().any(|host| host.name.as_str() == GATEWAY);
-    if let Some(ipv4) = network.ipv4().filter(|_| !taken) {
+    if let Some(ipv4) = network.ipv4().filter(|_| !gateway_is_taken(network)) {
         line(ipv4.gateway.into(), GATEWAY);
     }
     for host in network.hosts() {
@@ -110,18 +147,61 @@ pub(super) fn addn_hosts(network: &Network) -> String {
             line(address, host.name.as_str());
         }
     }
+    let suffix = network
+        .domain()
+        .map_or_else(String::new, |domain| format!(".{domain}"));
+    for record in &network.dns().records {
+        if let RecordData::Address { name, addresses } = &record.data {
+            let short = name
+                .as_str()
+                .strip_suffix(&suffix)
+                .filter(|short| !short.contains('.'));
+            for address in addresses {
+                let _ = match short {
+                    Some(short) => writeln!(text, "{address} {name} {short}"),
+                    None => writeln!(text, "{address} {name}"),
+                };
+            }
+        }
+    }
     text
 }
 
-/// Reservations: what may stand on the right side of `dhcp-host=`.
+/// True if a host, a record or an alias is called as the gateway is by default.
+fn gateway_is_taken(network: &Network) -> bool {
+    let called = |name: &RecordName| {
+        let rest = name
+            .as_str()
+            .strip_prefix(GATEWAY)
+            .and_then(|rest| rest.strip_prefix('.'));
+        rest.is_some_and(|rest| network.domain().is_some_and(|domain| domain.as_str() == rest))
+    };
+    network.hosts().iter().any(|host| host.name.as_str() == GATEWAY)
+        || network.dns().records.iter().any(|record| match &record.data {
+            RecordData::Address { name, .. } | RecordData::Cname { name, .. } => called(name),
+            _ => false,
+        })
+}
+
+/// Reservations: what may stand on the right side of `dhcp-host=`. A machine is told by its MAC address whatever
+/// client identifier it brings, so that one with another operating system, or in its boot firmware, keeps its lease;
+/// only where the definition gives a client identifier does that count too.
 pub(super) fn dhcp_hostsfile(network: &Network) -> String {
     let mut text = header(network);
-    for host in network.hosts() {
-        if host.macs.is_empty() {
-            continue;
-        }
+    for host in network.hosts().iter().filter(|host| host.has_reservation()) {
         for mac in &host.macs {
             let _ = write!(text, "{mac},");
+        }
+        let _ = match &host.client_id {
+            Some(id) => write!(text, "id:{id},"),
+            None => write!(text, "id:*,"),
+        };
+        let own = host.dhcp.as_deref();
+        for tag in own.iter().flat_map(|own| &own.tags) {
+            let _ = write!(text, "set:{tag},");
+        }
+        if !host.options().is_empty() {
+            let _ = write!(text, "set:{},", options::host_tag(&host.name));
         }
         for address in host.addresses() {
             let _ = match address {
@@ -129,18 +209,20 @@ pub(super) fn dhcp_hostsfile(network: &Network) -> String {
                 IpAddr::V6(address) => write!(text, "[{address}],"),
             };
         }
-        let _ = writeln!(text, "{}", host.name);
+        let _ = match own.and_then(|own| own.lease_time) {
+            Some(time) => writeln!(text, "{},{time}", host.name),
+            None => writeln!(text, "{}", host.name),
+        };
+    }
+    for mac in network.dhcp().iter().flat_map(|dhcp| &dhcp.ignore) {
+        let _ = writeln!(text, "{mac},ignore");
     }
     text
 }
 
 /// Options: what may stand on the right side of `dhcp-option=`.
 pub(super) fn dhcp_optsfile(network: &Network) -> String {
-    let mut text = header(network);
-    if network.mode() == Mode::Isolated {
-        text.push_str("# No default route: the gateway leads nowhere.\noption:router\n");
-    }
-    text
+    header(network) + &options::lines(network)
 }
 
 fn header(network: &Network) -> String {

@@ -5,6 +5,7 @@ use super::CompileError;
 use crate::domain::scan::Document;
 use crate::network::model::Network;
 use crate::network::observed::Observed;
+use std::collections::HashSet;
 
 /// The libvirt XML has to be that of `network`, carry our mark, and leave DNS and DHCP to our own dnsmasq.
 pub(super) fn check_xml(template: &'static str, xml: &str, network: &Network) -> Result<(), CompileError> {
@@ -30,13 +31,14 @@ pub(super) fn check_xml(template: &'static str, xml: &str, network: &Network) ->
     Ok(())
 }
 
-/// dnsmasq has to serve the network's bridge and nothing else, tell its leases on the bus, and keep them in `leases`
-/// if there is DHCP.
+/// dnsmasq has to serve the network's bridge and nothing else, tell its leases on the bus, keep them in `leases`
+/// if there is DHCP, and have the further `lines`.
 pub(super) fn check_conf(
     template: &'static str,
     conf: &str,
     network: &Network,
     leases: Option<&str>,
+    lines: impl Iterator<Item = String>,
 ) -> Result<(), CompileError> {
     let mut needed = vec![
         "bind-dynamic".to_owned(),
@@ -45,10 +47,9 @@ pub(super) fn check_conf(
         format!("enable-dbus={}", network.name().dnsmasq_bus_name()),
     ];
     needed.extend(leases.map(|leases| format!("dhcp-leasefile={leases}")));
-    match needed
-        .iter()
-        .find(|&line| !conf.lines().any(|l| l.trim() == line))
-    {
+    needed.extend(lines);
+    let made: HashSet<&str> = conf.lines().map(str::trim).collect();
+    match needed.iter().find(|line| !made.contains(line.trim())) {
         None => Ok(()),
         Some(line) => Err(CompileError::Rendered {
             template,

@@ -1,8 +1,10 @@
 //! `dhcp`: what is handed out to the network's machines.
 
-use super::optional;
+use super::options::{self, OptionEntry};
+use super::{hosts, optional, several};
+use crate::name::{Mac, Tag, TagMatch, printable};
 use crate::network::model::LeaseTime;
-use crate::yaml::{At, Fields, Key, Node, Report};
+use crate::yaml::{At, Fault, Fields, Key, Node, Report};
 use std::net::Ipv4Addr;
 
 /// `dhcp`
@@ -12,25 +14,45 @@ pub struct DhcpSection {
     pub ranges: Vec<RangeEntry>,
     /// `lease_time`
     pub lease_time: Option<At<LeaseTime>>,
+    /// `options`
+    pub options: Vec<OptionEntry>,
+    /// `ignore`
+    pub ignore: Vec<At<Mac>>,
+    /// `unknown`: true for `ignore`
+    pub known_only: Option<At<bool>>,
 }
 
 /// One of `dhcp.ranges`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RangeEntry {
     /// `start`
     pub start: At<Ipv4Addr>,
     /// `end`
     pub end: At<Ipv4Addr>,
+    /// `tag`, one or several
+    pub tags: Vec<At<TagMatch>>,
+    /// `set`
+    pub set: Option<At<Tag>>,
+    /// `lease_time`
+    pub lease_time: Option<At<LeaseTime>>,
 }
 
 const DHCP: &[Key] = &[
     Key::Known("ranges"),
     Key::Known("lease_time"),
-    Key::Later("options"),
+    Key::Known("options"),
+    Key::Known("ignore"),
+    Key::Known("unknown"),
     Key::Later("serve"),
 ];
 
-const RANGE: &[Key] = &[Key::Known("start"), Key::Known("end")];
+const RANGE: &[Key] = &[
+    Key::Known("start"),
+    Key::Known("end"),
+    Key::Known("tag"),
+    Key::Known("set"),
+    Key::Known("lease_time"),
+];
 
 pub(super) fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<At<DhcpSection>> {
     let fields = Fields::read(node, "`dhcp`", DHCP, report)?;
@@ -38,8 +60,19 @@ pub(super) fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<At<DhcpSe
     let ranges = ranges.flatten().unwrap_or_default();
     let ranges = ranges.iter().filter_map(|n| read_range(n, report)).collect();
     let lease_time = optional(fields.get("lease_time"), |n| n.parse("`lease_time`", report));
-    let lease_time = lease_time?;
-    Some(At::new(DhcpSection { ranges, lease_time }, node.place))
+    let options = optional(fields.get("options"), |n| options::read(n, report));
+    let ignore = optional(fields.get("ignore"), |n| {
+        several(n, "`ignore`", report, hosts::read_mac)
+    });
+    let known_only = optional(fields.get("unknown"), |n| read_unknown(n, report));
+    let section = DhcpSection {
+        ranges,
+        lease_time: lease_time?,
+        options: options?.unwrap_or_default(),
+        ignore: ignore?.unwrap_or_default(),
+        known_only: known_only?,
+    };
+    Some(At::new(section, node.place))
 }
 
 fn read_range(node: &Node<'_>, report: &mut Report<'_>) -> Option<RangeEntry> {
@@ -48,8 +81,34 @@ fn read_range(node: &Node<'_>, report: &mut Report<'_>) -> Option<RangeEntry> {
         .need("start", report)
         .and_then(|n| n.ipv4("`start`", report));
     let end = fields.need("end", report).and_then(|n| n.ipv4("`end`", report));
+    let tags = optional(fields.get("tag"), |n| {
+        several(n, "`tag`", report, |n, report| n.parse("`tag`", report))
+    });
+    let set = optional(fields.get("set"), |n| n.parse("`set`", report));
+    let lease_time = optional(fields.get("lease_time"), |n| n.parse("`lease_time`", report));
     Some(RangeEntry {
         start: start?,
         end: end?,
+        tags: tags?.unwrap_or_default(),
+        set: set?,
+        lease_time: lease_time?,
     })
+}
+
+/// `unknown`: what happens to machines without a reservation.
+fn read_unknown(node: &Node<'_>, report: &mut Report<'_>) -> Option<At<bool>> {
+    let text = node.text("`unknown`", report)?.value;
+    let known_only = match text {
+        "serve" => false,
+        "ignore" => true,
+        other => {
+            let shown = printable(other, 40);
+            report.error(
+                Fault::new(node.place, format!("`unknown` cannot be `{shown}`"))
+                    .help("write `serve`, or `ignore` to answer only machines with a reservation"),
+            );
+            return None;
+        }
+    };
+    Some(At::new(known_only, node.place))
 }

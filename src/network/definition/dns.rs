@@ -1,25 +1,220 @@
 //! `dns`: what the network's name server answers.
 
-use super::optional;
-use crate::yaml::{At, Fields, Key, Node, Report};
+use super::{optional, several};
+use crate::name::{PlainText, ZoneName, printable};
+use crate::network::model::Forwarder;
+use crate::yaml::{At, Fault, Fields, Key, Node, Place, Report};
+use std::net::IpAddr;
 
 /// `dns`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DnsSection {
     /// `serve`
     pub serve: Option<At<bool>>,
     /// `forward`; by default an isolated network's questions do not leave it, and all others' do
     pub forward: Option<At<bool>>,
+    /// `forwarders`
+    pub forwarders: Vec<At<Forwarder>>,
+    /// `records`
+    pub records: Vec<RecordEntry>,
 }
 
-const DNS: &[Key] = &[Key::Known("serve"), Key::Known("forward"), Key::Later("records")];
+/// One of `dns.records`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordEntry {
+    /// Where it begins.
+    pub place: Place,
+    /// What it says.
+    pub data: RecordFields,
+}
+
+/// What one of `dns.records` says, by the key that tells its kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RecordFields {
+    /// `name` and `ip`
+    Address(At<ZoneName>, Vec<At<IpAddr>>),
+    /// `wildcard` and `ip`
+    Wildcard(At<ZoneName>, Vec<At<IpAddr>>),
+    /// `cname` and `target`
+    Cname(At<ZoneName>, At<ZoneName>),
+    /// `srv` and the rest
+    Srv(SrvFields),
+    /// `txt` and `text`
+    Txt(At<ZoneName>, Vec<At<PlainText>>),
+    /// `ptr` and `name`
+    Ptr(At<IpAddr>, At<ZoneName>),
+}
+
+/// One of `dns.records` with `srv`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SrvFields {
+    /// `srv`
+    pub name: At<ZoneName>,
+    /// `target`; without it the service is not available
+    pub target: Option<At<ZoneName>>,
+    /// `port`
+    pub port: Option<At<u16>>,
+    /// `priority`
+    pub priority: Option<At<u16>>,
+    /// `weight`
+    pub weight: Option<At<u16>>,
+}
+
+const DNS: &[Key] = &[
+    Key::Known("serve"),
+    Key::Known("forward"),
+    Key::Known("forwarders"),
+    Key::Known("records"),
+];
+
+const ADDRESS: &[Key] = &[Key::Known("name"), Key::Known("ip")];
+const WILDCARD: &[Key] = &[Key::Known("wildcard"), Key::Known("ip")];
+const CNAME: &[Key] = &[Key::Known("cname"), Key::Known("target")];
+const SRV: &[Key] = &[
+    Key::Known("srv"),
+    Key::Known("target"),
+    Key::Known("port"),
+    Key::Known("priority"),
+    Key::Known("weight"),
+];
+const TXT: &[Key] = &[Key::Known("txt"), Key::Known("text")];
+const PTR: &[Key] = &[Key::Known("ptr"), Key::Known("name")];
+/// For an entry of no kind: the keys of all.
+const RECORD: &[Key] = &[
+    Key::Known("name"),
+    Key::Known("wildcard"),
+    Key::Known("cname"),
+    Key::Known("srv"),
+    Key::Known("txt"),
+    Key::Known("ptr"),
+];
 
 pub(super) fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<DnsSection> {
     let fields = Fields::read(node, "`dns`", DNS, report)?;
     let serve = optional(fields.get("serve"), |n| n.flag("`serve`", report));
     let forward = optional(fields.get("forward"), |n| n.flag("`forward`", report));
+    let forwarders = optional(fields.get("forwarders"), |n| {
+        several(n, "`forwarders`", report, |n, report| {
+            n.parse("a forwarder", report)
+        })
+    });
+    let records = optional(fields.get("records"), |n| n.items("`records`", report));
+    let records = records.flatten().unwrap_or_default();
     Some(DnsSection {
+        records: records.iter().filter_map(|n| read_record(n, report)).collect(),
         serve: serve?,
         forward: forward?,
+        forwarders: forwarders?.unwrap_or_default(),
     })
+}
+
+fn read_record(node: &Node<'_>, report: &mut Report<'_>) -> Option<RecordEntry> {
+    const WHAT: &str = "this record";
+    let has = |key: &str| node.has_key(key);
+    let name = |n: &Node<'_>, report: &mut Report<'_>| read_name(n, report);
+    let data = if has("wildcard") {
+        let fields = Fields::read(node, WHAT, WILDCARD, report)?;
+        let owner = fields
+            .need("wildcard", report)
+            .and_then(|n| read_wildcard(n, report));
+        let ips = fields.need("ip", report).and_then(|n| read_ips(n, report));
+        RecordFields::Wildcard(owner?, ips?)
+    } else if has("cname") {
+        let fields = Fields::read(node, WHAT, CNAME, report)?;
+        let owner = fields.need("cname", report).and_then(|n| name(n, report));
+        let target = fields.need("target", report).and_then(|n| name(n, report));
+        RecordFields::Cname(owner?, target?)
+    } else if has("srv") {
+        RecordFields::Srv(read_srv(&Fields::read(node, WHAT, SRV, report)?, report)?)
+    } else if has("txt") {
+        let fields = Fields::read(node, WHAT, TXT, report)?;
+        let owner = fields.need("txt", report).and_then(|n| name(n, report));
+        let text = fields
+            .need("text", report)
+            .and_then(|n| several(n, "`text`", report, |n, report| n.parse("`text`", report)));
+        RecordFields::Txt(owner?, text?)
+    } else if has("ptr") {
+        let fields = Fields::read(node, WHAT, PTR, report)?;
+        let address = fields.need("ptr", report).and_then(|n| n.ip("`ptr`", report));
+        let target = fields.need("name", report).and_then(|n| name(n, report));
+        RecordFields::Ptr(address?, target?)
+    } else if has("name") || has("ip") {
+        let fields = Fields::read(node, WHAT, ADDRESS, report)?;
+        let owner = fields.need("name", report).and_then(|n| name(n, report));
+        let ips = fields.need("ip", report).and_then(|n| read_ips(n, report));
+        RecordFields::Address(owner?, ips?)
+    } else {
+        Fields::read(node, WHAT, RECORD, report)?;
+        report.error(
+            Fault::new(start(node), "this record is of no kind")
+                .help("write `name` and `ip`, or one of `wildcard`, `cname`, `srv`, `txt` and `ptr` with what belongs to it"),
+        );
+        return None;
+    };
+    Some(RecordEntry {
+        place: start(node),
+        data,
+    })
+}
+
+/// The first character of what `node` spans.
+const fn start(node: &Node<'_>) -> Place {
+    let mut place = node.place;
+    place.length = 1;
+    place
+}
+
+fn read_srv(fields: &Fields<'_, '_>, report: &mut Report<'_>) -> Option<SrvFields> {
+    let name = fields.need("srv", report).and_then(|n| read_name(n, report));
+    let target = optional(fields.get("target"), |n| read_name(n, report));
+    let port = optional(fields.get("port"), |n| n.number("`port`", 0..=65535, report));
+    let priority = optional(fields.get("priority"), |n| {
+        n.number("`priority`", 0..=65535, report)
+    });
+    let weight = optional(fields.get("weight"), |n| n.number("`weight`", 0..=65535, report));
+    Some(SrvFields {
+        name: name?,
+        target: target?,
+        port: port?,
+        priority: priority?,
+        weight: weight?,
+    })
+}
+
+fn read_ips(node: &Node<'_>, report: &mut Report<'_>) -> Option<Vec<At<IpAddr>>> {
+    several(node, "`ip`", report, |n, report| n.ip("`ip`", report))
+}
+
+fn read_name(node: &Node<'_>, report: &mut Report<'_>) -> Option<At<ZoneName>> {
+    let text = node.text("a name", report)?;
+    match text.value.parse() {
+        Ok(name) => Some(At::new(name, node.place)),
+        Err(error) => {
+            let fault = Fault::new(node.place, error.to_string());
+            report.error(if text.value.contains('*') {
+                fault.help("for all names below another write `wildcard`")
+            } else {
+                fault.help("write a name in the network's domain, `@` for the domain itself, or a full name with a dot at its end")
+            });
+            None
+        }
+    }
+}
+
+fn read_wildcard(node: &Node<'_>, report: &mut Report<'_>) -> Option<At<ZoneName>> {
+    let text = node.text("`wildcard`", report)?.value;
+    if let Some(rest) = text.strip_prefix("*.") {
+        report.error(
+            Fault::new(
+                node.place,
+                format!(
+                    "`{}`: a wildcard is written without the star",
+                    printable(text, 60)
+                ),
+            )
+            .help(format!("write `wildcard: {}`", printable(rest, 60))),
+        );
+        return None;
+    }
+    read_name(node, report)
 }

@@ -1,6 +1,8 @@
 //! `hosts`: the machines of a network that have a name or a reservation.
 
-use crate::name::{HostName, Mac};
+use super::{optional, options, several};
+use crate::name::{ClientId, HostName, Mac, Tag};
+use crate::network::model::{DhcpOption, LeaseTime};
 use crate::yaml::{At, Fault, Fields, Key, Node, Report, Value};
 use std::net::IpAddr;
 
@@ -9,16 +11,28 @@ use std::net::IpAddr;
 pub struct HostEntry {
     /// `name`
     pub name: At<HostName>,
-    /// `mac`, one or several
+    /// `mac`, none, one or several
     pub macs: Vec<At<Mac>>,
+    /// `client_id`
+    pub client_id: Option<At<ClientId>>,
     /// `ip`, one or several
     pub ips: Vec<At<IpAddr>>,
+    /// `tags`
+    pub tags: Vec<At<Tag>>,
+    /// `lease_time`
+    pub lease_time: Option<At<LeaseTime>>,
+    /// `options`
+    pub options: Vec<At<DhcpOption>>,
 }
 
 const HOST: &[Key] = &[
     Key::Known("name"),
     Key::Known("mac"),
     Key::Known("ip"),
+    Key::Known("client_id"),
+    Key::Known("tags"),
+    Key::Known("lease_time"),
+    Key::Known("options"),
     Key::Instead("hwaddr", "write `mac`"),
     Key::Instead("address", "write `ip`"),
 ];
@@ -28,16 +42,31 @@ pub(super) fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<HostEntry
     let name = fields
         .need("name", report)
         .and_then(|n| n.parse("`name`", report));
-    let mac = fields.need("mac", report).and_then(|n| read_mac(n, report));
-    let ip = fields.need("ip", report).and_then(|n| n.ipv4("`ip`", report));
+    let macs = optional(fields.get("mac"), |n| several(n, "`mac`", report, read_mac));
+    let ips = fields.need("ip", report).and_then(|n| read_ips(n, report));
+    let client_id = optional(fields.get("client_id"), |n| n.parse("`client_id`", report));
+    let tags = optional(fields.get("tags"), |n| {
+        several(n, "`tags`", report, |n, report| n.parse("a tag", report))
+    });
+    let lease_time = optional(fields.get("lease_time"), |n| n.parse("`lease_time`", report));
+    let options = optional(fields.get("options"), |n| options::read_of_host(n, report));
     Some(HostEntry {
         name: name?,
-        macs: vec![mac?],
-        ips: vec![ip.map(|ip| At::new(IpAddr::V4(ip.value), ip.place))?],
+        macs: macs?.unwrap_or_default(),
+        client_id: client_id?,
+        ips: ips?,
+        tags: tags?.unwrap_or_default(),
+        lease_time: lease_time?,
+        options: options?.unwrap_or_default(),
     })
 }
 
-fn read_mac(node: &Node<'_>, report: &mut Report<'_>) -> Option<At<Mac>> {
+fn read_ips(node: &Node<'_>, report: &mut Report<'_>) -> Option<Vec<At<IpAddr>>> {
+    let ip = node.ipv4("`ip`", report)?;
+    Some(vec![At::new(IpAddr::V4(ip.value), ip.place)])
+}
+
+pub(super) fn read_mac(node: &Node<'_>, report: &mut Report<'_>) -> Option<At<Mac>> {
     let mac = node.parse("`mac`", report)?;
     if let Value::Scalar { text, plain: true } = &node.value
         && is_base_60(text)

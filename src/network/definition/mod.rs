@@ -5,14 +5,17 @@
 mod address;
 mod dhcp;
 mod dns;
+mod dnsmasq;
 mod hosts;
+mod options;
 
 pub use address::Ipv4Section;
 pub use dhcp::{DhcpSection, RangeEntry};
-pub use dns::DnsSection;
+pub use dns::{DnsSection, RecordEntry, RecordFields, SrvFields};
 pub use hosts::HostEntry;
+pub use options::OptionEntry;
 
-use super::model::{Mode, Title};
+use super::model::{DnsmasqOption, Mode, Title};
 use crate::name::{DnsName, InterfaceName, NetworkName, printable};
 use crate::yaml::{At, Fault, Fields, Key, Node, Report, parse};
 
@@ -37,6 +40,8 @@ pub struct Definition {
     pub dhcp: Option<At<DhcpSection>>,
     /// `hosts`
     pub hosts: Vec<HostEntry>,
+    /// `dnsmasq_options`
+    pub dnsmasq_options: Vec<At<DnsmasqOption>>,
 }
 
 const NETWORK: &[Key] = &[
@@ -49,6 +54,7 @@ const NETWORK: &[Key] = &[
     Key::Known("dns"),
     Key::Known("dhcp"),
     Key::Known("hosts"),
+    Key::Known("dnsmasq_options"),
     Key::Later("ipv6"),
     Key::Later("require_interfaces"),
     Key::Later("forbid_interfaces"),
@@ -91,6 +97,7 @@ pub fn read(report: &mut Report<'_>) -> Option<Definition> {
     let hosts = optional(network.get("hosts"), |n| n.items("`hosts`", report));
     let hosts = hosts.flatten().unwrap_or_default();
     let hosts = hosts.iter().filter_map(|n| hosts::read(n, report)).collect();
+    let dnsmasq_options = optional(network.get("dnsmasq_options"), |n| dnsmasq::read(n, report));
     Some(Definition {
         name: name?,
         title: title?,
@@ -101,6 +108,7 @@ pub fn read(report: &mut Report<'_>) -> Option<Definition> {
         dns: dns?.unwrap_or_default(),
         dhcp: dhcp?,
         hosts,
+        dnsmasq_options: dnsmasq_options?.unwrap_or_default(),
     })
 }
 
@@ -114,6 +122,26 @@ fn optional<'n, 'a, T>(
         Some(node) => read(node).map(Some),
         None => Some(None),
     }
+}
+
+/// One value or a list of them, each read by `read`; not an empty list. `None` if one cannot be read.
+fn several<'a, T>(
+    node: &Node<'a>,
+    what: &str,
+    report: &mut Report<'_>,
+    mut read: impl FnMut(&Node<'a>, &mut Report<'_>) -> Option<At<T>>,
+) -> Option<Vec<At<T>>> {
+    let items = node.one_or_more();
+    if items.is_empty() {
+        report.error(
+            Fault::new(node.place, format!("{what} is an empty list"))
+                .help("write a value, or remove the key"),
+        );
+        return None;
+    }
+    // All are read, so that all mistakes are told.
+    let all: Vec<Option<At<T>>> = items.iter().map(|item| read(item, report)).collect();
+    all.into_iter().collect()
 }
 
 fn read_mode(node: &Node<'_>, report: &mut Report<'_>) -> Option<At<Mode>> {

@@ -1,13 +1,48 @@
 //! What a network hands out by DHCP.
 
-use super::{LeaseTime, Range};
+use super::{DhcpOption, LeaseTime, Range};
+use crate::name::{Mac, Tag, TagMatch};
 
 /// What is handed out by DHCP.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Dhcp {
-    /// Ranges for machines without a reservation, in ascending order, apart from each other. Empty: only machines
+    /// Pools for machines without a reservation, in ascending order, apart from each other. Empty: only machines
     /// with a reservation get an address.
-    pub ranges: Vec<Range>,
-    /// How long a lease lasts.
+    pub ranges: Vec<Pool>,
+    /// How long a lease lasts where nothing else is said.
     pub lease_time: LeaseTime,
+    /// Options for everyone, or for whom their tags choose.
+    pub options: Vec<TaggedOption>,
+    /// Machines that get no answer.
+    pub ignore: Vec<Mac>,
+    /// True if only machines with a reservation get an answer.
+    pub known_only: bool,
+}
+
+/// A range of addresses, and for whom.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Pool {
+    /// The addresses.
+    #[serde(flatten)]
+    pub range: Range,
+    /// Only for clients of which all of these hold.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<TagMatch>,
+    /// What its clients are labelled with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub set: Option<Tag>,
+    /// How long its leases last; `None`: as everywhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lease_time: Option<LeaseTime>,
+}
+
+/// An option, and for whom.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct TaggedOption {
+    /// The option.
+    #[serde(flatten)]
+    pub option: DhcpOption,
+    /// Only for clients of which all of these hold.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<TagMatch>,
 }

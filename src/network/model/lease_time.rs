@@ -24,6 +24,14 @@ impl LeaseTime {
     pub const MAX: u32 = 3000 * 7 * 86400;
     /// One hour, dnsmasq's own default.
     pub const DEFAULT: Self = Self::Seconds(3600);
+
+    /// The time in seconds, as DHCP writes it (RFC 2131 section 3.3).
+    pub const fn seconds(self) -> u32 {
+        match self {
+            Self::Seconds(seconds) => seconds,
+            Self::Infinite => u32::MAX,
+        }
+    }
 }
 
 impl FromStr for LeaseTime {

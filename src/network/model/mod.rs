@@ -2,16 +2,21 @@
 
 mod address;
 mod dhcp;
+pub(super) mod dhcp_option;
 mod dns;
+mod dnsmasq_option;
 mod host;
 mod lease_time;
 mod mode;
 mod title;
 
 pub use address::{Ipv4, Range};
-pub use dhcp::Dhcp;
-pub use dns::Dns;
-pub use host::{Host, Origin};
+pub use dhcp::{Dhcp, Pool, TaggedOption};
+pub use dhcp_option::{DhcpOption, OptionValue};
+pub use dns::{Dns, Forwarder, Record, RecordData};
+pub(super) use dns::{GATEWAY, reverse_name};
+pub use dnsmasq_option::DnsmasqOption;
+pub use host::{Host, HostDhcp, Origin};
 pub use lease_time::LeaseTime;
 pub use mode::Mode;
 pub use title::Title;
@@ -30,6 +35,7 @@ pub struct Network {
     pub(in crate::network) dns: Dns,
     pub(in crate::network) dhcp: Option<Dhcp>,
     pub(in crate::network) hosts: Vec<Host>,
+    pub(in crate::network) dnsmasq_options: Vec<DnsmasqOption>,
 }
 
 impl Network {
@@ -73,6 +79,11 @@ impl Network {
         self.dns.forward
     }
 
+    /// What the name server does.
+    pub const fn dns(&self) -> &Dns {
+        &self.dns
+    }
+
     /// What DHCP hands out; `None` when there is no DHCP.
     pub const fn dhcp(&self) -> Option<&Dhcp> {
         self.dhcp.as_ref()
@@ -88,8 +99,19 @@ impl Network {
         self.hosts.iter().find(|host| host.macs.contains(&mac))
     }
 
+    /// dnsmasq's own options that are passed on.
+    pub fn dnsmasq_options(&self) -> &[DnsmasqOption] {
+        &self.dnsmasq_options
+    }
+
     /// False when neither DNS nor DHCP is served, so that no dnsmasq runs.
     pub const fn needs_dnsmasq(&self) -> bool {
         self.dns.serve || self.dhcp.is_some()
     }
+}
+
+/// A whole number in decimal digits alone.
+fn number<T: std::str::FromStr>(text: &str) -> Option<T> {
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    digits.then(|| text.parse().ok()).flatten()
 }
