@@ -111,6 +111,13 @@ fn found(context: &Context, text: &str) -> Result<Found, Failure> {
     Ok(found)
 }
 
+/// As [`found`], for a network that is to be this host's.
+fn found_to_register(context: &Context, text: &str) -> Result<Found, Failure> {
+    let found = find::find_to_register(context.layout(), text)?;
+    warn(context, &found);
+    Ok(found)
+}
+
 /// The network that `text`, its name or its definition file, stands for. No definition is needed for a name: it may
 /// have been removed since the network was registered.
 fn named(context: &Context, text: &str) -> Result<NetworkName, Failure> {
@@ -150,8 +157,8 @@ fn validate(context: &Context, networks: &[String]) -> Result<ExitCode, Failure>
         match result {
             Ok(found) => {
                 warn(context, &found);
-                let (name, hosts) = (found.network.name(), found.network.hosts().len());
-                let line = || format!("{}: network {name}, {hosts} hosts, fine", found.path.display());
+                let (name, hosts) = (found.network.name(), count(&found));
+                let line = || format!("{}: network {name}, {hosts}, fine", found.path.display());
                 context.output().event(&(), line)?;
             }
             Err(error) => status = Failure::from(error).report(context.format()),
@@ -160,13 +167,32 @@ fn validate(context: &Context, networks: &[String]) -> Result<ExitCode, Failure>
     Ok(status)
 }
 
+/// The number of a network's hosts, and where they stand if not all do in the definition.
+fn count(found: &Found) -> String {
+    let [own, people, guests] = found.hosts_by_origin();
+    let mut text = format!("{} hosts", own + people + guests);
+    let others: Vec<String> = [(people, "in drop-ins"), (guests, "from guests")]
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, place)| format!("{count} {place}"))
+        .collect();
+    if !others.is_empty() {
+        text = format!("{text} ({})", others.join(", "));
+    }
+    text
+}
+
 /// What JSON says of a definition; `None` when there is none to speak of.
 fn verdict(text: &str, result: &Result<Found, FindError>) -> Option<serde_json::Value> {
     match result {
-        Ok(found) => Some(json!({
-            "file": found.path, "network": found.network.name(), "valid": true,
-            "errors": [], "warnings": found.warnings,
-        })),
+        Ok(found) => {
+            let [definition, drop_ins, guests] = found.hosts_by_origin();
+            Some(json!({
+                "file": found.path, "network": found.network.name(), "valid": true,
+                "hosts": { "definition": definition, "drop_ins": drop_ins, "guests": guests },
+                "errors": [], "warnings": found.warnings,
+            }))
+        }
         Err(FindError::Network(NetworkError::Definition(problems))) => Some(json!({
             "file": problems.list().first().map_or(text, |problem| &problem.file), "network": null, "valid": false,
             "errors": problems.list(), "warnings": [],
@@ -197,7 +223,7 @@ fn compile(context: &Context, text: &str, output: &std::path::Path) -> Result<()
 }
 
 fn register(context: &Context, text: &str, dry_run: bool) -> Result<(), Failure> {
-    let found = found(context, text)?;
+    let found = found_to_register(context, text)?;
     let compiled = compiled(context, &found)?;
     let layout = context.layout();
     if !layout.is_live() {
@@ -236,7 +262,7 @@ fn update(context: &Context, networks: &[String], all: bool, dry_run: bool) -> R
         services: &services,
     };
     let one = |text: &String| {
-        let found = found(context, text)?;
+        let found = found_to_register(context, text)?;
         let compiled = compiled(context, &found)?;
         let source = std::path::absolute(&found.path).unwrap_or_else(|_| found.path.clone());
         let report = network::update(&found.network, &compiled, &source, &target, dry_run)?;
