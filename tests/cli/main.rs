@@ -4,6 +4,7 @@
 mod net;
 mod offline;
 mod repack;
+mod show;
 mod usage;
 
 use std::ffi::OsStr;
