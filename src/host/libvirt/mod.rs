@@ -39,6 +39,16 @@ pub enum LibvirtError {
     },
 }
 
+impl LibvirtError {
+    /// True if libvirt is not there now, as opposed to there but not for this user.
+    pub const fn is_away(&self) -> bool {
+        matches!(self, Self::Unreachable { .. })
+    }
+}
+
+/// The libvirt of the whole system, which work is meant for when nobody has said which.
+pub const SYSTEM: &str = "qemu:///system";
+
 /// True if `uri` means libvirt on this host: it has no host part.
 pub fn is_local_uri(uri: &str) -> bool {
     uri.split_once("://")

@@ -37,8 +37,7 @@ pub fn update(
 ) -> Result<Report, RegisterError> {
     let (name, layout) = (network.name(), target.layout);
     let _lock = lock(layout, name, dry_run)?;
-    let applied = Applied::read_sound(layout, name)?.filter(|applied| applied.pending.is_none());
-    let Some(applied) = applied else {
+    let Some(applied) = Applied::read_sound(layout, name)? else {
         return Err(RegisterError::NotRegistered(name.clone()));
     };
     target.services.check()?;
