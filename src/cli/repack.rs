@@ -155,14 +155,18 @@ fn reservations(context: &Context) -> Vec<Reservation> {
     let mut reservations = Vec::new();
     for applied in registered {
         match network::read(&applied.source) {
-            Ok((network, _)) => reservations.extend(network.hosts().iter().map(|host| Reservation {
-                network: applied.name.to_string(),
-                host: HostSection {
-                    name: host.name.clone(),
-                    mac: host.mac,
-                    addresses: vec![host.address.into()],
-                },
-            })),
+            Ok((network, _)) => {
+                for host in network.hosts() {
+                    reservations.extend(host.macs.iter().map(|&mac| Reservation {
+                        network: applied.name.to_string(),
+                        host: HostSection {
+                            name: host.name.clone(),
+                            mac,
+                            addresses: host.addresses().collect(),
+                        },
+                    }));
+                }
+            }
             Err(error) => context.output().warn(format!(
                 "host entries of the network {} stay behind: {error}",
                 applied.name

@@ -58,6 +58,9 @@ impl Fault {
 /// A second place that a problem has to do with.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Also {
+    /// The file's name, if it is not the problem's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
     /// The line, counted from 1.
     pub line: u32,
     /// The column, counted in characters from 1.
@@ -88,24 +91,30 @@ pub struct Problem {
     pub also: Option<Also>,
     #[serde(skip)]
     excerpt: Excerpt,
+    #[serde(skip)]
+    place: Place,
 }
 
 impl Problem {
-    fn new(source: Source<'_>, severity: Severity, fault: Fault) -> Self {
+    fn new(sources: &[Source<'_>], severity: Severity, fault: Fault) -> Self {
+        let source = |place: Place| sources[usize::from(place.file)];
+        let own = source(fault.place);
         Self {
             severity,
-            file: printable(source.name(), 4096),
+            file: printable(own.name(), 4096),
             line: fault.place.line,
             column: fault.place.column,
             message: printable(&fault.message, 1000),
             help: fault.help.map(|text| printable(&text, 1000)),
             also: fault.also.map(|(place, label)| Also {
+                file: (place.file != fault.place.file).then(|| printable(source(place).name(), 4096)),
                 line: place.line,
                 column: place.column,
                 label,
-                excerpt: Excerpt::new(source, place),
+                excerpt: Excerpt::new(source(place), place),
             }),
-            excerpt: Excerpt::new(source, fault.place),
+            excerpt: Excerpt::new(own, fault.place),
+            place: fault.place,
         }
     }
 }
@@ -116,6 +125,9 @@ impl fmt::Display for Problem {
         f.write_str(&self.message)?;
         self.excerpt.show(f, self.line, '^', "")?;
         if let Some(also) = &self.also {
+            if let Some(file) = &also.file {
+                write!(f, "\n{file}:{}:{}:", also.line, also.column)?;
+            }
             also.excerpt.show(f, also.line, '-', also.label)?;
         }
         match &self.help {
@@ -125,7 +137,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// All the errors of a file, in the order of their lines; never empty.
+/// All the errors of a report, file by file in the order of their lines; never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problems {
     list: Vec<Problem>,
@@ -161,10 +173,10 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
-/// Collects what is wrong with one source while it is read and checked.
+/// Collects what is wrong with one or several sources while they are read and checked.
 #[derive(Debug)]
 pub struct Report<'a> {
-    source: Source<'a>,
+    sources: Vec<Source<'a>>,
     errors: Vec<Problem>,
     warnings: Vec<Problem>,
     count: usize,
@@ -172,18 +184,37 @@ pub struct Report<'a> {
 
 impl<'a> Report<'a> {
     /// An empty report on `source`.
-    pub const fn new(source: Source<'a>) -> Self {
+    pub fn new(source: Source<'a>) -> Self {
         Self {
-            source,
+            sources: vec![source],
             errors: Vec::new(),
             warnings: Vec::new(),
             count: 0,
         }
     }
 
-    /// What the report is about.
-    pub const fn source(&self) -> Source<'a> {
-        self.source
+    /// Turns to a further source, which is read next; the places of those before stay valid. Past 65,535 files
+    /// nothing is added and `None` comes back.
+    pub fn turn_to(&mut self, source: Source<'a>) -> Option<u16> {
+        let index = u16::try_from(self.sources.len()).ok()?;
+        self.sources.push(source);
+        Some(index)
+    }
+
+    /// The source that is being read, and which of the report's files it is.
+    pub fn source(&self) -> (Source<'a>, u16) {
+        let last = self.sources.len() - 1;
+        (self.sources[last], u16::try_from(last).unwrap_or(u16::MAX))
+    }
+
+    /// The name of the file that `place` is in.
+    pub fn file_name(&self, place: Place) -> &'a str {
+        self.sources[usize::from(place.file)].name()
+    }
+
+    /// True once there was an error.
+    pub const fn failed(&self) -> bool {
+        self.count > 0
     }
 
     /// Adds an error.
@@ -191,7 +222,7 @@ impl<'a> Report<'a> {
         self.count += 1;
         if self.errors.len() < KEPT {
             self.errors
-                .push(Problem::new(self.source, Severity::Error, fault));
+                .push(Problem::new(&self.sources, Severity::Error, fault));
         }
     }
 
@@ -199,7 +230,7 @@ impl<'a> Report<'a> {
     pub fn warning(&mut self, fault: Fault) {
         if self.warnings.len() < KEPT {
             self.warnings
-                .push(Problem::new(self.source, Severity::Warning, fault));
+                .push(Problem::new(&self.sources, Severity::Warning, fault));
         }
     }
 
@@ -209,6 +240,7 @@ impl<'a> Report<'a> {
         let mut lines = before.split(['\n', '\r']);
         let last = lines.next_back().unwrap_or_default();
         let place = Place {
+            file: self.source().1,
             line: u32::try_from(lines.count() + 1).unwrap_or(u32::MAX),
             column: u32::try_from(last.chars().count() + 1).unwrap_or(u32::MAX),
             length: 1,
@@ -220,12 +252,12 @@ impl<'a> Report<'a> {
     pub fn finish<T>(mut self, value: Option<T>) -> Result<(T, Vec<Problem>), Problems> {
         match value {
             Some(value) if self.count == 0 => {
-                self.warnings.sort_by_key(|p| (p.line, p.column));
+                self.warnings.sort_by_key(|p| p.place);
                 Ok((value, self.warnings))
             }
             _ => {
                 debug_assert!(self.count > 0, "nothing was read and nobody said why");
-                self.errors.sort_by_key(|p| (p.line, p.column));
+                self.errors.sort_by_key(|p| p.place);
                 Err(Problems {
                     more: self.count - self.errors.len(),
                     list: self.errors,
@@ -240,7 +272,12 @@ mod tests {
     use super::*;
 
     fn place(line: u32, column: u32, length: u32) -> Place {
-        Place { line, column, length }
+        Place {
+            file: 0,
+            line,
+            column,
+            length,
+        }
     }
 
     #[test]

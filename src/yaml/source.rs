@@ -6,9 +6,11 @@ use std::fmt::{self, Write};
 /// How many characters of a source line are shown.
 const SHOWN: usize = 100;
 
-/// A place in a source file.
+/// A place in one of the source files of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Place {
+    /// Which of the report's files, counted from 0.
+    pub file: u16,
     /// The line, counted from 1.
     pub line: u32,
     /// The column of the first character, counted in characters from 1.

@@ -62,11 +62,15 @@ pub fn parse<'a>(report: &mut Report<'a>) -> Option<Node<'a>> {
         block_nesting_limit: MAX_DEPTH,
     };
     options.set_emit_comments(false);
-    let mut builder = Builder::default();
-    for item in Parser::new_from_str_with_options(report.source().text(), options) {
+    let (source, file) = report.source();
+    let mut builder = Builder {
+        file,
+        ..Builder::default()
+    };
+    for item in Parser::new_from_str_with_options(source.text(), options) {
         let step = match item {
             Ok((event, span)) => builder.event(event, &span, report),
-            Err(error) => Err(syntax_fault(&error)),
+            Err(error) => Err(syntax_fault(&error, file)),
         };
         if let Err(fault) = step {
             report.error(fault);
@@ -75,6 +79,7 @@ pub fn parse<'a>(report: &mut Report<'a>) -> Option<Node<'a>> {
     }
     if builder.root.is_none() {
         let start = Place {
+            file,
             line: 1,
             column: 1,
             length: 1,
@@ -84,9 +89,10 @@ pub fn parse<'a>(report: &mut Report<'a>) -> Option<Node<'a>> {
     builder.root
 }
 
-fn syntax_fault(error: &granit_parser::ScanError) -> Fault {
+fn syntax_fault(error: &granit_parser::ScanError, file: u16) -> Fault {
     let marker = error.marker();
     let place = Place {
+        file,
         line: narrow(marker.line()),
         column: narrow(marker.col() + 1),
         length: 1,
@@ -130,13 +136,14 @@ fn narrow(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
-fn place_of(span: &Span) -> Place {
+fn place_of(span: &Span, file: u16) -> Place {
     let length = if span.start.line() == span.end.line() {
         narrow(span.end.col().saturating_sub(span.start.col()).max(1))
     } else {
         u32::MAX
     };
     Place {
+        file,
         line: narrow(span.start.line()),
         column: narrow(span.start.col() + 1),
         length,
@@ -173,13 +180,14 @@ struct Builder<'a> {
     anchors: HashMap<usize, (Node<'a>, usize)>,
     nodes: usize,
     documents: usize,
+    file: u16,
 }
 
 impl<'a> Builder<'a> {
     fn event(&mut self, event: Event<'a>, span: &Span, report: &mut Report<'a>) -> Result<(), Fault> {
-        let place = place_of(span);
+        let place = place_of(span, self.file);
         if let Some(tag) = event.tag() {
-            let place = span.tag_span().map_or(place, |span| place_of(&span));
+            let place = span.tag_span().map_or(place, |span| place_of(&span, self.file));
             let message = format!("the tag `{tag}` has no meaning here");
             return Err(Fault::new(place, message).help("remove it"));
         }

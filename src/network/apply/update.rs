@@ -11,7 +11,7 @@ use crate::host::{bus, files};
 use crate::name::{DnsName, InterfaceName, NetworkName};
 use crate::network::compile::{self, Compiled};
 use crate::network::{Applied, Network};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -117,10 +117,13 @@ fn verify(network: &Network, compiled: &Compiled, target: &Target<'_>) -> Result
     if !network.serves_dns() {
         return Ok(());
     }
+    let Some(server) = network.ipv4() else {
+        return Ok(());
+    };
     for (name, address) in samples(network) {
-        let answer = dns::ask(network.gateway().into(), &name, Kind::A, DNS_PATIENCE)
+        let answer = dns::ask(server.gateway.into(), &name, Kind::A, DNS_PATIENCE)
             .map_err(|e| wrong(format!("dnsmasq does not answer for {name}: {e}")))?;
-        if !answer.contains(&IpAddr::from(address)) {
+        if !answer.contains(&address) {
             return Err(wrong(format!("dnsmasq does not know that {name} is {address}")));
         }
     }
@@ -128,13 +131,13 @@ fn verify(network: &Network, compiled: &Compiled, target: &Target<'_>) -> Result
 }
 
 /// Some names of the network with their addresses, spread over all of them.
-fn samples(network: &Network) -> Vec<(DnsName, Ipv4Addr)> {
+fn samples(network: &Network) -> Vec<(DnsName, IpAddr)> {
     let Some(domain) = network.domain() else {
         return Vec::new();
     };
     let hosts = network.hosts();
     let step = hosts.len().div_ceil(SAMPLES).max(1);
-    let named = |host: &crate::network::Host| Some((domain.with_host(&host.name).ok()?, host.address));
+    let named = |host: &crate::network::Host| Some((domain.with_host(&host.name).ok()?, host.ipv4?.into()));
     hosts.iter().step_by(step).filter_map(named).collect()
 }
 

@@ -8,6 +8,7 @@ use crate::network::model::{Mode, Network};
 use crate::template::Templates;
 use serde::Serialize;
 use std::fmt::Write;
+use std::net::IpAddr;
 
 const TEMPLATE: &str = "dnsmasq.conf";
 
@@ -21,7 +22,8 @@ struct Context<'a> {
     bus_name: String,
     addn_hosts: String,
     domain: &'a str,
-    subnet: String,
+    /// Whose reverse names are answered here.
+    subnets: Vec<String>,
     forward_dns: bool,
     dhcp: Option<DhcpContext>,
 }
@@ -49,9 +51,8 @@ pub(super) fn conf(
     path: impl Fn(&str) -> Result<String, CompileError>,
     templates: &Templates,
 ) -> Result<String, CompileError> {
-    let dhcp = match network.dhcp() {
-        None => None,
-        Some(dhcp) => Some(DhcpContext {
+    let dhcp = match (network.dhcp(), network.ipv4()) {
+        (Some(dhcp), Some(ipv4)) => Some(DhcpContext {
             ranges: dhcp
                 .ranges
                 .iter()
@@ -60,14 +61,15 @@ pub(super) fn conf(
                     end: range.end.to_string(),
                 })
                 .collect(),
-            network: network.subnet().network().to_string(),
-            netmask: network.subnet().netmask().to_string(),
+            network: ipv4.subnet.network().to_string(),
+            netmask: ipv4.subnet.netmask().to_string(),
             lease_time: dhcp.lease_time.to_string(),
-            lease_max: (1 << (32 - network.subnet().prefix_len())) - 3,
+            lease_max: (1 << (32 - ipv4.subnet.prefix_len())) - 3,
             leases: path(LEASES)?,
             hostsfile: path(DHCP_HOSTSFILE)?,
             optsfile: path(DHCP_OPTSFILE)?,
         }),
+        _ => None,
     };
     let context = Context {
         name: network.name().as_str(),
@@ -75,7 +77,11 @@ pub(super) fn conf(
         bus_name: network.name().dnsmasq_bus_name(),
         addn_hosts: path(ADDN_HOSTS)?,
         domain: network.domain().map_or("", |domain| domain.as_str()),
-        subnet: network.subnet().to_string(),
+        subnets: network
+            .ipv4()
+            .iter()
+            .map(|ipv4| ipv4.subnet.to_string())
+            .collect(),
         forward_dns: network.forwards_dns(),
         dhcp,
     };
@@ -89,17 +95,20 @@ pub(super) fn conf(
 /// gateway is called `gateway`, unless a host is.
 pub(super) fn addn_hosts(network: &Network) -> String {
     let mut text = header(network);
-    let mut line = |address, name: &str| {
+    let mut line = |address: IpAddr, name: &str| {
         let _ = match network.domain() {
             Some(domain) => writeln!(text, "{address} {name}.{domain} {name}"),
             None => writeln!(text, "{address} {name}"),
         };
     };
-    if network.hosts().iter().all(|host| host.name.as_str() != GATEWAY) {
-        line(network.gateway(), GATEWAY);
+    let taken = network.hosts().iter().any(|host| host.name.as_str() == GATEWAY);
+    if let Some(ipv4) = network.ipv4().filter(|_| !taken) {
+        line(ipv4.gateway.into(), GATEWAY);
     }
     for host in network.hosts() {
-        line(host.address, host.name.as_str());
+        for address in host.addresses() {
+            line(address, host.name.as_str());
+        }
     }
     text
 }
@@ -108,7 +117,19 @@ pub(super) fn addn_hosts(network: &Network) -> String {
 pub(super) fn dhcp_hostsfile(network: &Network) -> String {
     let mut text = header(network);
     for host in network.hosts() {
-        let _ = writeln!(text, "{},{},{}", host.mac, host.address, host.name);
+        if host.macs.is_empty() {
+            continue;
+        }
+        for mac in &host.macs {
+            let _ = write!(text, "{mac},");
+        }
+        for address in host.addresses() {
+            let _ = match address {
+                IpAddr::V4(address) => write!(text, "{address},"),
+                IpAddr::V6(address) => write!(text, "[{address}],"),
+            };
+        }
+        let _ = writeln!(text, "{}", host.name);
     }
     text
 }

@@ -17,11 +17,21 @@ struct Context<'a> {
     forward: Option<&'static str>,
     bridge: &'a str,
     domain: Option<&'a str>,
-    gateway: String,
+    addresses: Vec<Address>,
+}
+
+/// One of the host's own addresses on the bridge.
+#[derive(Serialize)]
+struct Address {
+    address: String,
     prefix: u8,
 }
 
 pub(super) fn xml(network: &Network, templates: &Templates) -> Result<String, CompileError> {
+    let addresses = network.ipv4().into_iter().map(|ipv4| Address {
+        address: ipv4.gateway.to_string(),
+        prefix: ipv4.subnet.prefix_len(),
+    });
     let context = Context {
         name: network.name().as_str(),
         mark: crate::XML_NAMESPACE,
@@ -32,8 +42,7 @@ pub(super) fn xml(network: &Network, templates: &Templates) -> Result<String, Co
         },
         bridge: network.bridge().as_str(),
         domain: network.domain().map(DnsName::as_str),
-        gateway: network.gateway().to_string(),
-        prefix: network.subnet().prefix_len(),
+        addresses: addresses.collect(),
     };
     let xml = templates.render(TEMPLATE, &context)?;
     rendered::check_xml(TEMPLATE, &xml, network)?;

@@ -94,8 +94,8 @@ mod tests {
             (XML, "<dns enable=\"no\"/>", "", "libvirt would serve"),
             (
                 XML,
-                "prefix=\"{{ prefix }}\"/>",
-                "prefix=\"{{ prefix }}\"><dhcp/></ip>",
+                "prefix=\"{{ ip.prefix }}\"/>",
+                "prefix=\"{{ ip.prefix }}\"><dhcp/></ip>",
                 "libvirt would serve",
             ),
             (XML, "</network>", "", "XML that cannot be read"),

@@ -168,10 +168,10 @@ fn the_reference_network_follows_its_own_rules() {
     assert_eq!(warnings, []);
     assert!(network.hosts().len() >= 130);
     for host in network.hosts() {
-        let last = host.address.octets()[3];
+        let last = host.ipv4.unwrap().octets()[3];
         let digits = format!("{last:04}");
         let tail = format!("52:54:00:01:{}:{}", &digits[..2], &digits[2..]);
-        assert_eq!(host.mac.to_string(), tail);
+        assert_eq!(host.macs[0].to_string(), tail);
         assert!((10..200).contains(&last), "{host:?}");
     }
     assert_eq!(

@@ -1,0 +1,95 @@
+//! A checked network: values of which every rule of `network::check` holds.
+
+mod address;
+mod dhcp;
+mod dns;
+mod host;
+mod lease_time;
+mod mode;
+mod title;
+
+pub use address::{Ipv4, Range};
+pub use dhcp::Dhcp;
+pub use dns::Dns;
+pub use host::{Host, Origin};
+pub use lease_time::LeaseTime;
+pub use mode::Mode;
+pub use title::Title;
+
+use crate::name::{DnsName, InterfaceName, Mac, NetworkName};
+
+/// A network of which all rules hold; made by `network::check`.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Network {
+    pub(in crate::network) name: NetworkName,
+    pub(in crate::network) title: Option<Title>,
+    pub(in crate::network) mode: Mode,
+    pub(in crate::network) bridge: InterfaceName,
+    pub(in crate::network) domain: Option<DnsName>,
+    pub(in crate::network) ipv4: Option<Ipv4>,
+    pub(in crate::network) dns: Dns,
+    pub(in crate::network) dhcp: Option<Dhcp>,
+    pub(in crate::network) hosts: Vec<Host>,
+}
+
+impl Network {
+    /// The network's name.
+    pub const fn name(&self) -> &NetworkName {
+        &self.name
+    }
+
+    /// A line for people.
+    pub const fn title(&self) -> Option<&Title> {
+        self.title.as_ref()
+    }
+
+    /// How it is connected.
+    pub const fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// The bridge on the host.
+    pub const fn bridge(&self) -> &InterfaceName {
+        &self.bridge
+    }
+
+    /// The DNS domain of its machines; always there when [`Self::serves_dns`].
+    pub const fn domain(&self) -> Option<&DnsName> {
+        self.domain.as_ref()
+    }
+
+    /// Subnet and gateway of IPv4.
+    pub const fn ipv4(&self) -> Option<Ipv4> {
+        self.ipv4
+    }
+
+    /// True if the network's dnsmasq answers DNS.
+    pub const fn serves_dns(&self) -> bool {
+        self.dns.serve
+    }
+
+    /// True if names outside the domain are looked up with the host's name servers.
+    pub const fn forwards_dns(&self) -> bool {
+        self.dns.forward
+    }
+
+    /// What DHCP hands out; `None` when there is no DHCP.
+    pub const fn dhcp(&self) -> Option<&Dhcp> {
+        self.dhcp.as_ref()
+    }
+
+    /// The reservations, in the order of their addresses.
+    pub fn hosts(&self) -> &[Host] {
+        &self.hosts
+    }
+
+    /// The reservation for `mac`.
+    pub fn host_by_mac(&self, mac: Mac) -> Option<&Host> {
+        self.hosts.iter().find(|host| host.macs.contains(&mac))
+    }
+
+    /// False when neither DNS nor DHCP is served, so that no dnsmasq runs.
+    pub const fn needs_dnsmasq(&self) -> bool {
+        self.dns.serve || self.dhcp.is_some()
+    }
+}
