@@ -59,7 +59,10 @@ pub fn finish(
     Ok(mine
         .filter_map(|wish| {
             let result = settle(&wish.network, target, templates).transpose()?;
-            let news = result.as_ref().err().is_none_or(|error| wish.reason != error.to_string());
+            let news = result
+                .as_ref()
+                .err()
+                .is_none_or(|error| wish.reason != error.to_string());
             Some(Finished {
                 result,
                 work: wish.work,
@@ -116,5 +119,9 @@ fn definition(layout: &Layout, name: &NetworkName, source: &Path) -> io::Result<
     let copy = layout.kept_definition(name);
     let kept = files::read_if_there(copy.on_disk())?;
     let same = kept.is_none() || files::read_if_there(source).is_ok_and(|now| now == kept);
-    Ok(if same { source.to_owned() } else { copy.on_disk().to_owned() })
+    Ok(if same {
+        source.to_owned()
+    } else {
+        copy.on_disk().to_owned()
+    })
 }

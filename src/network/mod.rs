@@ -18,8 +18,8 @@ mod tests;
 mod wish;
 
 pub use apply::{
-    Deferral, RegisterError, Report as Registration, Step, Target, guests_in, register, register_later, unregister,
-    unregister_later, update,
+    Deferral, RegisterError, Report as Registration, Step, Target, guests_in, register, register_later,
+    unregister, unregister_later, update,
 };
 pub use compile::{CompileError, Compiled, compile};
 pub use find::{FindError, Found};

@@ -141,8 +141,7 @@ pub fn status(
     let applied = registered(layout)?.into_iter().find(|a| a.name == *name);
     let pending = Wish::read(layout, name).map_err(StateError::from)?;
     let unheard = record.is_none() && applied.is_none() && pending.is_none();
-    if unheard && !find::defined(layout).iter().any(|(known, _)| known == name)
-    {
+    if unheard && !find::defined(layout).iter().any(|(known, _)| known == name) {
         return Err(StatusError::Unknown(name.clone()));
     }
     let observed = record

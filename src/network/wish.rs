@@ -146,7 +146,9 @@ pub fn wishes(layout: &Layout) -> Result<Vec<Wish>, StateError> {
     let mut names: Vec<NetworkName> = Vec::new();
     for entry in entries {
         let file = entry?.file_name();
-        let name = file.to_str().and_then(|file| file.strip_prefix("network-")?.strip_suffix(".json"));
+        let name = file
+            .to_str()
+            .and_then(|file| file.strip_prefix("network-")?.strip_suffix(".json"));
         names.extend(name.and_then(|name| name.parse().ok()));
     }
     names.sort();

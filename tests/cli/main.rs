@@ -3,6 +3,7 @@
 
 mod net;
 mod offline;
+mod pending;
 mod repack;
 mod usage;
 

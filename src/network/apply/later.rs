@@ -45,7 +45,9 @@ pub fn register_later(
     }
     let source = if layout.is_live() { source } else { copy.named() };
     let wish = Wish::register(name, source.to_owned(), wait);
-    let is = |path: &Path, content: &[u8]| Ok::<_, io::Error>(files::read_if_there(path)?.as_deref() == Some(content));
+    let is = |path: &Path, content: &[u8]| {
+        Ok::<_, io::Error>(files::read_if_there(path)?.as_deref() == Some(content))
+    };
     let mut steps = Vec::new();
     if !layout.is_live() {
         let mut stale = false;
@@ -56,7 +58,9 @@ pub fn register_later(
             steps.push(Step::WriteFiles);
         }
     }
-    if !Wish::read(layout, name)?.is_some_and(|before| before.is_same(&wish)) || !is(copy.on_disk(), definition)? {
+    if !Wish::read(layout, name)?.is_some_and(|before| before.is_same(&wish))
+        || !is(copy.on_disk(), definition)?
+    {
         steps.push(Step::Defer);
     }
     if !dry_run {
@@ -73,7 +77,10 @@ pub fn register_later(
         network: name.clone(),
         steps,
     };
-    Ok(Deferral { report, pending: true })
+    Ok(Deferral {
+        report,
+        pending: true,
+    })
 }
 
 /// Refuses what would be refused later, as far as that is known without libvirt. An interface that has the bridge's

@@ -3,8 +3,8 @@
 use super::{RegisterError, Target};
 use crate::host::{Layout, bus, files};
 use crate::name::NetworkName;
-use crate::network::{Deferred, Wish};
 use crate::network::compile::{self, Compiled};
+use crate::network::{Deferred, Wish};
 use serde::Serialize;
 use std::io;
 use std::time::{Duration, Instant};

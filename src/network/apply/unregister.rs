@@ -30,7 +30,9 @@ pub(in crate::network) fn unregister_locked(
     let wish = Wish::read(layout, name)?;
     let existing = match owned(target.libvirt, name) {
         // Someone else's is left alone; what was only wished for can still be forgotten.
-        Err(RegisterError::Foreign(_)) if wish.is_some() && Applied::read_sound(layout, name)?.is_none() => None,
+        Err(RegisterError::Foreign(_)) if wish.is_some() && Applied::read_sound(layout, name)?.is_none() => {
+            None
+        }
         result => result?,
     };
     let mut steps = Vec::new();
