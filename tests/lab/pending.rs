@@ -175,7 +175,7 @@ pub(crate) fn a_piece_that_fails_stays_pending_and_holds_up_no_other() {
 
 pub(crate) fn a_lost_libvirt_leaves_the_rest_pending() {
     let (mut host, _keeper) = host_with_daemon();
-    // It hears of the network and is gone before it starts it: its dnsmasq directory's place is taken for so long.
+    // It is gone when it has heard of the network; most often it leaves a bridge that it has not finished.
     host.write_file(
         "/root/kill",
         "while ! test -e /etc/libvirt/qemu/networks/net-1.xml; do :; done; pkill -9 -x libvirtd\n",
@@ -184,10 +184,7 @@ pub(crate) fn a_lost_libvirt_leaves_the_rest_pending() {
     let lost = host.miniascape(["net", "register", "net-1"]);
     drop(killer);
     host.stop_libvirtd();
-    if !lost.stdout.contains("pending") {
-        // The run was faster than the killer.
-        assert!(lost.ok(), "{lost}");
-    }
+    // Also when the run was faster than the killer.
     lost.expect_code(0);
     host.start_libvirtd();
     wait_until("the daemon to register it", PATIENCE, || {
@@ -219,7 +216,9 @@ pub(crate) fn runs_of_one_network_wait_for_each_other() {
     let mut running = Vec::new();
     for last in 20..26 {
         let text = definition("lab", "10.77.1", "virbr71").replace(".11 }", &format!(".{last} }}"));
-        host.write_file("/etc/miniascape/networks/lab.yaml", text);
+        host.write_file("/root/lab.yaml", text);
+        // In one piece: runs are reading it.
+        host.check(["mv", "/root/lab.yaml", "/etc/miniascape/networks/"]);
         running.push(run(&["update", "lab"]));
         running.push(run(&["register", "lab"]));
     }

@@ -3,9 +3,10 @@
 use super::guests::refuse_in_use;
 use super::step::{take, write_files};
 use super::{RegisterError, Report, Step, Target, lock, owned};
-use crate::host::{Layout, Libvirt, NetworkRecord, files};
+use crate::host::{Layout, Libvirt, NetworkRecord, files, links};
 use crate::name::NetworkName;
 use crate::network::compile::{self, Compiled};
+use crate::network::observed::bridge_mac;
 use crate::network::{Applied, Deferred, Network, Observed, Wish};
 use std::path::Path;
 
@@ -26,6 +27,8 @@ pub(super) struct Facts {
     stale_definition: bool,
     /// The network is active with another bridge, address or connection than the compiled one.
     stale_bridge: bool,
+    /// A bridge is there that libvirt made for the network and does not know any more.
+    stale_interface: bool,
     /// dnsmasq has not read the compiled configuration.
     stale_conf: bool,
     /// dnsmasq has not read the compiled hosts, reservations or options.
@@ -63,6 +66,7 @@ impl Facts {
                 .live_xml
                 .as_ref()
                 .is_some_and(|live| Observed::parse(live) != wanted);
+            facts.stale_interface = is_leftover(network, record) && target.libvirt.is_local();
         }
         if network.needs_dnsmasq() || applied.is_some_and(|applied| applied.dnsmasq) {
             facts.dnsmasq_running = target.services.running(name)?.pid.is_some();
@@ -93,6 +97,7 @@ pub(super) fn plan(facts: &Facts, needs_dnsmasq: bool) -> Vec<Step> {
             .is_none_or(|n| !n.autostart)
             .then_some(Step::Autostart),
         restart.then_some(Step::Stop),
+        facts.stale_interface.then_some(Step::RemoveBridge),
         (restart || !active).then_some(Step::Start),
         dnsmasq,
     ];
@@ -160,6 +165,7 @@ pub(in crate::network) fn register_locked(
                 let xml = with_uuid(compiled.libvirt_xml(), uuid);
                 target.libvirt.define_network(name.as_str(), &xml)?;
             }
+            Step::RemoveBridge => links::remove_bridge(network.bridge())?,
             // Only when the record tells that it is done.
             Step::Forget => {}
             other => take(*other, name, target)?,
@@ -229,16 +235,24 @@ pub(super) fn refuse_taken_bridge(
     }
     let live = |r: &NetworkRecord| r.live_xml.as_deref().and_then(|xml| Observed::parse(xml).bridge);
     let mine = existing.is_some_and(|r| live(r).as_deref() == Some(bridge.as_str()));
-    if mine || !libvirt.is_local() {
+    if mine || !libvirt.is_local() || existing.is_some_and(|record| is_leftover(network, record)) {
         return Ok(());
     }
     refuse_interface(network)
 }
 
+/// True if libvirt has made the network's bridge and does not know it any more: it was killed while it started the
+/// network, `record`, so nobody was plugged in yet. The hardware address, which libvirt chose, tells.
+fn is_leftover(network: &Network, record: &NetworkRecord) -> bool {
+    let same_bridge = Observed::parse(&record.xml).bridge.as_deref() == Some(network.bridge().as_str());
+    let address = bridge_mac(&record.xml);
+    !record.active && same_bridge && address.is_some() && links::idle_bridge(network.bridge()) == address
+}
+
 /// Refuses if the host has an interface with the name of the network's bridge.
 pub(super) fn refuse_interface(network: &Network) -> Result<(), RegisterError> {
     let bridge = network.bridge();
-    if Path::new("/sys/class/net").join(bridge.as_str()).exists() {
+    if links::exists(bridge) {
         return Err(RegisterError::BridgeOfHost {
             network: network.name().clone(),
             bridge: bridge.clone(),
@@ -338,6 +352,16 @@ mod tests {
         ];
         assert_eq!(plan(&facts, true), steps);
         assert_eq!(plan(&facts, false), &steps[..4]);
+    }
+
+    #[test]
+    fn what_a_killed_libvirt_left_goes_before_the_start() {
+        let facts = Facts {
+            existing: Some(record(false)),
+            stale_interface: true,
+            ..registered()
+        };
+        assert_eq!(plan(&facts, true), [Step::RemoveBridge, Step::Start]);
     }
 
     #[test]

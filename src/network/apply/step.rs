@@ -24,6 +24,8 @@ pub enum Step {
     Autostart,
     /// Stop it in libvirt.
     Stop,
+    /// Remove the bridge that a libvirt which was killed while it started the network has left.
+    RemoveBridge,
     /// Start it in libvirt.
     Start,
     /// Put the taps of running guests on its new bridge, and let the guests ask for addresses again.
@@ -53,6 +55,7 @@ impl std::fmt::Display for Step {
             Self::Define => "define it in libvirt",
             Self::Autostart => "set it to start at boot",
             Self::Stop => "stop it",
+            Self::RemoveBridge => "remove the bridge that a killed libvirt left",
             Self::Start => "start it",
             Self::Replug => "plug running guests in again",
             Self::StartDnsmasq => "start its dnsmasq",
@@ -88,7 +91,7 @@ pub(super) fn take(step: Step, name: &NetworkName, target: &Target<'_>) -> Resul
         Step::RemoveFiles => remove_files(target.layout, name)?,
         Step::Forget => drop(Wish::forget(target.layout, name)?),
         // These need more than the name; their verbs take them.
-        Step::WriteFiles | Step::Define | Step::Replug | Step::Defer => {}
+        Step::WriteFiles | Step::Define | Step::RemoveBridge | Step::Replug | Step::Defer => {}
     }
     Ok(())
 }
