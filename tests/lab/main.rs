@@ -12,6 +12,7 @@ mod support;
 mod demo;
 mod guests;
 mod harness;
+mod kills;
 mod lifecycle;
 mod networks;
 mod pending;
@@ -94,6 +95,13 @@ fn tests() -> Vec<Trial> {
             a_state_directory_holds_everything_and_its_daemon_comes_and_goes,
             killed_registrations_are_made_up_for_by_the_next_run,
             work_left_for_a_root_is_done_by_its_first_changing_run,
+        }
+        kills {
+            a_register_killed_at_every_point_is_made_up_for,
+            an_unregister_killed_at_any_point_is_made_up_for,
+            an_update_of_hosts_killed_at_any_point_is_made_up_for,
+            an_update_of_the_domain_killed_at_any_point_is_made_up_for,
+            an_update_of_the_subnet_killed_at_any_point_is_made_up_for,
         }
         pending {
             what_libvirt_did_not_hear_is_done_by_the_next_run,
