@@ -74,13 +74,14 @@ pub fn find_to_register(layout: &Layout, text: &str) -> Result<Found, FindError>
     find_for(layout, text, true)
 }
 
-/// The definition at `path`, for the work that a registration from there left to do.
-pub fn read_source(layout: &Layout, path: &Path) -> Result<Found, NetworkError> {
-    found_at(layout, path.to_owned(), true)
+/// The definition at `path`, which is `source` or a copy of it, for the work that a registration from `source` left to
+/// do. People's files are looked for beside `source`.
+pub fn read_source(layout: &Layout, path: &Path, source: &Path) -> Result<Network, NetworkError> {
+    whole::read(layout, path, source, true).map(|(network, _)| network)
 }
 
 fn found_at(layout: &Layout, path: PathBuf, register: bool) -> Result<Found, NetworkError> {
-    let (network, warnings) = whole::read(layout, &path, register)?;
+    let (network, warnings) = whole::read(layout, &path, &path, register)?;
     Ok(Found {
         network,
         warnings,

@@ -19,10 +19,11 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod whole;
+mod wish;
 
 pub use apply::{
-    RegisterError, Report as Registration, Step, Target, guests_in, register, register_offline, unregister,
-    unregister_offline, update,
+    Deferral, RegisterError, Report as Registration, Step, Target, guests_in, register, register_later,
+    unregister, unregister_later, update,
 };
 pub use compile::{CompileError, Compiled, compile};
 pub use find::{FindError, Found};
@@ -30,8 +31,9 @@ pub use finish::{FinishError, Finished, finish};
 pub use model::{Dhcp, Dns, Host, Ipv4, LeaseTime, Mode, Network, Origin, Range, Title};
 pub use observed::Observed;
 pub use show::{Entry, From, Shown, show};
-pub use state::{Applied, Deferred, StateError, registered};
+pub use state::{Applied, StateError, registered};
 pub use status::{Overview, Owner, Status, StatusError, overview, status};
+pub use wish::{Deferred, Wait, Wish, wishes};
 
 use crate::host::files;
 use crate::yaml::{MAX_FILE, Problem, Problems};

@@ -12,17 +12,18 @@ use std::path::Path;
 /// What becomes of an entry of a guest that cannot be used.
 const LEFT_OUT: &str = "this entry of a guest is left out";
 
-/// Reads and checks the definition at `path` with everything that belongs to it in `layout`. `register` says that the
-/// network is about to become one of this host.
+/// Reads and checks the definition at `path` with everything that belongs to it in `layout`, and with people's files
+/// beside `source`, of which `path` may be a copy. `register` says that the network is about to become one of this host.
 pub(super) fn read(
     layout: &Layout,
     path: &Path,
+    source: &Path,
     register: bool,
 ) -> Result<(Network, Vec<Warning>), NetworkError> {
     let name = path.display().to_string();
     let bytes = definition_bytes(path)?;
     Ok(read_with(&name, &bytes, |definition| {
-        dropin::load(layout, path, &definition.name.value, register)
+        dropin::load(layout, source, &definition.name.value, register)
     })?)
 }
 
