@@ -3,7 +3,7 @@
 use super::address::unusable;
 use crate::name::{DnsName, Mac, Tag};
 use crate::network::definition::HostEntry;
-use crate::network::model::{Host, HostDhcp, Ipv4, Origin};
+use crate::network::model::{Host, HostDhcp, Ipv4};
 use crate::yaml::{At, Fault, Place, Report};
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -76,7 +76,7 @@ pub(super) fn check(
             ipv4: entry.ips.iter().find_map(v4),
             ipv6: entry.ips.iter().find_map(v6),
             dhcp: host_dhcp(entry).map(Box::new),
-            origin: Origin::Definition,
+            origin: entry.origin.clone(),
         });
     }
     if let Some((place, count)) = swapped {

@@ -8,7 +8,7 @@ mod records;
 
 use super::{ADDN_HOSTS, CompileError, DHCP_HOSTSFILE, DHCP_OPTSFILE, LEASES, rendered};
 use crate::name::RecordName;
-use crate::network::model::{Dhcp, GATEWAY, Network, Pool, RecordData};
+use crate::network::model::{Dhcp, DnsmasqOption, GATEWAY, Network, Pool, RecordData};
 use crate::template::Templates;
 use serde::Serialize;
 use std::fmt::Write;
@@ -116,7 +116,7 @@ pub(super) fn conf(
         options: network
             .dnsmasq_options()
             .iter()
-            .map(ToString::to_string)
+            .map(DnsmasqOption::line)
             .collect(),
         dhcp,
     };

@@ -2,7 +2,7 @@
 
 use super::{optional, options, several};
 use crate::name::{ClientId, HostName, Mac, Tag};
-use crate::network::model::{DhcpOption, LeaseTime};
+use crate::network::model::{DhcpOption, LeaseTime, Origin};
 use crate::yaml::{At, Fault, Fields, Key, Node, Report, Value};
 use std::net::IpAddr;
 
@@ -23,6 +23,8 @@ pub struct HostEntry {
     pub lease_time: Option<At<LeaseTime>>,
     /// `options`
     pub options: Vec<At<DhcpOption>>,
+    /// The file that it stands in
+    pub origin: Origin,
 }
 
 const HOST: &[Key] = &[
@@ -37,7 +39,7 @@ const HOST: &[Key] = &[
     Key::Instead("address", "write `ip`"),
 ];
 
-pub(super) fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<HostEntry> {
+pub(in crate::network) fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<HostEntry> {
     let fields = Fields::read(node, "this host entry", HOST, report)?;
     let name = fields
         .need("name", report)
@@ -58,6 +60,7 @@ pub(super) fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<HostEntry
         tags: tags?.unwrap_or_default(),
         lease_time: lease_time?,
         options: options?.unwrap_or_default(),
+        origin: Origin::Definition,
     })
 }
 

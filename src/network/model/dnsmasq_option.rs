@@ -213,6 +213,14 @@ impl DnsmasqOption {
         !matches!(&self.value, None | Some(Value::Number(_) | Value::Word(_)))
     }
 
+    /// The line of dnsmasq's configuration.
+    pub fn line(&self) -> String {
+        match &self.value {
+            Some(Value::Class(tag, class)) => format!("{}=set:{tag},{}", self.name, class.quoted()),
+            _ => self.to_string(),
+        }
+    }
+
     /// The tag that it puts on clients.
     pub const fn tag(&self) -> Option<&Tag> {
         match &self.value {
@@ -253,7 +261,7 @@ impl FromStr for DnsmasqOption {
 }
 
 impl fmt::Display for DnsmasqOption {
-    /// The line of dnsmasq's configuration.
+    /// The form that it has in a definition.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.name;
         match &self.value {
@@ -271,7 +279,7 @@ impl fmt::Display for DnsmasqOption {
                     octets.map(|octet| octet.map_or_else(|| "*".to_owned(), |octet| format!("{octet:02x}")));
                 write!(f, "{name}=set:{tag},{}", groups.join(":"))
             }
-            Some(Value::Class(tag, class)) => write!(f, "{name}=set:{tag},{}", class.quoted()),
+            Some(Value::Class(tag, class)) => write!(f, "{name}=set:{tag},{class}"),
         }
     }
 }
@@ -310,7 +318,7 @@ mod tests {
         let mut text = String::new();
         for (name, rule) in ALLOWED {
             let option: DnsmasqOption = example(name, *rule).parse().unwrap();
-            writeln!(text, "{option}").unwrap();
+            writeln!(text, "{}", option.line()).unwrap();
         }
         fs_err::write(&conf, text).unwrap();
         let dnsmasq = Program::find("dnsmasq", "dnsmasq-base").unwrap();

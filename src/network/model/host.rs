@@ -3,7 +3,7 @@
 use super::{DhcpOption, LeaseTime};
 use crate::name::{ClientId, HostName, Mac, Tag};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A machine: it is known by this name, and whoever comes with one of these MAC addresses, or with this client
 /// identifier, gets its addresses.
@@ -72,4 +72,14 @@ pub enum Origin {
     DropIn(PathBuf),
     /// A file that came with a guest, `hosts.d/GUEST.yaml`.
     Guest(PathBuf),
+}
+
+impl Origin {
+    /// The file, if it is not the definition itself.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Definition => None,
+            Self::DropIn(path) | Self::Guest(path) => Some(path),
+        }
+    }
 }
