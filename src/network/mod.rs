@@ -12,6 +12,7 @@ pub mod find;
 mod finish;
 mod model;
 mod observed;
+mod pending;
 pub mod render;
 mod show;
 mod state;
@@ -19,7 +20,6 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod whole;
-mod wish;
 
 pub use apply::{
     Deferral, RegisterError, Report as Registration, Step, Target, guests_in, register, register_later,
@@ -30,10 +30,10 @@ pub use find::{FindError, Found};
 pub use finish::{FinishError, Finished, finish};
 pub use model::{Dhcp, Dns, Host, Ipv4, LeaseTime, Mode, Network, Origin, Range, Title};
 pub use observed::Observed;
+pub use pending::{Deferred, Pending, Wait, pending};
 pub use show::{Entry, From, Shown, show};
 pub use state::{Applied, StateError, registered};
 pub use status::{Overview, Owner, Status, StatusError, overview, status};
-pub use wish::{Deferred, Wait, Wish, wishes};
 
 use crate::host::files;
 use crate::yaml::{MAX_FILE, Problem, Problems};
