@@ -1,7 +1,7 @@
 //! Registrations that had to wait: of networks whose files were written into this system's root before it ran.
 
 use super::apply::{RegisterError, Target, register, unregister};
-use super::{CompileError, Deferred, NetworkError, StateError, compile, find, registered};
+use super::{CompileError, Deferred, Finder, NetworkError, StateError, compile, registered};
 use crate::name::NetworkName;
 use crate::template::Templates;
 
@@ -40,7 +40,8 @@ pub fn finish(target: &Target<'_>, templates: &Templates) -> Result<Vec<Finished
             let attempt = || {
                 match work {
                     Deferred::Register => {
-                        let found = find::read_source(target.layout, &applied.source)?;
+                        let found = Finder::to_register(target.layout, &|| Some(target.libvirt.clone()))
+                            .settle_at(&applied.source)?;
                         let compiled = compile(&found.network, target.layout, templates)?;
                         register(&found.network, &compiled, &applied.source, target, false)?;
                     }
