@@ -1,5 +1,7 @@
 //! `miniascape net`: networks as files.
 
+mod show;
+
 use super::output::table;
 use super::{Context, Failure, Format};
 use clap::Subcommand;
@@ -33,6 +35,13 @@ pub(crate) enum Args {
         /// The directory to write to; it is made if it is not there
         #[arg(short, long, value_name = "DIR")]
         output: PathBuf,
+    },
+    /// Show what a definition means: the whole network, where each entry comes from, which values are defaults
+    #[command(after_help = "Example: miniascape net show net-1")]
+    Show {
+        /// A network's name, or a definition file
+        #[arg(value_name = "NAME|FILE")]
+        network: String,
     },
     /// Make a network real: libvirt's network and its own dnsmasq
     #[command(after_help = "Example: miniascape net register net-1")]
@@ -86,6 +95,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
     match args {
         Args::Validate { networks } => validate(context, networks),
         Args::Compile { network, output } => compile(context, network, output).map(|()| ExitCode::SUCCESS),
+        Args::Show { network } => show::run(context, network).map(|()| ExitCode::SUCCESS),
         Args::Register { network, dry_run } => {
             register(context, network, *dry_run).map(|()| ExitCode::SUCCESS)
         }

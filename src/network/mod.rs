@@ -14,6 +14,8 @@ pub mod find;
 mod finish;
 mod model;
 mod observed;
+pub mod render;
+mod show;
 mod state;
 mod status;
 #[cfg(test)]
@@ -30,6 +32,7 @@ pub use find::{FindError, Finder, Found};
 pub use finish::{FinishError, Finished, finish};
 pub use model::{Dhcp, Dns, Host, Ipv4, LeaseTime, Mode, Network, Origin, Range, Title};
 pub use observed::Observed;
+pub use show::{Entry, From, Shown, show};
 pub use state::{Applied, Deferred, StateError, registered};
 pub use status::{Overview, Owner, Status, StatusError, overview, status};
 

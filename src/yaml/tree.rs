@@ -125,6 +125,9 @@ fn syntax_fault(error: &granit_parser::ScanError, file: u16) -> Fault {
         | ErrorKind::UnclosedFlowCollection { .. } => {
             fault.help("is a bracket open further up, or a comma missing?")
         }
+        ErrorKind::InvalidTrailingSingleQuotedScalar | ErrorKind::InvalidTrailingDoubleQuotedScalar => {
+            fault.help("is there a quote too many before this?")
+        }
         ErrorKind::UnclosedQuotedScalar | ErrorKind::InvalidQuotedScalarIndent => {
             fault.help("is a quote open further up?")
         }

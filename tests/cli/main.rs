@@ -5,6 +5,7 @@ mod dropins;
 mod net;
 mod offline;
 mod repack;
+mod show;
 mod usage;
 
 use std::ffi::OsStr;
