@@ -130,6 +130,7 @@ impl From<NetworkError> for Failure {
     fn from(error: NetworkError) -> Self {
         match error {
             NetworkError::Definition(problems) => problems.into(),
+            NetworkError::Record(error) => error.into(),
             NetworkError::Read(_) | NetworkError::TooLarge { .. } => Self::usage(error.to_string()),
         }
     }
