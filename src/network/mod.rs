@@ -23,7 +23,7 @@ pub use apply::{
 pub use compile::{CompileError, Compiled, compile};
 pub use find::{FindError, Found};
 pub use finish::{FinishError, Finished, finish};
-pub use model::{Dhcp, Dns, Host, Ipv4, LeaseTime, Mode, Network, Origin, Range, Title};
+pub use model::{Dhcp, Dns, Host, Ipv4, Ipv6, LeaseTime, Mode, Network, Origin, Ra, Range, Title};
 pub use observed::Observed;
 pub use state::{Applied, Deferred, StateError, registered};
 pub use status::{Overview, Owner, Status, StatusError, overview, status};

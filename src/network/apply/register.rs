@@ -1,5 +1,6 @@
 //! `net register`: from a compiled network to libvirt's network with its own dnsmasq.
 
+use super::bridge;
 use super::guests::refuse_in_use;
 use super::step::{take, write_files};
 use super::{RegisterError, Report, Step, Target, lock, owned};
@@ -20,6 +21,8 @@ pub(super) struct Facts {
     pub(super) record: Option<Applied>,
     /// libvirt's network, if there is one.
     pub(super) existing: Option<NetworkRecord>,
+    /// The network's mode has no libvirt network.
+    without_libvirt: bool,
     /// Files on the disk are not as compiled, or not recorded as applied.
     stale_files: bool,
     /// libvirt's definition is not the compiled one.
@@ -56,8 +59,9 @@ impl Facts {
                 _ => facts.stale_data |= stale,
             }
         }
-        if let Some(record) = &existing {
-            let wanted = Observed::parse(compiled.libvirt_xml());
+        facts.without_libvirt = compiled.libvirt_xml().is_none();
+        if let (Some(record), Some(xml)) = (&existing, compiled.libvirt_xml()) {
+            let wanted = Observed::parse(xml);
             facts.stale_definition |= Observed::parse(&record.xml) != wanted;
             facts.stale_bridge = record
                 .live_xml
@@ -84,6 +88,15 @@ pub(super) fn plan(facts: &Facts, needs_dnsmasq: bool) -> Vec<Step> {
         (false, true) => Some(Step::StopDnsmasq),
         (true, true) | (false, false) => None,
     };
+    if facts.without_libvirt {
+        let steps = [
+            facts.stale_files.then_some(Step::WriteFiles),
+            active.then_some(Step::Stop),
+            facts.existing.is_some().then_some(Step::Undefine),
+            dnsmasq,
+        ];
+        return steps.into_iter().flatten().collect();
+    }
     let steps = [
         facts.stale_files.then_some(Step::WriteFiles),
         (facts.existing.is_none() || facts.stale_definition).then_some(Step::Define),
@@ -137,10 +150,7 @@ pub fn register(
     let done = report.steps.iter().try_for_each(|step| {
         match step {
             Step::WriteFiles => write_files(compiled, layout, name)?,
-            Step::Define => {
-                let xml = with_uuid(compiled.libvirt_xml(), uuid);
-                target.libvirt.define_network(name.as_str(), &xml)?;
-            }
+            Step::Define => define(name, compiled, uuid, target)?,
             other => take(*other, name, target)?,
         }
         taken.push(*step);
@@ -209,7 +219,12 @@ pub(super) fn refuse_taken_bridge(
     existing: Option<&NetworkRecord>,
     libvirt: &Libvirt,
 ) -> Result<(), RegisterError> {
-    let bridge = network.bridge();
+    let Some(bridge) = network.bridge() else {
+        return Ok(());
+    };
+    if !network.mode().makes_bridge() {
+        return bridge::check_existing(network.name(), bridge, libvirt);
+    }
     let of = |record: &NetworkRecord| Observed::parse(&record.xml).bridge;
     let same = |record: &NetworkRecord| of(record).as_deref() == Some(bridge.as_str());
     if let Some(other) = libvirt
@@ -234,8 +249,23 @@ pub(super) fn refuse_taken_bridge(
     Ok(())
 }
 
+/// Defines the network in libvirt, with the `uuid` that it has there already.
+pub(super) fn define(
+    name: &NetworkName,
+    compiled: &Compiled,
+    uuid: Option<uuid::Uuid>,
+    target: &Target<'_>,
+) -> Result<(), RegisterError> {
+    if let Some(xml) = compiled.libvirt_xml() {
+        target
+            .libvirt
+            .define_network(name.as_str(), &with_uuid(xml, uuid))?;
+    }
+    Ok(())
+}
+
 /// libvirt takes a definition of a known name only with that network's uuid.
-pub(super) fn with_uuid(xml: &str, uuid: Option<uuid::Uuid>) -> String {
+fn with_uuid(xml: &str, uuid: Option<uuid::Uuid>) -> String {
     match uuid {
         Some(uuid) => xml.replacen("</name>", &format!("</name>\n  <uuid>{uuid}</uuid>"), 1),
         None => xml.to_owned(),
@@ -344,6 +374,21 @@ mod tests {
             Step::RestartDnsmasq,
         ];
         assert_eq!(plan(&facts, true), steps);
+    }
+
+    #[test]
+    fn a_network_that_libvirt_is_to_know_nothing_of_is_taken_from_it() {
+        let facts = Facts {
+            without_libvirt: true,
+            ..registered()
+        };
+        assert_eq!(plan(&facts, true), [Step::Stop, Step::Undefine]);
+        let facts = Facts {
+            existing: None,
+            stale_files: true,
+            ..facts
+        };
+        assert_eq!(plan(&facts, false), [Step::WriteFiles, Step::StopDnsmasq]);
     }
 
     #[test]

@@ -29,12 +29,22 @@ pub(super) fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<HostEntry
         .need("name", report)
         .and_then(|n| n.parse("`name`", report));
     let mac = fields.need("mac", report).and_then(|n| read_mac(n, report));
-    let ip = fields.need("ip", report).and_then(|n| n.ipv4("`ip`", report));
+    let ips = fields.need("ip", report).and_then(|n| read_ips(n, report));
     Some(HostEntry {
         name: name?,
         macs: vec![mac?],
-        ips: vec![ip.map(|ip| At::new(IpAddr::V4(ip.value), ip.place))?],
+        ips: ips?,
     })
+}
+
+/// One address or a list of them; not an empty one.
+fn read_ips(node: &Node<'_>, report: &mut Report<'_>) -> Option<Vec<At<IpAddr>>> {
+    let items = node.one_or_more();
+    if items.is_empty() {
+        report.error(Fault::new(node.place, "`ip` is an empty list").help("write an address, or several"));
+        return None;
+    }
+    items.iter().map(|item| item.ip("`ip`", report)).collect()
 }
 
 fn read_mac(node: &Node<'_>, report: &mut Report<'_>) -> Option<At<Mac>> {
