@@ -4,26 +4,22 @@
 use super::RegisterError;
 use crate::host::bridges::{self, Kind};
 use crate::host::{CommandError, Libvirt};
-use crate::name::{InterfaceName, NetworkName};
 use crate::network::{Mode, Network};
 use std::net::IpAddr;
 
-/// An error unless the host has the bridge that the network `name` is about. Another host's cannot be looked at.
-pub(super) fn check_existing(
-    name: &NetworkName,
-    bridge: &InterfaceName,
-    libvirt: &Libvirt,
-) -> Result<(), RegisterError> {
-    if !libvirt.is_local() {
+/// An error unless the host has the bridge that the `network` is about, if it is about one. Another host's cannot be
+/// looked at.
+pub(super) fn check_existing(network: &Network, libvirt: &Libvirt) -> Result<(), RegisterError> {
+    let Some(bridge) = network.bridge().filter(|_| libvirt.is_local()) else {
         return Ok(());
-    }
+    };
     let what = match bridges::kind(bridge) {
         Kind::Bridge => return Ok(()),
         Kind::Absent => "this host has no interface of that name",
         Kind::Other => "the interface of that name is not a bridge",
     };
     Err(RegisterError::NoBridge {
-        network: name.clone(),
+        network: network.name().clone(),
         bridge: bridge.clone(),
         what,
     })

@@ -3,7 +3,7 @@
 
 use super::bridge;
 use super::guests::{plugged, replug};
-use super::register::{Facts, begin, define, plan, refuse_taken_bridge};
+use super::register::{Facts, begin, define, plan, refuse_taken_bridge, remove_bridge, settle};
 use super::step::{take, write_files};
 use super::{RegisterError, Report, Step, Target, lock};
 use crate::domain::Plug;
@@ -38,8 +38,7 @@ pub fn update(
 ) -> Result<Report, RegisterError> {
     let (name, layout) = (network.name(), target.layout);
     let _lock = lock(layout, name, dry_run)?;
-    let applied = Applied::read_sound(layout, name)?.filter(|applied| applied.pending.is_none());
-    let Some(applied) = applied else {
+    let Some(applied) = Applied::read_sound(layout, name)? else {
         return Err(RegisterError::NotRegistered(name.clone()));
     };
     target.services.check()?;
@@ -89,6 +88,7 @@ pub fn update(
         .try_for_each(|step| match step {
             Step::WriteFiles => write_files(compiled, layout, name),
             Step::Define => define(name, compiled, uuid, target),
+            Step::RemoveBridge => remove_bridge(network),
             Step::Replug => match network.bridge() {
                 Some(bridge) => replug(&guests, bridge, target.libvirt),
                 None => Ok(()),
@@ -100,7 +100,10 @@ pub fn update(
             verify(network, compiled, target)
         });
     match done {
-        Ok(()) => Ok(report),
+        Ok(()) => {
+            settle(&Applied::new(network, compiled, source.to_owned()), layout)?;
+            Ok(report)
+        }
         Err(cause) => Err(undo(name, &report.steps, &before, &guests, target, cause)),
     }
 }

@@ -57,6 +57,11 @@ impl Network {
         self.bridge.as_ref()
     }
 
+    /// The bridge that libvirt makes and removes with the network; `None` where there is none, or somebody else's.
+    pub fn own_bridge(&self) -> Option<&InterfaceName> {
+        self.bridge().filter(|_| self.mode.makes_bridge())
+    }
+
     /// The DNS domain of its machines; always there when [`Self::serves_dns`].
     pub const fn domain(&self) -> Option<&DnsName> {
         self.domain.as_ref()
