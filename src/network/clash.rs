@@ -287,7 +287,11 @@ fn subnets(definition: &Definition) -> Vec<(Option<IpNet>, Place)> {
         let net = (!unknown).then_some(IpNet::V4(section.subnet.value));
         (net, section.subnet.place)
     });
-    v4.collect()
+    let v6 = definition.ipv6.iter().map(|section| {
+        let subnet = section.subnet;
+        (Some(IpNet::V6(subnet.value)), subnet.place)
+    });
+    v4.chain(v6).collect()
 }
 
 impl Foreign {

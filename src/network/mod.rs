@@ -31,7 +31,7 @@ pub use auto::Chosen;
 pub use compile::{CompileError, Compiled, compile};
 pub use find::{FindError, Finder, Found};
 pub use finish::{FinishError, Finished, finish};
-pub use model::{Dhcp, Dns, Host, Ipv4, LeaseTime, Mode, Network, Origin, Range, Title};
+pub use model::{Dhcp, Dns, Host, Ipv4, Ipv6, LeaseTime, Mode, Network, Origin, Ra, Range, Title};
 pub use observed::Observed;
 pub use pending::{Deferred, Pending, Wait, pending};
 pub use show::{Entry, From, Shown, show};

@@ -154,7 +154,7 @@ fn own_bridges(definition: &Definition, finder: &Finder<'_>) -> Vec<String> {
     let present = Applied::read(finder.layout(), name).ok().flatten();
     wanted
         .into_iter()
-        .chain(present.map(|applied| applied.bridge))
+        .chain(present.and_then(|applied| applied.bridge))
         .map(|bridge| bridge.to_string())
         .collect()
 }
