@@ -5,7 +5,7 @@ mod dhcp;
 mod dns;
 
 use super::definition::Definition;
-use super::model::{Host, Network};
+use super::model::{Host, Ipv6, Mode, Network};
 use crate::yaml::{self, Line};
 use serde_json::{Map, Value, json};
 
@@ -18,24 +18,47 @@ pub fn native(network: &Network) -> Value {
         put("title", json!(title));
     }
     put("mode", json!(network.mode));
-    put("bridge", json!(network.bridge));
+    if let Some(bridge) = &network.bridge {
+        put("bridge", json!(bridge));
+    }
     if let Some(domain) = &network.domain {
         put("domain", json!(domain));
     }
     if let Some(ipv4) = network.ipv4 {
         put("ipv4", json!({ "subnet": ipv4.subnet, "gateway": ipv4.gateway }));
     }
+    if let Some(ipv6) = network.ipv6 {
+        put("ipv6", native_ipv6(ipv6));
+    }
     put("dns", dns::native(network));
     if let Some(dhcp) = &network.dhcp {
-        put("dhcp", dhcp::native(dhcp));
+        put("dhcp", dhcp::native(dhcp, network.mode == Mode::Bridge));
     }
     if !network.dnsmasq_options.is_empty() {
         put("dnsmasq_options", json!(network.dnsmasq_options));
+    }
+    for (key, list) in [
+        ("require_interfaces", &network.require_interfaces),
+        ("forbid_interfaces", &network.forbid_interfaces),
+    ] {
+        if !list.is_empty() {
+            put(key, json!(list));
+        }
     }
     if !network.hosts.is_empty() {
         put("hosts", network.hosts.iter().map(native_host).collect());
     }
     json!({ "network": all })
+}
+
+fn native_ipv6(ipv6: Ipv6) -> Value {
+    let mut all = Map::new();
+    all.insert("subnet".to_owned(), json!(ipv6.subnet));
+    if let Some(gateway) = ipv6.gateway {
+        all.insert("gateway".to_owned(), json!(gateway));
+    }
+    all.insert("ra".to_owned(), json!(ipv6.ra));
+    Value::Object(all)
 }
 
 fn put(all: &mut Map<String, Value>, key: &str, value: Value) {
@@ -84,9 +107,16 @@ pub fn defaults(definition: &Definition) -> Vec<&'static str> {
         .dhcp
         .as_ref()
         .is_some_and(|dhcp| dhcp.value.lease_time.is_none());
+    let own_bridge = definition.mode.value.makes_bridge();
+    let ipv6 = definition.ipv6.as_ref();
     [
-        ("bridge", definition.bridge.is_none()),
+        ("bridge", own_bridge && definition.bridge.is_none()),
         ("ipv4.gateway", gateway),
+        (
+            "ipv6.gateway",
+            ipv6.is_some_and(|ipv6| ipv6.gateway.is_none() && definition.mode.value != Mode::Bridge),
+        ),
+        ("ipv6.ra", ipv6.is_some_and(|ipv6| ipv6.ra.is_none())),
         ("dns.serve", definition.dns.serve.is_none()),
         ("dns.forward", definition.dns.forward.is_none()),
         ("dhcp.lease_time", lease_time),

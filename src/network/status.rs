@@ -1,6 +1,6 @@
 //! What a network is doing: definition, record, libvirt, dnsmasq and leases side by side, and what is wrong.
 
-use super::{Observed, StateError, Wish, find, guests_in, registered, wishes};
+use super::{Observed, Pending, StateError, find, guests_in, pending, registered};
 use crate::host::services;
 use crate::host::{Layout, Libvirt, LibvirtError, NetworkRecord, ServiceError, Services};
 use crate::lease::{self, LeaseFileError};
@@ -68,7 +68,7 @@ pub fn overview(layout: &Layout, libvirt: Option<&Libvirt>) -> Result<Vec<Overvi
         .into_iter()
         .map(|(name, _)| name.to_string())
         .collect();
-    let waiting: BTreeMap<String, &'static str> = wishes(layout)?
+    let waiting: BTreeMap<String, &'static str> = pending(layout)?
         .into_iter()
         .map(|wish| (wish.network.to_string(), wish.work.verb()))
         .collect();
@@ -107,7 +107,7 @@ pub struct Status {
     /// True if miniascape has registered it.
     pub registered: bool,
     /// What waits to be done with it, if anything.
-    pub pending: Option<Wish>,
+    pub pending: Option<Pending>,
     /// True if libvirt has it.
     pub in_libvirt: bool,
     /// True if libvirt has started it.
@@ -139,7 +139,7 @@ pub fn status(
 ) -> Result<Status, StatusError> {
     let record = libvirt.map_or(Ok(None), |libvirt| libvirt.network(name.as_str()))?;
     let applied = registered(layout)?.into_iter().find(|a| a.name == *name);
-    let pending = Wish::read(layout, name).map_err(StateError::from)?;
+    let pending = Pending::read(layout, name).map_err(StateError::from)?;
     let unheard = record.is_none() && applied.is_none() && pending.is_none();
     if unheard && !find::defined(layout).iter().any(|(known, _)| known == name) {
         return Err(StatusError::Unknown(name.clone()));
@@ -150,7 +150,7 @@ pub fn status(
     let bridge = observed
         .as_ref()
         .and_then(|o| o.bridge.clone())
-        .or_else(|| applied.as_ref().map(|a| a.bridge.to_string()));
+        .or_else(|| Some(applied.as_ref()?.bridge.as_ref()?.to_string()));
     let wants_dnsmasq = applied.as_ref().is_some_and(|a| a.dnsmasq);
     let dnsmasq_pid = if wants_dnsmasq {
         match services.running(name) {

@@ -13,13 +13,16 @@ use std::net::IpAddr;
 const MAX_TEXT: usize = 700;
 
 pub(super) fn check(section: &DnsSection, around: &Surroundings<'_>, report: &mut Report<'_>) -> Dns {
-    let serve = section.serve.is_none_or(|serve| serve.value);
+    let serve = around.serves;
     let forward = check_forwarders(section, around, report);
     let mut records = Vec::with_capacity(section.records.len());
     if let (false, Some(first)) = (serve, section.records.first()) {
         report.error(
-            Fault::new(first.place, "nobody answers for these records: `serve` is false")
-                .help("remove `records`, or set `serve: true`"),
+            Fault::new(
+                first.place,
+                "nobody answers for these records: this network serves no DNS",
+            )
+            .help("remove `records`, or set `serve: true`"),
         );
     } else if let Some(domain) = around.domain {
         let read = |entry: &RecordEntry| Some((entry.place, full(&entry.data, domain, report)?));

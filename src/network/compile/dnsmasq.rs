@@ -7,8 +7,8 @@ mod options;
 mod records;
 
 use super::{ADDN_HOSTS, CompileError, DHCP_HOSTSFILE, DHCP_OPTSFILE, LEASES, rendered};
-use crate::name::RecordName;
-use crate::network::model::{Dhcp, DnsmasqOption, GATEWAY, Network, Pool, RecordData};
+use crate::name::{InterfaceName, RecordName};
+use crate::network::model::{Dhcp, DnsmasqOption, GATEWAY, LeaseTime, Mode, Network, Pool, Ra, RecordData};
 use crate::template::Templates;
 use serde::Serialize;
 use std::fmt::Write;
@@ -16,10 +16,15 @@ use std::net::IpAddr;
 
 const TEMPLATE: &str = "dnsmasq.conf";
 
+/// As many IPv6 leases as there may be at once; an IPv6 range has more addresses than any host has memory.
+const MAX_LEASES6: u32 = 1 << 16;
+
 #[derive(Serialize)]
 struct Context<'a> {
     name: &'a str,
-    bridge: &'a str,
+    bridge: Option<&'a str>,
+    /// Where there is no bridge: the addresses that are served.
+    listen: Vec<String>,
     bus_name: String,
     addn_hosts: String,
     domain: &'a str,
@@ -33,20 +38,19 @@ struct Context<'a> {
     /// Lines for options that the definition passes on.
     options: Vec<String>,
     dhcp: Option<DhcpContext>,
+    ra: Option<RaContext>,
+    leases: Option<String>,
 }
 
 #[derive(Serialize)]
 struct DhcpContext {
     ranges: Vec<RangeContext>,
-    network: String,
-    netmask: String,
+    /// Subnets without a range for everyone.
+    static_only: Vec<SubnetContext>,
     lease_time: String,
     lease_max: u32,
-    /// True if there is a range for everyone. Where there is none a reservation needs a subnet of its own.
-    open: bool,
     /// True if only machines with a reservation are answered.
     known_only: bool,
-    leases: String,
     hostsfile: String,
     optsfile: String,
 }
@@ -57,11 +61,13 @@ struct RangeContext {
     tags: String,
     start: String,
     end: String,
+    /// IPv4: the netmask. IPv6: the prefix length.
+    mask: String,
     lease_time: String,
 }
 
 impl RangeContext {
-    fn new(pool: &Pool, dhcp: &Dhcp) -> Self {
+    fn new<A: ToString>(pool: &Pool<A>, mask: &str, dhcp: &Dhcp) -> Self {
         let mut tags: String = pool.tags.iter().map(|tag| format!("tag:{tag},")).collect();
         if let Some(set) = &pool.set {
             let _ = write!(tags, "set:{set},");
@@ -70,9 +76,25 @@ impl RangeContext {
             tags,
             start: pool.range.start.to_string(),
             end: pool.range.end.to_string(),
+            mask: mask.to_owned(),
             lease_time: pool.lease_time.unwrap_or(dhcp.lease_time).to_string(),
         }
     }
+}
+
+#[derive(Serialize)]
+struct SubnetContext {
+    network: String,
+    mask: String,
+}
+
+#[derive(Serialize)]
+struct RaContext {
+    explanation: &'static str,
+    /// The `dhcp-range` that makes them, where no range of addresses does.
+    range: Option<String>,
+    /// True if they are not to name this host as a router.
+    no_route: bool,
 }
 
 pub(super) fn conf(
@@ -80,36 +102,20 @@ pub(super) fn conf(
     path: impl Fn(&str) -> Result<String, CompileError>,
     templates: &Templates,
 ) -> Result<String, CompileError> {
-    let dhcp = match (network.dhcp(), network.ipv4()) {
-        (Some(dhcp), Some(ipv4)) => Some(DhcpContext {
-            ranges: dhcp
-                .ranges
-                .iter()
-                .map(|pool| RangeContext::new(pool, dhcp))
-                .collect(),
-            network: ipv4.subnet.network().to_string(),
-            netmask: ipv4.subnet.netmask().to_string(),
-            lease_time: dhcp.lease_time.to_string(),
-            lease_max: (1 << (32 - ipv4.subnet.prefix_len())) - 3,
-            open: dhcp.ranges.iter().any(|pool| pool.tags.is_empty()),
-            known_only: dhcp.known_only,
-            leases: path(LEASES)?,
-            hostsfile: path(DHCP_HOSTSFILE)?,
-            optsfile: path(DHCP_OPTSFILE)?,
-        }),
-        _ => None,
-    };
+    let bridge = network.bridge().map(InterfaceName::as_str);
+    let ipv4 = network.ipv4().map(|ipv4| ipv4.subnet.to_string());
+    let ipv6 = network.ipv6().map(|ipv6| ipv6.subnet.to_string());
     let context = Context {
         name: network.name().as_str(),
-        bridge: network.bridge().as_str(),
+        bridge,
+        listen: match bridge {
+            Some(_) => Vec::new(),
+            None => network.gateways().map(|gateway| gateway.to_string()).collect(),
+        },
         bus_name: network.name().dnsmasq_bus_name(),
         addn_hosts: path(ADDN_HOSTS)?,
         domain: network.domain().map_or("", |domain| domain.as_str()),
-        subnets: network
-            .ipv4()
-            .iter()
-            .map(|ipv4| ipv4.subnet.to_string())
-            .collect(),
+        subnets: ipv4.into_iter().chain(ipv6).collect(),
         forward_dns: network.forwards_dns(),
         forwarders: network.dns().forwarders.iter().map(ToString::to_string).collect(),
         records: records::lines(network),
@@ -118,14 +124,106 @@ pub(super) fn conf(
             .iter()
             .map(DnsmasqOption::line)
             .collect(),
-        dhcp,
+        dhcp: match network.dhcp() {
+            Some(dhcp) => Some(DhcpContext {
+                hostsfile: path(DHCP_HOSTSFILE)?,
+                optsfile: path(DHCP_OPTSFILE)?,
+                ..dhcp_context(network, dhcp)
+            }),
+            None => None,
+        },
+        ra: ra(network),
+        // Also where none are kept: dnsmasq would look for those of other servers at its default place.
+        leases: if network.dhcp().is_some() || network.ra() != Ra::None {
+            Some(path(LEASES)?)
+        } else {
+            None
+        },
     };
     let conf = templates.render(TEMPLATE, &context)?;
-    let leases = context.dhcp.as_ref().map(|dhcp| dhcp.leases.as_str());
     let servers = context.forwarders.iter().map(|server| format!("server={server}"));
     let lines = context.records.iter().chain(&context.options).cloned();
-    rendered::check_conf(TEMPLATE, &conf, network, leases, servers.chain(lines))?;
+    rendered::check_conf(
+        TEMPLATE,
+        &conf,
+        network,
+        context.leases.as_deref(),
+        servers.chain(lines),
+    )?;
     Ok(conf)
+}
+
+fn dhcp_context(network: &Network, dhcp: &Dhcp) -> DhcpContext {
+    let mut ranges = Vec::new();
+    let mut static_only = Vec::new();
+    let mut lease_max = 0;
+    if let Some(subnet) = network.ipv4().map(|ipv4| ipv4.subnet) {
+        let mask = subnet.netmask().to_string();
+        ranges.extend(
+            dhcp.ranges
+                .iter()
+                .map(|pool| RangeContext::new(pool, &mask, dhcp)),
+        );
+        if !is_open(&dhcp.ranges) {
+            let network = subnet.network().to_string();
+            static_only.push(SubnetContext { network, mask });
+        }
+        lease_max = (1 << (32 - subnet.prefix_len())) - 3;
+    }
+    if let Some(subnet) = network.ipv6().map(|ipv6| ipv6.subnet)
+        && network.serves_dhcpv6()
+    {
+        let mask = subnet.prefix_len().to_string();
+        ranges.extend(
+            dhcp.ranges6
+                .iter()
+                .map(|pool| RangeContext::new(pool, &mask, dhcp)),
+        );
+        if !is_open(&dhcp.ranges6) {
+            let network = subnet.network().to_string();
+            static_only.push(SubnetContext { network, mask });
+        }
+        lease_max += MAX_LEASES6;
+    }
+    DhcpContext {
+        known_only: dhcp.known_only,
+        ranges,
+        static_only,
+        lease_time: dhcp.lease_time.to_string(),
+        lease_max,
+        hostsfile: String::new(),
+        optsfile: String::new(),
+    }
+}
+
+/// True if there is a range for everyone. Where there is none, a reservation needs the subnet named by itself.
+fn is_open<A>(pools: &[Pool<A>]) -> bool {
+    pools.iter().any(|pool| pool.tags.is_empty())
+}
+
+/// dnsmasq(8), `--dhcp-range`: `ra-names` gives guests that also ask by DHCPv4 their names for the addresses that they
+/// make themselves.
+fn ra(network: &Network) -> Option<RaContext> {
+    let ipv6 = network.ipv6()?;
+    let range = |mode: &str| {
+        let (address, length) = (ipv6.subnet.network(), ipv6.subnet.prefix_len());
+        let time = network.dhcp().map_or(LeaseTime::DEFAULT, |dhcp| dhcp.lease_time);
+        Some(format!("{address},{mode},{length},{time}"))
+    };
+    let (explanation, range) = match ipv6.ra {
+        Ra::None => return None,
+        Ra::Slaac => ("guests make their own addresses", range("ra-names")),
+        Ra::Stateless => (
+            "guests make their own addresses and ask DHCPv6 for the rest",
+            range("ra-stateless,ra-names"),
+        ),
+        Ra::Stateful => ("guests ask DHCPv6 for addresses", None),
+    };
+    Some(RaContext {
+        explanation,
+        range,
+        no_route: matches!(network.mode(), Mode::Isolated | Mode::Bridge),
+    })
 }
 
 /// Names for addresses (hosts(5)): first the full name, which the address resolves back to, then the short one. The
@@ -139,8 +237,9 @@ pub(super) fn addn_hosts(network: &Network) -> String {
             None => writeln!(text, "{address} {name}"),
         };
     };
-    if let Some(ipv4) = network.ipv4().filter(|_| !gateway_is_taken(network)) {
-        line(ipv4.gateway.into(), GATEWAY);
+    let taken = gateway_is_taken(network);
+    for gateway in network.gateways().filter(|_| !taken) {
+        line(gateway, GATEWAY);
     }
     for host in network.hosts() {
         for address in host.addresses() {

@@ -5,11 +5,13 @@ use super::{hosts, optional, several};
 use crate::name::{Mac, Tag, TagMatch, printable};
 use crate::network::model::LeaseTime;
 use crate::yaml::{At, Fault, Fields, Key, Node, Report};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 /// `dhcp`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DhcpSection {
+    /// `serve`
+    pub serve: Option<At<bool>>,
     /// `ranges`
     pub ranges: Vec<RangeEntry>,
     /// `lease_time`
@@ -26,9 +28,9 @@ pub struct DhcpSection {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RangeEntry {
     /// `start`
-    pub start: At<Ipv4Addr>,
+    pub start: At<IpAddr>,
     /// `end`
-    pub end: At<Ipv4Addr>,
+    pub end: At<IpAddr>,
     /// `tag`, one or several
     pub tags: Vec<At<TagMatch>>,
     /// `set`
@@ -43,7 +45,7 @@ const DHCP: &[Key] = &[
     Key::Known("options"),
     Key::Known("ignore"),
     Key::Known("unknown"),
-    Key::Later("serve"),
+    Key::Known("serve"),
 ];
 
 const RANGE: &[Key] = &[
@@ -56,6 +58,7 @@ const RANGE: &[Key] = &[
 
 pub(super) fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<At<DhcpSection>> {
     let fields = Fields::read(node, "`dhcp`", DHCP, report)?;
+    let serve = optional(fields.get("serve"), |n| n.flag("`serve`", report));
     let ranges = optional(fields.get("ranges"), |n| n.items("`ranges`", report));
     let ranges = ranges.flatten().unwrap_or_default();
     let ranges = ranges.iter().filter_map(|n| read_range(n, report)).collect();
@@ -66,6 +69,7 @@ pub(super) fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<At<DhcpSe
     });
     let known_only = optional(fields.get("unknown"), |n| read_unknown(n, report));
     let section = DhcpSection {
+        serve: serve?,
         ranges,
         lease_time: lease_time?,
         options: options?.unwrap_or_default(),
@@ -77,10 +81,8 @@ pub(super) fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<At<DhcpSe
 
 fn read_range(node: &Node<'_>, report: &mut Report<'_>) -> Option<RangeEntry> {
     let fields = Fields::read(node, "this range", RANGE, report)?;
-    let start = fields
-        .need("start", report)
-        .and_then(|n| n.ipv4("`start`", report));
-    let end = fields.need("end", report).and_then(|n| n.ipv4("`end`", report));
+    let start = fields.need("start", report).and_then(|n| n.ip("`start`", report));
+    let end = fields.need("end", report).and_then(|n| n.ip("`end`", report));
     let tags = optional(fields.get("tag"), |n| {
         several(n, "`tag`", report, |n, report| n.parse("`tag`", report))
     });

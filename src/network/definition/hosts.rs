@@ -3,7 +3,7 @@
 use super::{optional, options, several};
 use crate::name::{ClientId, HostName, Mac, Tag};
 use crate::network::model::{DhcpOption, LeaseTime, Origin};
-use crate::yaml::{At, Fault, Fields, Key, Node, Report, Value};
+use crate::yaml::{At, Fault, Fields, Key, Node, Place, Report, Value};
 use std::net::IpAddr;
 
 /// One of `hosts`
@@ -23,6 +23,8 @@ pub struct HostEntry {
     pub lease_time: Option<At<LeaseTime>>,
     /// `options`
     pub options: Vec<At<DhcpOption>>,
+    /// Where `ip: auto` stands, if it does; its address is put into `ips` by `network::auto`
+    pub auto: Option<Place>,
     /// The file that it stands in
     pub origin: Origin,
 }
@@ -52,11 +54,13 @@ pub(in crate::network) fn read(node: &Node<'_>, report: &mut Report<'_>) -> Opti
     });
     let lease_time = optional(fields.get("lease_time"), |n| n.parse("`lease_time`", report));
     let options = optional(fields.get("options"), |n| options::read_of_host(n, report));
+    let (ips, auto) = ips?;
     Some(HostEntry {
         name: name?,
         macs: macs?.unwrap_or_default(),
         client_id: client_id?,
-        ips: ips?,
+        ips,
+        auto,
         tags: tags?.unwrap_or_default(),
         lease_time: lease_time?,
         options: options?.unwrap_or_default(),
@@ -64,9 +68,20 @@ pub(in crate::network) fn read(node: &Node<'_>, report: &mut Report<'_>) -> Opti
     })
 }
 
-fn read_ips(node: &Node<'_>, report: &mut Report<'_>) -> Option<Vec<At<IpAddr>>> {
-    let ip = node.ipv4("`ip`", report)?;
-    Some(vec![At::new(IpAddr::V4(ip.value), ip.place)])
+/// The addresses of `ip`, one or a list that is not empty, and where `auto` stands for one.
+fn read_ips(node: &Node<'_>, report: &mut Report<'_>) -> Option<(Vec<At<IpAddr>>, Option<Place>)> {
+    let items = node.one_or_more();
+    if items.is_empty() {
+        report.error(Fault::new(node.place, "`ip` is an empty list").help("write an address, or several"));
+        return None;
+    }
+    if let [only] = items
+        && only.is_word("auto")
+    {
+        return Some((Vec::new(), Some(only.place)));
+    }
+    let ips: Option<Vec<_>> = items.iter().map(|item| item.ip("`ip`", report)).collect();
+    Some((ips?, None))
 }
 
 pub(super) fn read_mac(node: &Node<'_>, report: &mut Report<'_>) -> Option<At<Mac>> {

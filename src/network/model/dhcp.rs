@@ -2,6 +2,7 @@
 
 use super::{DhcpOption, LeaseTime, Range};
 use crate::name::{Mac, Tag, TagMatch};
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// What is handed out by DHCP.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -9,6 +10,8 @@ pub struct Dhcp {
     /// Pools for machines without a reservation, in ascending order, apart from each other. Empty: only machines
     /// with a reservation get an address.
     pub ranges: Vec<Pool>,
+    /// The same for IPv6. Empty: only machines with a reservation get an address, if DHCPv6 gives any out.
+    pub ranges6: Vec<Pool<Ipv6Addr>>,
     /// How long a lease lasts where nothing else is said.
     pub lease_time: LeaseTime,
     /// Options for everyone, or for whom their tags choose.
@@ -19,12 +22,19 @@ pub struct Dhcp {
     pub known_only: bool,
 }
 
+impl Dhcp {
+    /// True if a machine without a reservation can get an address.
+    pub fn has_ranges(&self) -> bool {
+        !self.ranges.is_empty() || !self.ranges6.is_empty()
+    }
+}
+
 /// A range of addresses, and for whom.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Pool {
+pub struct Pool<A = Ipv4Addr> {
     /// The addresses.
     #[serde(flatten)]
-    pub range: Range,
+    pub range: Range<A>,
     /// Only for clients of which all of these hold.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<TagMatch>,

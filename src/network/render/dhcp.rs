@@ -2,12 +2,19 @@
 
 use super::{one_or_more, put};
 use crate::network::model::{Dhcp, DhcpOption, Host, LeaseTime, OptionValue, Pool, dhcp_option};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-pub(super) fn native(dhcp: &Dhcp) -> Value {
+/// `say_so`: on someone else's bridge it has to be written that DHCP is served.
+pub(super) fn native(dhcp: &Dhcp, say_so: bool) -> Value {
     let mut all = Map::new();
-    if !dhcp.ranges.is_empty() {
-        put(&mut all, "ranges", dhcp.ranges.iter().map(native_range).collect());
+    if say_so {
+        put(&mut all, "serve", json!(true));
+    }
+    let ranges = dhcp.ranges.iter().map(native_range);
+    let ranges: Vec<Value> = ranges.chain(dhcp.ranges6.iter().map(native_range)).collect();
+    if !ranges.is_empty() {
+        put(&mut all, "ranges", Value::Array(ranges));
     }
     put(&mut all, "lease_time", json!(dhcp.lease_time));
     if dhcp.known_only {
@@ -37,7 +44,7 @@ pub(super) fn native(dhcp: &Dhcp) -> Value {
     Value::Object(all)
 }
 
-fn native_range(pool: &Pool) -> Value {
+fn native_range<A: Serialize>(pool: &Pool<A>) -> Value {
     let mut all = Map::new();
     put(&mut all, "start", json!(pool.range.start));
     put(&mut all, "end", json!(pool.range.end));

@@ -17,6 +17,7 @@ const DEFINITION: &str = "network:
   bridge: <bridge>
   domain: <domain>
   ipv4: { subnet: <subnet>, gateway: <gateway> }
+  ipv6: { subnet: <subnet6>, gateway: <gateway6>, ra: stateful }
   dns:
     forwarders: [<forwarder>]
     records:
@@ -27,7 +28,9 @@ const DEFINITION: &str = "network:
       - { txt: <txt>, text: <text> }
       - { ptr: <ptr>, name: <ptr name> }
   dhcp:
-    ranges: [ { start: <start>, end: <end>, set: <set>, tag: <range tag>, lease_time: <range time> } ]
+    ranges:
+      - { start: <start>, end: <end>, set: <set>, tag: <range tag>, lease_time: <range time> }
+      - { start: <start6>, end: <end6> }
     lease_time: <lease time>
     unknown: <unknown>
     ignore: [<ignore>]
@@ -42,13 +45,15 @@ const DEFINITION: &str = "network:
       - { option: 43, value: <octets> }
       - { option: classless-static-route, value: { to: <to>, via: <via> } }
   dnsmasq_options: [<passed on>]
+  require_interfaces: [<require>]
+  forbid_interfaces: [<forbid>]
   hosts:
-    - { name: <host>, mac: <mac>, ip: <ip>, client_id: <client id>, tags: <tag>, lease_time: <host time>,
+    - { name: <host>, mac: <mac>, ip: [<ip>, <ip6>], client_id: <client id>, tags: <tag>, lease_time: <host time>,
         options: [ { option: domain-name, value: <host text> } ] }
 ";
 
 /// The fields, and a value for each that is fine.
-const FIELDS: [(&str, &str); 52] = [
+const FIELDS: [(&str, &str); 59] = [
     ("name", "lab"),
     ("title", "A lab"),
     ("mode", "nat"),
@@ -100,6 +105,13 @@ const FIELDS: [(&str, &str); 52] = [
     ("client id", "01:02:03"),
     ("tag", "red"),
     ("host time", "2h"),
+    ("subnet6", "fd00:9::/64"),
+    ("gateway6", "fd00:9::1"),
+    ("start6", "fd00:9::100"),
+    ("end6", "fd00:9::200"),
+    ("ip6", "fd00:9::2"),
+    ("require", "eth1"),
+    ("forbid", "eth2"),
     ("host text", "one.example"),
 ];
 

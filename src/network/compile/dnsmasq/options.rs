@@ -19,8 +19,19 @@ pub(super) fn lines(network: &Network) -> String {
     let routes = general
         .iter()
         .any(|tagged| tagged.option.code == ROUTER && tagged.tags.is_empty());
-    if network.mode() == Mode::Isolated && !routes {
-        text.push_str("# No default route: the gateway leads nowhere.\noption:router\n");
+    match (network.mode(), network.ipv4()) {
+        (Mode::Isolated, Some(_)) if !routes => {
+            text.push_str("# No default route: the gateway leads nowhere.\noption:router\n");
+        }
+        // dnsmasq would name the host.
+        (Mode::Bridge, Some(ipv4)) if !routes => {
+            let _ = writeln!(
+                text,
+                "# The router of this network is not this host.\noption:router,{}",
+                ipv4.gateway
+            );
+        }
+        _ => {}
     }
     for tagged in general {
         let tags: String = tagged
