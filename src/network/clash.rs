@@ -115,7 +115,7 @@ impl Surroundings {
             return;
         };
         let name = definition.name.value.clone();
-        for part in late.get_or_init(|| dropin::load(layout, path, &name, true)) {
+        for part in late.get_or_init(|| dropin::load(layout, path, &name, true, &[])) {
             part.read(&mut definition, &mut report);
         }
         let at = |place: Place| {

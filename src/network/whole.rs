@@ -2,7 +2,7 @@
 
 use super::auto::{self, Chosen};
 use super::definition::{self, Definition, HostEntry};
-use super::dropin::{self, Part};
+use super::dropin::Part;
 use super::model::{Network, Origin};
 use super::{Applied, Finder, Found, NetworkError, Warning, check, definition_bytes};
 use crate::config::Networks;
@@ -60,7 +60,7 @@ fn checked(
     let parts = late.get_or_init(|| match place {
         Some((finder, path)) => {
             let name = &definition.name.value;
-            dropin::load(finder.layout(), path, name, finder.registers())
+            finder.parts(path, name)
         }
         None => Vec::new(),
     });
