@@ -152,18 +152,8 @@ pub fn make(
         .map(|nic| (nic, nic.mac.unwrap_or_else(Mac::random)))
         .collect();
     let wanted = Wanted::of(name, &nics)?;
-    for nic in &request.nics {
-        let reserves = wanted.has(&nic.network);
-        match libvirt.network(nic.network.as_str())? {
-            // A reservation may come before its network.
-            None if !reserves => return Err(MakeError::NoNetwork(nic.network.clone())),
-            Some(record) if reserves && !Observed::parse(&record.xml).ours => {
-                return Err(MakeError::NotOurs(nic.network.clone()));
-            }
-            _ => {}
-        }
-    }
-    let mut hosts = wanted.check(layout, name)?;
+    check_networks(libvirt, request, &wanted)?;
+    let mut hosts = wanted.check(layout, libvirt, name)?;
     let left = Unfinished::left_behind(layout, name)?;
     let mut disks = Vec::new();
     let mut new = Vec::new();
@@ -241,6 +231,22 @@ pub fn make(
     }
     made_disks.keep()?;
     Ok(made(hosts))
+}
+
+/// The guest's networks are there, or can wait for it, and serve it what it asks for.
+fn check_networks(libvirt: &Libvirt, request: &Request, wanted: &Wanted) -> Result<(), MakeError> {
+    for nic in &request.nics {
+        let reserves = wanted.has(&nic.network);
+        match libvirt.network(nic.network.as_str())? {
+            // A reservation may come before its network.
+            None if !reserves => return Err(MakeError::NoNetwork(nic.network.clone())),
+            Some(record) if reserves && !Observed::parse(&record.xml).ours => {
+                return Err(MakeError::NotOurs(nic.network.clone()));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// An image that is there, in the format that was said.

@@ -54,13 +54,20 @@ impl Wanted {
     }
 
     /// What the networks would reserve; an error if one cannot. Nothing is written.
-    pub(super) fn check(&self, layout: &Layout, guest: &GuestName) -> Result<Vec<Reserved>, MakeError> {
+    pub(super) fn check(
+        &self,
+        layout: &Layout,
+        libvirt: &Libvirt,
+        guest: &GuestName,
+    ) -> Result<Vec<Reserved>, MakeError> {
         let mut all = Vec::new();
         for (network, entries) in &self.0 {
-            all.extend(match network::preview(layout, guest, network, entries)? {
-                Some(landed) => reserved(network, entries, &landed)?,
-                None => asked(network, entries),
-            });
+            all.extend(
+                match network::preview(layout, libvirt, network, guest, entries)? {
+                    Some(landed) => reserved(network, entries, &landed)?,
+                    None => asked(network, entries),
+                },
+            );
         }
         Ok(all)
     }
@@ -91,7 +98,7 @@ impl Wanted {
         for network in self.0.keys() {
             let removed = network::bring(layout, guest, network, &[]);
             let removed = removed.map_err(|error| error.to_string()).and_then(|_| {
-                network::refresh(layout, libvirt, network, guest).map_err(|error| error.to_string())
+                network::refresh(layout, libvirt, network, guest, &[]).map_err(|error| error.to_string())
             });
             if let Err(error) = removed {
                 tracing::warn!(%network, %guest, %error, "not taken back");
@@ -108,7 +115,7 @@ fn reserve(
     entries: &[Brought],
 ) -> Result<Vec<Reserved>, MakeError> {
     network::bring(layout, guest, network, entries)?;
-    match network::refresh(layout, libvirt, network, guest)? {
+    match network::refresh(layout, libvirt, network, guest, entries)? {
         Some(landed) => reserved(network, entries, &landed),
         None => Ok(asked(network, entries)),
     }

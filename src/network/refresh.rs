@@ -5,8 +5,8 @@
 use super::apply::{RegisterError, Step, Target, update};
 use super::dropin::{Brought, take_back};
 use super::{
-    Applied, CompileError, FindError, Finder, Found, NetworkError, Origin, StateError, Warning, compile,
-    find, registered,
+    Applied, CompileError, FindError, Finder, Found, NetworkError, StateError, Warning, compile, find,
+    registered,
 };
 use crate::host::bus::{self, BusError};
 use crate::host::{Layout, Libvirt, Services};
@@ -48,7 +48,7 @@ pub enum RefreshError {
     Bus(#[from] BusError),
 }
 
-/// What became of the entries of one guest in a network.
+/// What became of the entries of one guest in a network; fewer hosts than entries if some were left out.
 #[derive(Debug, Clone, Default)]
 pub struct Landed {
     /// Its hosts as the network has them.
@@ -58,16 +58,18 @@ pub struct Landed {
 }
 
 impl Landed {
-    fn of(found: &Found, layout: &Layout, guest: &GuestName) -> Self {
+    fn of(found: &Found, layout: &Layout, guest: &GuestName, entries: &[Brought]) -> Self {
         let place = layout.guest_hosts(found.network.name(), guest);
-        let path = place.on_disk();
-        let shown = path.display().to_string();
-        let hosts = found.network.hosts().iter();
+        let shown = place.on_disk().display().to_string();
+        let landed = entries.iter().filter_map(|entry| {
+            // Under whatever origin: people may have written the same.
+            let host = found.network.host_by_mac(entry.mac)?;
+            let addresses: Vec<IpAddr> = host.addresses().collect();
+            let same = host.name == entry.name && entry.ips.iter().all(|ip| addresses.contains(ip));
+            same.then(|| (host.name.clone(), addresses))
+        });
         Self {
-            hosts: hosts
-                .filter(|host| matches!(&host.origin, Origin::Guest(own) if own == path))
-                .map(|host| (host.name.clone(), host.addresses().collect()))
-                .collect(),
+            hosts: landed.collect(),
             remarks: found
                 .warnings
                 .iter()
@@ -82,8 +84,9 @@ impl Landed {
 /// that nobody can tell. Nothing is written.
 pub fn preview(
     layout: &Layout,
-    guest: &GuestName,
+    libvirt: &Libvirt,
     network: &NetworkName,
+    guest: &GuestName,
     entries: &[Brought],
 ) -> Result<Option<Landed>, RefreshError> {
     let finder = Finder::to_refresh(layout).assuming(network, guest, entries);
@@ -91,16 +94,19 @@ pub fn preview(
         Some(path) => Ok(finder.read(path)?),
         None => Ok(finder.find(network.as_str())?),
     })?;
-    Ok(found.map(|found| Landed::of(&found, layout, guest)))
+    let Some(found) = found else { return Ok(None) };
+    follow(&found, layout, libvirt, true)?;
+    Ok(Some(Landed::of(&found, layout, guest, entries)))
 }
 
-/// Lets the network follow what `guest` brought or took away; `None` if no definition of it is known, so that this has to
-/// wait until there is one. A network that is not registered only gets on record what `auto` stands for.
+/// Lets the network follow what `guest` brought, `entries`, or took away; `None` if no definition of it is known, so that
+/// this has to wait until there is one. A network that is not registered only gets on record what `auto` stands for.
 pub fn refresh(
     layout: &Layout,
     libvirt: &Libvirt,
     network: &NetworkName,
     guest: &GuestName,
+    entries: &[Brought],
 ) -> Result<Option<Landed>, RefreshError> {
     let finder = Finder::to_refresh(layout);
     let found = found(&finder, network, |finder, path| match path {
@@ -108,23 +114,33 @@ pub fn refresh(
         None => Ok(finder.settle(network.as_str())?),
     })?;
     let Some(found) = found else { return Ok(None) };
-    if let Some(applied) = Applied::read(layout, network)?.filter(|applied| applied.pending.is_none()) {
-        let templates = Templates::with_replacements(layout.templates().on_disk())?;
-        let compiled = compile(&found.network, layout, &templates)?;
-        let services = Services::of(layout);
-        let target = Target {
-            layout,
-            libvirt,
-            services: &services,
-        };
-        let planned = update(&found.network, &compiled, &applied.source, &target, true)?;
-        let harmless = |step: &Step| matches!(step, Step::WriteFiles | Step::ReloadDnsmasq);
-        if !planned.steps.iter().all(harmless) {
-            return Err(RefreshError::OtherChanges(network.clone()));
-        }
-        update(&found.network, &compiled, &applied.source, &target, false)?;
+    follow(&found, layout, libvirt, false)?;
+    Ok(Some(Landed::of(&found, layout, guest, entries)))
+}
+
+/// Updates the network, if it is registered, as far as its dnsmasq only has to read its files again.
+fn follow(found: &Found, layout: &Layout, libvirt: &Libvirt, dry_run: bool) -> Result<(), RefreshError> {
+    let (network, name) = (&found.network, found.network.name());
+    let Some(applied) = Applied::read(layout, name)?.filter(|applied| applied.pending.is_none()) else {
+        return Ok(());
+    };
+    let templates = Templates::with_replacements(layout.templates().on_disk())?;
+    let compiled = compile(network, layout, &templates)?;
+    let services = Services::of(layout);
+    let target = Target {
+        layout,
+        libvirt,
+        services: &services,
+    };
+    let planned = update(network, &compiled, &applied.source, &target, true)?;
+    let harmless = |step: &Step| matches!(step, Step::WriteFiles | Step::ReloadDnsmasq);
+    if !planned.steps.iter().all(harmless) {
+        return Err(RefreshError::OtherChanges(name.clone()));
     }
-    Ok(Some(Landed::of(&found, layout, guest)))
+    if !dry_run {
+        update(network, &compiled, &applied.source, &target, false)?;
+    }
+    Ok(())
 }
 
 /// The network's definition: that which it is registered from, else that of its name.
@@ -153,7 +169,7 @@ pub fn leave(
 ) -> Result<Vec<String>, StateError> {
     let mut remarks = Vec::new();
     for network in take_back(layout, guest)? {
-        if let Err(error) = refresh(layout, libvirt, &network, guest) {
+        if let Err(error) = refresh(layout, libvirt, &network, guest, &[]) {
             remarks.push(format!(
                 "the network {network} still has an entry of {guest}: {error}; `miniascape net update {network}` removes it"
             ));

@@ -2,7 +2,7 @@
 
 use crate::cli::{Context, Failure};
 use miniascape::guest::{self, Deleted};
-use miniascape::name::printable;
+use miniascape::name::{NetworkName, printable};
 use std::io::{IsTerminal, Write};
 
 pub(super) fn delete(
@@ -51,7 +51,7 @@ fn told(done: &Deleted, dry_run: bool) -> String {
     let would = if dry_run { "would be " } else { "" };
     let mut lines = vec![format!("{} {would}deleted", done.guest)];
     if !done.networks.is_empty() {
-        let networks: Vec<&str> = done.networks.iter().map(|network| network.as_str()).collect();
+        let networks: Vec<&str> = done.networks.iter().map(NetworkName::as_str).collect();
         lines.push(format!("its entries in {} {would}removed", networks.join(", ")));
     }
     if let Some(dir) = &done.removed {

@@ -136,8 +136,14 @@ mod tests {
         hosts:
           - { name: "null", mac: "52:54:00:00:00:01", ip: [ "10.0.0.1", "fd00::1" ] }
         "#);
-        assert_eq!(networks_of(&layout, &guest).unwrap(), [network.clone()]);
-        assert_eq!(take_back(&layout, &guest).unwrap(), [network.clone()]);
+        assert_eq!(
+            networks_of(&layout, &guest).unwrap(),
+            std::slice::from_ref(&network)
+        );
+        assert_eq!(
+            take_back(&layout, &guest).unwrap(),
+            std::slice::from_ref(&network)
+        );
         assert!(!layout.network(&network).on_disk().exists());
         assert!(!bring(&layout, &guest, &network, &[]).unwrap());
     }

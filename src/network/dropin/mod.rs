@@ -59,6 +59,7 @@ pub(super) fn load(
     if own || register || layout.applied(name).on_disk().exists() {
         let dir = layout.guests_hosts(name);
         let mut guests = list(&dir, Origin::Guest);
+        // Behind the others, so that it is these that give way.
         for (path, text) in assumed
             .iter()
             .filter(|(path, _)| path.parent() == Some(dir.on_disk()))
@@ -69,7 +70,6 @@ pub(super) fn load(
                 Ok(text.clone().into_bytes()),
             ));
         }
-        guests.sort_by(|a, b| a.origin.cmp(&b.origin));
         parts.extend(guests);
     }
     parts
