@@ -2,15 +2,16 @@
 
 mod show;
 
+use super::later::{self, Reached};
 use super::output::table;
 use super::{Context, Failure, Format};
 use clap::Subcommand;
 use fs_err as fs;
-use miniascape::host::{Libvirt, Services, files};
+use miniascape::host::{Services, files};
 use miniascape::name::NetworkName;
 use miniascape::network::{
-    self, Compiled, FindError, Finder, Found, NetworkError, Owner, Registration, Step, Target, find,
-    register_offline, unregister_offline,
+    self, Compiled, FindError, Finder, Found, NetworkError, Owner, Registration, StatusError, Step, Target,
+    Wait, find,
 };
 use miniascape::template::Templates;
 use serde_json::json;
@@ -109,13 +110,13 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
             force,
             dry_run,
         } => unregister(context, &named(context, network)?, *force, *dry_run).map(|()| ExitCode::SUCCESS),
-        Args::List => list(context).map(|()| ExitCode::SUCCESS),
+        Args::List => list(context),
         Args::Status { network } => status(context, &named(context, network)?),
     }
 }
 
 /// The definition that `text` stands for; its warnings are shown.
-fn found(context: &Context, text: &str) -> Result<Found, Failure> {
+pub(super) fn found(context: &Context, text: &str) -> Result<Found, Failure> {
     let found = find::find(context.layout(), text)?;
     warn(context, &found);
     Ok(found)
@@ -123,7 +124,7 @@ fn found(context: &Context, text: &str) -> Result<Found, Failure> {
 
 /// As [`found`], for a network that is about to be made real: what `auto` stands for is put on record, unless in a dry
 /// run, and clashes with the host are a refusal.
-fn settled(context: &Context, text: &str, dry_run: bool) -> Result<Found, Failure> {
+pub(super) fn settled(context: &Context, text: &str, dry_run: bool) -> Result<Found, Failure> {
     let libvirt = || context.libvirt_for_reading().ok();
     let finder = Finder::to_register(context.layout(), &libvirt);
     let found = if dry_run {
@@ -155,7 +156,7 @@ fn warn(context: &Context, found: &Found) {
     }
 }
 
-fn compiled(context: &Context, found: &Found) -> Result<Compiled, Failure> {
+pub(super) fn compiled(context: &Context, found: &Found) -> Result<Compiled, Failure> {
     let templates = Templates::with_replacements(context.layout().templates().on_disk())?;
     Ok(network::compile(&found.network, context.layout(), &templates)?)
 }
@@ -268,22 +269,11 @@ fn compile(context: &Context, text: &str, output: &std::path::Path) -> Result<()
 fn register(context: &Context, text: &str, dry_run: bool) -> Result<(), Failure> {
     let found = settled(context, text, dry_run)?;
     let compiled = compiled(context, &found)?;
-    let layout = context.layout();
-    if !layout.is_live() {
-        let definition = fs::read(&found.path).map_err(|e| Failure::usage(e.to_string()))?;
-        let report = register_offline(&found.network, &compiled, &definition, layout, dry_run)?;
-        return tell(context, &report, "registered", dry_run);
-    }
-    let libvirt = context.local_libvirt(dry_run)?;
-    let services = Services::of(layout);
-    let target = Target {
-        layout,
-        libvirt: &libvirt,
-        services: &services,
-    };
-    let source = std::path::absolute(&found.path).unwrap_or_else(|_| found.path.clone());
-    let report = network::register(&found.network, &compiled, &source, &target, dry_run)?;
-    tell(context, &report, "registered", dry_run)
+    let network = &found.network;
+    let source = later::source(&found);
+    let now = |target: &Target<'_>| network::register(network, &compiled, &source, target, dry_run);
+    let later = |wait: Wait<'_>| later::register(context, &found, &compiled, wait, dry_run);
+    later::now_or_later(context, network.name(), "registered", dry_run, now, later)
 }
 
 /// Updates one network after the other; a failure is told, and the others are still tried.
@@ -297,7 +287,10 @@ fn update(context: &Context, networks: &[String], all: bool, dry_run: bool) -> R
     } else {
         networks.to_vec()
     };
-    let libvirt = context.local_libvirt(dry_run)?;
+    let libvirt = match context.reach_libvirt(dry_run, None)? {
+        Reached::There(libvirt) => libvirt,
+        Reached::Away(reason) => return later::update(context, &networks, &reason, dry_run),
+    };
     let services = Services::of(layout);
     let target = Target {
         layout,
@@ -307,8 +300,13 @@ fn update(context: &Context, networks: &[String], all: bool, dry_run: bool) -> R
     let one = |text: &String| {
         let found = settled(context, text, dry_run)?;
         let compiled = compiled(context, &found)?;
-        let source = std::path::absolute(&found.path).unwrap_or_else(|_| found.path.clone());
-        let report = network::update(&found.network, &compiled, &source, &target, dry_run)?;
+        let report = network::update(
+            &found.network,
+            &compiled,
+            &later::source(&found),
+            &target,
+            dry_run,
+        )?;
         tell(context, &report, "updated", dry_run)
     };
     let mut last = None;
@@ -323,26 +321,21 @@ fn update(context: &Context, networks: &[String], all: bool, dry_run: bool) -> R
 }
 
 fn unregister(context: &Context, network: &NetworkName, force: bool, dry_run: bool) -> Result<(), Failure> {
-    let layout = context.layout();
-    if !layout.is_live() {
-        let report = unregister_offline(network, layout, dry_run)?;
-        return tell(context, &report, "unregistered", dry_run);
-    }
-    let libvirt = context.local_libvirt(dry_run)?;
-    let services = Services::of(layout);
-    let target = Target {
-        layout,
-        libvirt: &libvirt,
-        services: &services,
-    };
-    let report = network::unregister(network, &target, force, dry_run)?;
-    tell(context, &report, "unregistered", dry_run)
+    let now = |target: &Target<'_>| network::unregister(network, target, force, dry_run);
+    let later = |wait: Wait<'_>| network::unregister_later(network, force, wait, context.layout(), dry_run);
+    later::now_or_later(context, network, "unregistered", dry_run, now, later)
 }
 
-fn tell(context: &Context, report: &Registration, done: &str, dry_run: bool) -> Result<(), Failure> {
+pub(super) fn tell(
+    context: &Context,
+    report: &Registration,
+    done: &str,
+    dry_run: bool,
+) -> Result<(), Failure> {
     let name = &report.network;
     let value = json!({
         "network": name, "changed": !report.steps.is_empty(), "dry_run": dry_run, "steps": report.steps,
+        "pending": false,
     });
     context.output().report(&value, || {
         let steps: Vec<String> = report.steps.iter().map(Step::to_string).collect();
@@ -354,13 +347,20 @@ fn tell(context: &Context, report: &Registration, done: &str, dry_run: bool) -> 
     })
 }
 
-fn list(context: &Context) -> Result<(), Failure> {
+/// Also without libvirt, as far as the files tell; the status then says that something is missing.
+fn list(context: &Context) -> Result<ExitCode, Failure> {
     let layout = context.layout();
-    let libvirt = layout
-        .is_live()
-        .then(|| context.libvirt_for_reading())
-        .transpose()?;
+    let (libvirt, missing) = if layout.is_live() {
+        later::libvirt_if_there(context)?
+    } else {
+        (None, None)
+    };
     let all = network::overview(layout, libvirt.as_ref())?;
+    if all.is_empty()
+        && let Some(missing) = missing
+    {
+        return Err(missing);
+    }
     context.output().result(&all, || {
         let yes = |is: bool| if is { "yes" } else { "no" }.to_owned();
         let rows: Vec<_> = all
@@ -380,7 +380,8 @@ fn list(context: &Context) -> Result<(), Failure> {
                     miniascape::name::printable(&n.name, 40),
                     state.to_owned(),
                     yes(n.defined),
-                    yes(n.registered),
+                    n.pending
+                        .map_or_else(|| yes(n.registered), |verb| format!("{verb} pending")),
                     n.bridge.clone().unwrap_or_else(|| "-".to_owned()),
                     owner.to_owned(),
                 ]
@@ -391,12 +392,20 @@ fn list(context: &Context) -> Result<(), Failure> {
             &rows,
             "no networks",
         )
-    })
+    })?;
+    missing.map_or(Ok(ExitCode::SUCCESS), Err)
 }
 
 fn status(context: &Context, name: &NetworkName) -> Result<ExitCode, Failure> {
-    let libvirt: Libvirt = context.libvirt_for_reading()?;
-    let status = network::status(context.layout(), &libvirt, &Services::of(context.layout()), name)?;
+    let (libvirt, missing) = later::libvirt_if_there(context)?;
+    let services = Services::of(context.layout());
+    let (status, missing) = match (
+        network::status(context.layout(), libvirt.as_ref(), &services, name),
+        missing,
+    ) {
+        (Err(StatusError::Unknown(_)), Some(missing)) => return Err(missing),
+        (status, missing) => (status?, missing),
+    };
     context.output().result(&status, || {
         let mut lines = vec![format!("network {name}")];
         let mut line = |key: &str, value: String| lines.push(format!("  {key:<10} {value}"));
@@ -405,6 +414,7 @@ fn status(context: &Context, name: &NetworkName) -> Result<ExitCode, Failure> {
             if status.registered { "yes" } else { "no" }.to_owned(),
         );
         let libvirt = match (status.in_libvirt, status.active, status.autostart) {
+            _ if missing.is_some() => "cannot be asked".to_owned(),
             (false, _, _) => "not defined".to_owned(),
             (true, active, autostart) => format!(
                 "{}, {}",
@@ -438,6 +448,9 @@ fn status(context: &Context, name: &NetworkName) -> Result<ExitCode, Failure> {
         }
         lines.join("\n")
     })?;
+    if let Some(missing) = missing {
+        return Err(missing);
+    }
     Ok(if status.problems.is_empty() {
         ExitCode::SUCCESS
     } else {

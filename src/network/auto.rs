@@ -195,7 +195,10 @@ pub(super) fn hosts(definition: &mut Definition, record: &Chosen, report: &mut R
     if let Some(dhcp) = &definition.dhcp {
         let ranges = dhcp.value.ranges.iter();
         space.ranges = ranges
-            .map(|range| (range.start.value.into(), range.end.value.into()))
+            .filter_map(|range| match (range.start.value, range.end.value) {
+                (IpAddr::V4(start), IpAddr::V4(end)) => Some((start.into(), end.into())),
+                _ => None,
+            })
             .collect();
     }
     let wanted: BTreeSet<HostName> = definition

@@ -136,10 +136,7 @@ impl Surroundings {
                 Some(net) => Some((net, at(place))),
                 None => Some((chosen?.into(), at(place))),
             });
-        let bridge = match &definition.bridge {
-            Some(bridge) => Some((bridge.value.clone(), at(bridge.place))),
-            None => check::default_bridge(&name).map(|bridge| (bridge, at(definition.name.place))),
-        };
+        let bridge = bridge(&definition).map(|(bridge, place)| (bridge, at(place)));
         self.neighbours.push(Neighbour {
             subnets: subnets.collect(),
             bridge,
@@ -194,14 +191,10 @@ impl Surroundings {
                 ));
             }
         }
-        let (bridge, place) = match &definition.bridge {
-            Some(bridge) => (Some(bridge.value.clone()), bridge.place),
-            None => (check::default_bridge(name), definition.name.place),
-        };
-        for other in self.others(name) {
-            if let (Some(bridge), Some((theirs, at))) = (&bridge, &other.bridge)
-                && bridge == theirs
-            {
+        if let Some((bridge, place)) = bridge(definition) {
+            let theirs = |other: &&Neighbour| other.bridge.as_ref().is_some_and(|(own, _)| *own == bridge);
+            for other in self.others(name).filter(theirs) {
+                let at = other.bridge.as_ref().map_or("", |(_, at)| at.as_str());
                 report.error(
                     Fault::new(
                         place,
@@ -280,6 +273,20 @@ fn overlap(a: IpNet, b: IpNet) -> bool {
     a.contains(&b) || b.contains(&a)
 }
 
+/// The bridge that a network makes, and where that is said; several networks can use one that is there.
+fn bridge(definition: &Definition) -> Option<(InterfaceName, Place)> {
+    if !definition.mode.value.makes_bridge() {
+        return None;
+    }
+    match &definition.bridge {
+        Some(bridge) => Some((bridge.value.clone(), bridge.place)),
+        None => Some((
+            check::default_bridge(&definition.name.value)?,
+            definition.name.place,
+        )),
+    }
+}
+
 /// The subnets of a definition with their places; `None` where one is still to be chosen.
 fn subnets(definition: &Definition) -> Vec<(Option<IpNet>, Place)> {
     let v4 = definition.ipv4.iter().map(|section| {
@@ -287,7 +294,11 @@ fn subnets(definition: &Definition) -> Vec<(Option<IpNet>, Place)> {
         let net = (!unknown).then_some(IpNet::V4(section.subnet.value));
         (net, section.subnet.place)
     });
-    v4.collect()
+    let v6 = definition.ipv6.iter().map(|section| {
+        let subnet = section.subnet;
+        (Some(IpNet::V6(subnet.value)), subnet.place)
+    });
+    v4.chain(v6).collect()
 }
 
 impl Foreign {

@@ -172,7 +172,7 @@ impl<'a> Finder<'a> {
 
     /// The definition at `path`.
     pub fn read(&self, path: &Path) -> Result<Found, NetworkError> {
-        whole::read(self, path)
+        whole::read(self, path, path)
     }
 
     /// As [`Finder::find`], and what `auto` stands for is put on record, unless there are clashes.
@@ -180,9 +180,10 @@ impl<'a> Finder<'a> {
         self.settle_by(|finder| finder.find(text))
     }
 
-    /// As [`Finder::read`], and what `auto` stands for is put on record, unless there are clashes.
-    pub fn settle_at(&self, path: &Path) -> Result<Found, NetworkError> {
-        self.settle_by(|finder| finder.read(path))
+    /// As [`Finder::read`], and what `auto` stands for is put on record, unless there are clashes. `path` is the definition
+    /// `source`, or a copy of it; people's files are looked for beside `source`.
+    pub fn settle_at(&self, path: &Path, source: &Path) -> Result<Found, NetworkError> {
+        self.settle_by(|finder| whole::read(finder, path, source))
     }
 
     fn settle_by<E: From<NetworkError>>(&self, find: impl Fn(&Self) -> Result<Found, E>) -> Result<Found, E> {

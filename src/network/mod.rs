@@ -14,6 +14,7 @@ pub mod find;
 mod finish;
 mod model;
 mod observed;
+mod pending;
 mod refresh;
 pub mod render;
 mod show;
@@ -24,19 +25,20 @@ mod tests;
 mod whole;
 
 pub use apply::{
-    RegisterError, Report as Registration, Step, Target, guests_in, register, register_offline, unregister,
-    unregister_offline, update,
+    Deferral, RegisterError, Report as Registration, Step, Target, guests_in, register, register_later,
+    unregister, unregister_later, update,
 };
 pub use auto::Chosen;
 pub use compile::{CompileError, Compiled, compile};
 pub use dropin::{Brought, bring, networks_of};
 pub use find::{FindError, Finder, Found};
 pub use finish::{FinishError, Finished, finish};
-pub use model::{Dhcp, Dns, Host, Ipv4, LeaseTime, Mode, Network, Origin, Range, Title};
+pub use model::{Dhcp, Dns, Host, Ipv4, Ipv6, LeaseTime, Mode, Network, Origin, Ra, Range, Title};
 pub use observed::Observed;
+pub use pending::{Deferred, Pending, Wait, pending};
 pub use refresh::{Landed, RefreshError, leave, preview, refresh};
 pub use show::{Entry, From, Shown, show};
-pub use state::{Applied, Deferred, StateError, registered};
+pub use state::{Applied, StateError, registered};
 pub use status::{Overview, Owner, Status, StatusError, overview, status};
 
 use crate::host::files;

@@ -110,7 +110,7 @@ pub fn refresh(
 ) -> Result<Option<Landed>, RefreshError> {
     let finder = Finder::to_refresh(layout);
     let found = found(&finder, network, |finder, path| match path {
-        Some(path) => Ok(finder.settle_at(path)?),
+        Some(path) => Ok(finder.settle_at(path, path)?),
         None => Ok(finder.settle(network.as_str())?),
     })?;
     let Some(found) = found else { return Ok(None) };
@@ -121,7 +121,7 @@ pub fn refresh(
 /// Updates the network, if it is registered, as far as its dnsmasq only has to read its files again.
 fn follow(found: &Found, layout: &Layout, libvirt: &Libvirt, dry_run: bool) -> Result<(), RefreshError> {
     let (network, name) = (&found.network, found.network.name());
-    let Some(applied) = Applied::read(layout, name)?.filter(|applied| applied.pending.is_none()) else {
+    let Some(applied) = Applied::read(layout, name)? else {
         return Ok(());
     };
     let templates = Templates::with_replacements(layout.templates().on_disk())?;

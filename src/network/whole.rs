@@ -16,11 +16,12 @@ use std::path::Path;
 /// What becomes of an entry of a guest that cannot be used.
 pub(super) const LEFT_OUT: &str = "this entry of a guest is left out";
 
-/// Reads and checks the definition at `path` with everything that belongs to it, as far as `finder` wants.
-pub(super) fn read(finder: &Finder<'_>, path: &Path) -> Result<Found, NetworkError> {
+/// Reads and checks the definition at `path` with everything that belongs to it, as far as `finder` wants. People's
+/// files are beside `source`, of which `path` may be a copy.
+pub(super) fn read(finder: &Finder<'_>, path: &Path, source: &Path) -> Result<Found, NetworkError> {
     let name = path.display().to_string();
     let bytes = definition_bytes(path)?;
-    let (checked, warnings) = checked(&name, &bytes, Some((finder, path)))?;
+    let (checked, warnings) = checked(&name, &bytes, Some((finder, source)))?;
     Ok(Found {
         network: checked.network,
         warnings,
@@ -185,7 +186,7 @@ fn own_bridges(definition: &Definition, finder: &Finder<'_>) -> Vec<String> {
     let present = Applied::read(finder.layout(), name).ok().flatten();
     wanted
         .into_iter()
-        .chain(present.map(|applied| applied.bridge))
+        .chain(present.and_then(|applied| applied.bridge))
         .map(|bridge| bridge.to_string())
         .collect()
 }

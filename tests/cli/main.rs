@@ -4,6 +4,7 @@
 mod dropins;
 mod net;
 mod offline;
+mod pending;
 mod repack;
 mod show;
 mod usage;

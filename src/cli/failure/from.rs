@@ -32,7 +32,7 @@ impl From<std::io::Error> for Failure {
 impl From<LibvirtError> for Failure {
     fn from(error: LibvirtError) -> Self {
         match &error {
-            LibvirtError::Unreachable { message, .. } if is_denial(message) => Self::missing(error.to_string())
+            LibvirtError::Unreachable { .. } if !error.is_away() => Self::missing(error.to_string())
                 .hint("run it as root, or as a user whom libvirt trusts (on Debian the group `libvirt`)"),
             LibvirtError::Unreachable { uri, .. } => Self::missing(error.to_string()).hint(format!(
                 "is libvirt running? `systemctl status libvirtd` (or virtqemud, virtnetworkd) tells; `virsh -c {uri} version` tries it"
@@ -43,13 +43,6 @@ impl From<LibvirtError> for Failure {
             LibvirtError::Call { .. } => Self::failed(error.to_string()),
         }
     }
-}
-
-/// Whether libvirt's words mean that it is there, but not for this user.
-fn is_denial(message: &str) -> bool {
-    ["Permission denied", "authentication", "authorization", "polkit"]
-        .iter()
-        .any(|word| message.contains(word))
 }
 
 impl From<CommandError> for Failure {
@@ -199,6 +192,9 @@ impl From<RegisterError> for Failure {
             RegisterError::BridgeOfNetwork { .. } | RegisterError::BridgeOfHost { .. } => {
                 Self::refused(message).hint("choose another `bridge:` in the definition")
             }
+            RegisterError::NoBridge { bridge, .. } => Self::refused(message).hint(format!(
+                "make it first, for example with `ip link add {bridge} type bridge`; miniascape makes no bridge of mode `bridge`"
+            )),
             RegisterError::InUse { guests, .. } => {
                 let shut: Vec<String> = guests
                     .iter()

@@ -82,6 +82,11 @@ impl Failure {
         &self.message
     }
 
+    /// True if a needed part of the host is missing.
+    pub(crate) fn is_missing(&self) -> bool {
+        self.kind == Kind::Missing
+    }
+
     /// Adds what the user can do next.
     #[must_use]
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {

@@ -3,16 +3,21 @@
 //! Every step can be done twice, and `applied.json` is written last, so a run that was killed is finished by the
 //! next one. What the files say is decided in `compile`.
 
+mod bridge;
 mod guests;
+mod later;
 mod register;
 mod step;
 mod unregister;
 mod update;
 
 pub use guests::guests_in;
-pub use register::{register, register_offline};
+pub use later::{Deferral, register_later, unregister_later};
+pub use register::register;
+pub(super) use register::register_locked;
 pub use step::Step;
-pub use unregister::{unregister, unregister_offline};
+pub use unregister::unregister;
+pub(super) use unregister::unregister_locked;
 pub use update::update;
 
 use super::{Observed, StateError};
@@ -48,6 +53,16 @@ pub enum RegisterError {
         network: NetworkName,
         /// Its bridge.
         bridge: InterfaceName,
+    },
+    /// The bridge that the network is about does not exist.
+    #[error("{network} is about the bridge {bridge}, and {what}; nothing was changed")]
+    NoBridge {
+        /// The network.
+        network: NetworkName,
+        /// Its bridge.
+        bridge: InterfaceName,
+        /// What there is instead, as a clause.
+        what: &'static str,
     },
     /// Guests would lose their network.
     #[error(
@@ -116,6 +131,13 @@ fn plugged(guests: &[String]) -> String {
     match guests {
         [one] => format!("the guest {one} is"),
         many => format!("the guests {} are", many.join(", ")),
+    }
+}
+
+impl RegisterError {
+    /// True if libvirt could not be asked, or not to the end: it can be done when libvirt is back.
+    pub fn is_libvirt_away(&self) -> bool {
+        matches!(self, Self::Libvirt(error) if error.is_away())
     }
 }
 

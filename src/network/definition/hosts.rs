@@ -34,8 +34,8 @@ pub(in crate::network) fn read(node: &Node<'_>, report: &mut Report<'_>) -> Opti
         .need("name", report)
         .and_then(|n| n.parse("`name`", report));
     let mac = fields.need("mac", report).and_then(|n| read_mac(n, report));
-    let ip = fields.need("ip", report).and_then(|n| read_ip(n, report));
-    let (ips, auto) = ip?;
+    let ips = fields.need("ip", report).and_then(|n| read_ips(n, report));
+    let (ips, auto) = ips?;
     Some(HostEntry {
         name: name?,
         macs: vec![mac?],
@@ -45,13 +45,20 @@ pub(in crate::network) fn read(node: &Node<'_>, report: &mut Report<'_>) -> Opti
     })
 }
 
-/// The addresses of `ip`, and where `auto` stands for one.
-fn read_ip(node: &Node<'_>, report: &mut Report<'_>) -> Option<(Vec<At<IpAddr>>, Option<Place>)> {
-    if node.is_word("auto") {
-        return Some((Vec::new(), Some(node.place)));
+/// The addresses of `ip`, one or a list that is not empty, and where `auto` stands for one.
+fn read_ips(node: &Node<'_>, report: &mut Report<'_>) -> Option<(Vec<At<IpAddr>>, Option<Place>)> {
+    let items = node.one_or_more();
+    if items.is_empty() {
+        report.error(Fault::new(node.place, "`ip` is an empty list").help("write an address, or several"));
+        return None;
     }
-    let ip = node.ipv4("`ip`", report)?;
-    Some((vec![At::new(IpAddr::V4(ip.value), ip.place)], None))
+    if let [only] = items
+        && only.is_word("auto")
+    {
+        return Some((Vec::new(), Some(only.place)));
+    }
+    let ips: Option<Vec<_>> = items.iter().map(|item| item.ip("`ip`", report)).collect();
+    Some((ips?, None))
 }
 
 fn read_mac(node: &Node<'_>, report: &mut Report<'_>) -> Option<At<Mac>> {
