@@ -1,7 +1,7 @@
 //! What is asked for while libvirt cannot be asked: it is put on record and told as pending, and a later run that
 //! reaches libvirt does it (`pending`).
 
-use super::net::{compiled, found, tell};
+use super::net::{compiled, settled, tell};
 use super::{Context, Failure};
 use miniascape::host::{Libvirt, Services};
 use miniascape::name::NetworkName;
@@ -90,7 +90,7 @@ pub(super) fn update(
 ) -> Result<ExitCode, Failure> {
     let layout = context.layout();
     let one = |text: &String| -> Result<(), Failure> {
-        let found = found(context, text)?;
+        let found = settled(context, text, dry_run)?;
         let name = found.network.name();
         let known = network::registered(layout)?
             .iter()

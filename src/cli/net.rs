@@ -124,7 +124,7 @@ pub(super) fn found(context: &Context, text: &str) -> Result<Found, Failure> {
 
 /// As [`found`], for a network that is about to be made real: what `auto` stands for is put on record, unless in a dry
 /// run, and clashes with the host are a refusal.
-fn settled(context: &Context, text: &str, dry_run: bool) -> Result<Found, Failure> {
+pub(super) fn settled(context: &Context, text: &str, dry_run: bool) -> Result<Found, Failure> {
     let libvirt = || context.libvirt_for_reading().ok();
     let finder = Finder::to_register(context.layout(), &libvirt);
     let found = if dry_run {

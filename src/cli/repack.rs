@@ -154,9 +154,9 @@ fn reservations(context: &Context) -> Vec<Reservation> {
     };
     let mut reservations = Vec::new();
     for applied in registered {
-        match network::read(&applied.source) {
-            Ok((network, _)) => {
-                for host in network.hosts() {
+        match network::Finder::new(context.layout()).read(&applied.source) {
+            Ok(found) => {
+                for host in found.network.hosts() {
                     reservations.extend(host.macs.iter().map(|&mac| Reservation {
                         network: applied.name.to_string(),
                         host: HostSection {

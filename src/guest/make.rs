@@ -4,11 +4,13 @@
 use super::create::{CreateError, GuestDisk, GuestNic, GuestSpec};
 use super::disks::{NewDisk, Unfinished};
 use super::request::{DiskRequest, FirmwareKind, MachineType, NicRequest, Size};
+use super::reserve::{Reserved, Wanted};
 use crate::domain::VirtType;
 use crate::host::kvm::{self, KvmError};
 use crate::host::{Layout, Libvirt, LibvirtError, files};
 use crate::image::{self, Format, ImageError};
-use crate::name::{GuestName, Mac};
+use crate::name::{GuestName, Mac, NameError, NetworkName};
+use crate::network::{Observed, RefreshError};
 use crate::template::Templates;
 use serde::Serialize;
 use std::io;
@@ -23,7 +25,26 @@ pub enum MakeError {
     Exists(GuestName),
     /// libvirt has no such network.
     #[error("libvirt has no network {0}")]
-    NoNetwork(crate::name::NetworkName),
+    NoNetwork(NetworkName),
+    /// An address or a name is asked for in a network that serves them to nobody.
+    #[error(
+        "the network {0} is not miniascape's: an address or a name in it cannot be reserved; nothing was changed"
+    )]
+    NotOurs(NetworkName),
+    /// The guest's own name cannot be a host's.
+    #[error("the guest's name cannot be its host name: {0}")]
+    HostName(NameError),
+    /// The address, name or hardware address belongs to somebody else, or the network has no room for it.
+    #[error("{network} cannot take the guest in; nothing was changed\n{why}")]
+    NoPlace {
+        /// The network.
+        network: NetworkName,
+        /// What is wrong, with places.
+        why: String,
+    },
+    /// A network cannot be looked at, or does not follow.
+    #[error(transparent)]
+    Refresh(#[from] RefreshError),
     /// What an existing disk is was not said, and its content is not to be believed.
     #[error("{}: its format has to be said: {why}", path.display())]
     FormatNotSaid {
@@ -90,6 +111,8 @@ pub struct Made {
     pub disks: Vec<PathBuf>,
     /// Its hardware addresses.
     pub macs: Vec<Mac>,
+    /// What its networks reserve for it.
+    pub hosts: Vec<Reserved>,
 }
 
 /// What runs guests on this machine, and why: KVM only where the probe says that it runs. A `dry_run` keeps nothing of
@@ -123,11 +146,14 @@ pub fn make(
     if libvirt.domain(name.as_str())?.is_some() {
         return Err(MakeError::Exists(name.clone()));
     }
-    for nic in &request.nics {
-        if libvirt.network(nic.network.as_str())?.is_none() {
-            return Err(MakeError::NoNetwork(nic.network.clone()));
-        }
-    }
+    let nics: Vec<(&NicRequest, Mac)> = request
+        .nics
+        .iter()
+        .map(|nic| (nic, nic.mac.unwrap_or_else(Mac::random)))
+        .collect();
+    let wanted = Wanted::of(name, &nics)?;
+    check_networks(libvirt, request, &wanted)?;
+    let mut hosts = wanted.check(layout, libvirt, name)?;
     let left = Unfinished::left_behind(layout, name)?;
     let mut disks = Vec::new();
     let mut new = Vec::new();
@@ -166,37 +192,61 @@ pub fn make(
         machine: request.machine.clone(),
         firmware: request.firmware,
         disks,
-        nics: request
-            .nics
+        nics: nics
             .iter()
-            .map(|nic| GuestNic {
+            .map(|(nic, mac)| GuestNic {
                 network: nic.network.clone(),
-                mac: nic.mac.unwrap_or_else(Mac::random),
+                mac: *mac,
             })
             .collect(),
         serial_log: request.serial_log.clone(),
         vnc: request.vnc,
     };
     let xml = spec.domain_xml(templates)?;
-    let made = Made {
+    let made = |hosts| Made {
         guest: name.clone(),
         uuid: spec.uuid,
         runs_as: virt.as_str(),
-        because,
+        because: because.clone(),
         disks: spec.disks.iter().map(|disk| disk.file.clone()).collect(),
         macs: spec.nics.iter().map(|nic| nic.mac).collect(),
+        hosts,
     };
     if dry_run {
-        return Ok(made);
+        return Ok(made(hosts));
     }
     left.take_back();
     let made_disks = Unfinished::make(layout, name, &new)?;
-    if let Err(error) = libvirt.define_domain(name.as_str(), &xml) {
+    // Before the guest is there: a run that is killed in between is made up for by the same command.
+    let done = wanted.reserve(layout, libvirt, name).and_then(|reserved| {
+        hosts = reserved;
+        libvirt.define_domain(name.as_str(), &xml).map_err(|error| {
+            wanted.take_back(layout, libvirt, name);
+            error.into()
+        })
+    });
+    if let Err(error) = done {
         made_disks.take_back();
-        return Err(error.into());
+        return Err(error);
     }
     made_disks.keep()?;
-    Ok(made)
+    Ok(made(hosts))
+}
+
+/// The guest's networks are there, or can wait for it, and serve it what it asks for.
+fn check_networks(libvirt: &Libvirt, request: &Request, wanted: &Wanted) -> Result<(), MakeError> {
+    for nic in &request.nics {
+        let reserves = wanted.has(&nic.network);
+        match libvirt.network(nic.network.as_str())? {
+            // A reservation may come before its network.
+            None if !reserves => return Err(MakeError::NoNetwork(nic.network.clone())),
+            Some(record) if reserves && !Observed::parse(&record.xml).ours => {
+                return Err(MakeError::NotOurs(nic.network.clone()));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// An image that is there, in the format that was said.

@@ -2,12 +2,13 @@
 //! was left open (a format, an address, a path) is the caller's business.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::domain::XmlValue;
 use crate::image::Format;
-use crate::name::{Mac, NetworkName, printable};
+use crate::name::{HostName, Mac, NameError, NetworkName, printable};
 
 /// Why an option's value is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -146,40 +147,81 @@ impl FromStr for DiskRequest {
     }
 }
 
-/// `--network NET[,mac=MAC]`.
+/// The address that a network is to reserve for an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IpRequest {
+    /// A free one, chosen once.
+    Auto,
+    /// This one.
+    Given(IpAddr),
+}
+
+impl FromStr for IpRequest {
+    type Err = RequestError;
+
+    fn from_str(text: &str) -> Result<Self, RequestError> {
+        if text == "auto" {
+            return Ok(Self::Auto);
+        }
+        let address = text.parse().map_err(|_| {
+            refused(
+                "an address",
+                text,
+                "an IP address is needed, as in 192.168.151.31, or auto",
+            )
+        });
+        address.map(Self::Given)
+    }
+}
+
+/// `--network NET[,mac=MAC][,ip=ADDR|auto][,name=NAME]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NicRequest {
     /// The libvirt network.
     pub network: NetworkName,
     /// The hardware address, if it was said.
     pub mac: Option<Mac>,
+    /// The address to be reserved, if one is.
+    pub ip: Option<IpRequest>,
+    /// The name in the network, if one is to be known.
+    pub name: Option<HostName>,
 }
 
 impl FromStr for NicRequest {
     type Err = RequestError;
 
     fn from_str(text: &str) -> Result<Self, RequestError> {
+        const FORM: &str = "NET[,mac=MAC][,ip=ADDR|auto][,name=NAME] is needed";
         let bad = |rule: String| refused("a network interface", text, rule);
-        let (network, mac) = match text.split_once(',') {
-            Some((network, option)) => match option.split_once('=') {
-                Some(("mac", mac)) => (network, Some(mac)),
-                _ => return Err(bad("NET[,mac=MAC] is needed".to_owned())),
-            },
-            None => (text, None),
+        let name_error = |error: NameError| bad(error.to_string());
+        let mut parts = text.split(',');
+        let network = parts.next().unwrap_or_default().parse().map_err(name_error)?;
+        let mut nic = NicRequest {
+            network,
+            mac: None,
+            ip: None,
+            name: None,
         };
-        let mac: Option<Mac> = mac
-            .map(str::parse)
-            .transpose()
-            .map_err(|error: crate::name::NameError| bad(error.to_string()))?;
-        if mac.is_some_and(Mac::is_multicast) {
+        for part in parts {
+            match part.split_once('=') {
+                Some(("mac", value)) if nic.mac.is_none() => {
+                    nic.mac = Some(value.parse().map_err(name_error)?);
+                }
+                Some(("ip", value)) if nic.ip.is_none() => {
+                    nic.ip = Some(value.parse().map_err(|e: RequestError| bad(e.to_string()))?);
+                }
+                Some(("name", value)) if nic.name.is_none() => {
+                    nic.name = Some(value.parse().map_err(name_error)?);
+                }
+                _ => return Err(bad(FORM.to_owned())),
+            }
+        }
+        if nic.mac.is_some_and(Mac::is_multicast) {
             return Err(bad(
                 "the address is a group's; an interface needs one with an even first octet".to_owned(),
             ));
         }
-        let network = network
-            .parse()
-            .map_err(|error: crate::name::NameError| bad(error.to_string()))?;
-        Ok(NicRequest { network, mac })
+        Ok(nic)
     }
 }
 
@@ -311,12 +353,21 @@ mod tests {
             ("net-1", 0x10)
         );
         assert_eq!("net-1".parse::<NicRequest>().unwrap().mac, None);
+        let nic: NicRequest = "net-1,name=web,ip=auto".parse().unwrap();
+        assert_eq!((nic.ip, nic.name), (Some(IpRequest::Auto), "web".parse().ok()));
+        let nic: NicRequest = "net-1,ip=10.0.0.1".parse().unwrap();
+        assert_eq!(nic.ip, Some(IpRequest::Given([10, 0, 0, 1].into())));
         for bad in [
             "",
             "net-1,",
             "net-1,mac=",
             "net-1,mac=01:00:5e:00:00:01",
             "net-1,model=e1000",
+            "net-1,ip=",
+            "net-1,ip=10.0.0",
+            "net-1,ip=auto,ip=auto",
+            "net-1,name=a b",
+            "net-1,name=a\nb",
             "a/b",
             "n,mac=52:54:00:01:00",
         ] {

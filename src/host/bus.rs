@@ -1,6 +1,7 @@
 //! D-Bus: receiving dnsmasq's signals from the system bus. What they mean is decided in `lease`.
 
 use crate::name::NetworkName;
+use std::net::IpAddr;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use zbus::blocking::{Connection, MessageIterator};
 use zbus::{MatchRule, message};
@@ -32,6 +33,21 @@ pub fn ping_dnsmasq(network: &NetworkName) -> Result<(), BusError> {
     // The methods' interface is called as the bus name, like everything of such a dnsmasq.
     connection.call_method(Some(name.as_str()), PATH, Some(name.as_str()), "GetVersion", &())?;
     Ok(())
+}
+
+/// Makes the network's dnsmasq forget the lease of `address`; false if it has none.
+pub fn delete_lease(network: &NetworkName, address: IpAddr) -> Result<bool, BusError> {
+    let connection = Connection::system()?;
+    let name = network.dnsmasq_bus_name();
+    let address = address.to_string();
+    let reply = connection.call_method(
+        Some(name.as_str()),
+        PATH,
+        Some(name.as_str()),
+        "DeleteDhcpLease",
+        &address.as_str(),
+    )?;
+    Ok(reply.body().deserialize::<bool>()?)
 }
 
 /// What arrives while lease signals are watched.

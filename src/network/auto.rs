@@ -336,32 +336,43 @@ impl Space {
         found
     }
 
-    /// The first free address from where the name's digest points on, around the end; not one of `spared`.
+    /// A free address, not one of `spared`: where the name's digest points, else where it does with a number behind it, and
+    /// so on, so that few hosts meet; in a crowded subnet at last the next one that is free.
     fn free(&self, name: &HostName, spared: &HashSet<Ipv4Addr>) -> Option<Ipv4Addr> {
         let size = u64::from(self.last - self.first) + 1;
-        let start = number("host", name.as_str()) % size;
+        let nth = |index: u64| u32::try_from(index % size).map_or(self.first, |index| self.first + index);
+        let is_free = |number: u32| {
+            let address = Ipv4Addr::from(number);
+            !self.used.contains(&address) && !spared.contains(&address)
+        };
+        let range = |number: u32| {
+            let mut ranges = self.ranges.iter();
+            ranges.find(|(start, end)| (*start..=*end).contains(&number))
+        };
+        let start = number("host", name.as_str());
+        let others = (1..TRIES).map(|again| number(&format!("host {again}"), name.as_str()));
+        let tried = std::iter::once(start).chain(others).map(nth);
+        for number in tried {
+            if range(number).is_none() && is_free(number) {
+                return Some(number.into());
+            }
+        }
         let mut step = 0;
         while step < size {
-            let at = (start + step) % size;
-            let number = self.first + u32::try_from(at).ok()?;
-            if let Some((_, end)) = self
-                .ranges
-                .iter()
-                .find(|(start, end)| (*start..=*end).contains(&number))
-            {
+            let number = nth(start % size + step);
+            match range(number) {
                 // Over the range in one step, but not over the end of the subnet.
-                step += u64::from((*end).min(self.last) - number) + 1;
-                continue;
+                Some((_, end)) => step += u64::from((*end).min(self.last) - number) + 1,
+                None if is_free(number) => return Some(number.into()),
+                None => step += 1,
             }
-            let address = Ipv4Addr::from(number);
-            if !self.used.contains(&address) && !spared.contains(&address) {
-                return Some(address);
-            }
-            step += 1;
         }
         None
     }
 }
+
+/// How often a name's digest is asked for an address before the subnet is searched.
+const TRIES: u32 = 16;
 
 /// A number that depends on the text alone.
 fn number(kind: &str, text: &str) -> u64 {

@@ -115,7 +115,7 @@ impl Surroundings {
             return;
         };
         let name = definition.name.value.clone();
-        for part in late.get_or_init(|| dropin::load(layout, path, &name, true)) {
+        for part in late.get_or_init(|| dropin::load(layout, path, &name, true, &[])) {
             part.read(&mut definition, &mut report);
         }
         let at = |place: Place| {
@@ -136,10 +136,7 @@ impl Surroundings {
                 Some(net) => Some((net, at(place))),
                 None => Some((chosen?.into(), at(place))),
             });
-        let bridge = match &definition.bridge {
-            Some(bridge) => Some((bridge.value.clone(), at(bridge.place))),
-            None => check::default_bridge(&name).map(|bridge| (bridge, at(definition.name.place))),
-        };
+        let bridge = bridge(&definition).map(|(bridge, place)| (bridge, at(place)));
         self.neighbours.push(Neighbour {
             subnets: subnets.collect(),
             bridge,
@@ -194,14 +191,10 @@ impl Surroundings {
                 ));
             }
         }
-        let (bridge, place) = match &definition.bridge {
-            Some(bridge) => (Some(bridge.value.clone()), bridge.place),
-            None => (check::default_bridge(name), definition.name.place),
-        };
-        for other in self.others(name) {
-            if let (Some(bridge), Some((theirs, at))) = (&bridge, &other.bridge)
-                && bridge == theirs
-            {
+        if let Some((bridge, place)) = bridge(definition) {
+            let theirs = |other: &&Neighbour| other.bridge.as_ref().is_some_and(|(own, _)| *own == bridge);
+            for other in self.others(name).filter(theirs) {
+                let at = other.bridge.as_ref().map_or("", |(_, at)| at.as_str());
                 report.error(
                     Fault::new(
                         place,
@@ -278,6 +271,20 @@ fn taken(place: Place, subnet: IpNet, by: &str) -> Fault {
 
 fn overlap(a: IpNet, b: IpNet) -> bool {
     a.contains(&b) || b.contains(&a)
+}
+
+/// The bridge that a network makes, and where that is said; several networks can use one that is there.
+fn bridge(definition: &Definition) -> Option<(InterfaceName, Place)> {
+    if !definition.mode.value.makes_bridge() {
+        return None;
+    }
+    match &definition.bridge {
+        Some(bridge) => Some((bridge.value.clone(), bridge.place)),
+        None => Some((
+            check::default_bridge(&definition.name.value)?,
+            definition.name.place,
+        )),
+    }
 }
 
 /// The subnets of a definition with their places; `None` where one is still to be chosen.

@@ -2,9 +2,10 @@
 //! reference network; anything that looks like a path is one.
 
 use super::clash::Surroundings;
+use super::dropin::{Brought, Part};
 use super::{Chosen, Network, NetworkError, Origin, Warning, dropin, whole};
 use crate::host::{Layout, Libvirt, files};
-use crate::name::{NameError, NetworkName, is_path};
+use crate::name::{GuestName, NameError, NetworkName, is_path};
 use crate::yaml::{Problem, Problems};
 use fs_err as fs;
 use std::cell::OnceCell;
@@ -90,6 +91,8 @@ pub struct Finder<'a> {
     against: Against,
     register: bool,
     libvirt: &'a dyn Fn() -> Option<Libvirt>,
+    /// What guests are assumed to have brought.
+    assumed: Vec<(PathBuf, String)>,
     around: OnceCell<Result<Surroundings, Problems>>,
 }
 
@@ -102,6 +105,7 @@ impl<'a> Finder<'a> {
             against: Against::Itself,
             register: false,
             libvirt: &|| None,
+            assumed: Vec::new(),
             around: OnceCell::new(),
         }
     }
@@ -125,6 +129,22 @@ impl<'a> Finder<'a> {
             libvirt,
             ..Self::new(layout)
         }
+    }
+
+    /// Finds definitions of networks that are this host's, into which guests bring something or from which they go.
+    pub fn to_refresh(layout: &'a Layout) -> Self {
+        Self {
+            register: true,
+            ..Self::new(layout)
+        }
+    }
+
+    /// Assumes that `guest` brought this into `network`.
+    #[must_use]
+    pub fn assuming(mut self, network: &NetworkName, guest: &GuestName, entries: &[Brought]) -> Self {
+        let path = self.layout.guest_hosts(network, guest).on_disk().to_owned();
+        self.assumed.push((path, Brought::to_yaml(entries, guest)));
+        self
     }
 
     /// The definition that `text`, a path or a network's name, stands for.
@@ -179,6 +199,7 @@ impl<'a> Finder<'a> {
             None
         };
         let again = Self {
+            assumed: self.assumed.clone(),
             around: OnceCell::new(),
             ..*self
         };
@@ -194,9 +215,9 @@ impl<'a> Finder<'a> {
         self.layout
     }
 
-    /// True if the networks are about to become this host's.
-    pub(super) const fn registers(&self) -> bool {
-        self.register
+    /// The files that belong to the definition of `name` at `path`.
+    pub(super) fn parts(&self, path: &Path, name: &NetworkName) -> Vec<Part> {
+        dropin::load(self.layout, path, name, self.register, &self.assumed)
     }
 
     /// What to check the definition at `path` against: other files, and the running host.

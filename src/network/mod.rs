@@ -15,6 +15,7 @@ mod finish;
 mod model;
 mod observed;
 mod pending;
+mod refresh;
 pub mod render;
 mod show;
 mod state;
@@ -29,6 +30,7 @@ pub use apply::{
 };
 pub use auto::Chosen;
 pub use compile::{CompileError, Compiled, compile};
+pub use dropin::{Brought, bring, networks_of};
 pub use find::{FindError, Finder, Found};
 pub use finish::{FinishError, Finished, finish};
 pub use model::{
@@ -37,6 +39,7 @@ pub use model::{
 };
 pub use observed::Observed;
 pub use pending::{Deferred, Pending, Wait, pending};
+pub use refresh::{Landed, RefreshError, leave, preview, refresh};
 pub use show::{Entry, From, Shown, show};
 pub use state::{Applied, StateError, registered};
 pub use status::{Overview, Owner, Status, StatusError, overview, status};

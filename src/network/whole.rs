@@ -2,12 +2,15 @@
 
 use super::auto::{self, Chosen};
 use super::definition::{self, Definition, HostEntry};
-use super::dropin::{self, Part};
+use super::dropin::Part;
 use super::model::{Network, Origin};
 use super::{Applied, Finder, Found, NetworkError, Warning, check, definition_bytes};
 use crate::config::Networks;
-use crate::yaml::{Attempt, Fault, Place, Problem, Problems, Report, Source};
+use crate::name::{HostName, Mac};
+use crate::yaml::{At, Attempt, Fault, Place, Problem, Problems, Report, Source};
 use std::cell::OnceCell;
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::path::Path;
 
 /// What becomes of an entry of a guest that cannot be used.
@@ -61,7 +64,7 @@ fn checked(
     let parts = late.get_or_init(|| match place {
         Some((finder, path)) => {
             let name = &definition.name.value;
-            dropin::load(finder.layout(), path, name, finder.registers())
+            finder.parts(path, name)
         }
         None => Vec::new(),
     });
@@ -72,6 +75,7 @@ fn checked(
             part.read(&mut definition, &mut report);
         }
     }
+    drop_repeated(&mut definition);
     let record = match place {
         Some((finder, _)) => Chosen::read(finder.layout(), &definition.name.value),
         None => Chosen::default(),
@@ -106,6 +110,34 @@ fn checked(
             clashes,
         }
     }))
+}
+
+/// Takes out what guests brought and people have written just so: a guest that was packed here comes back with what the
+/// definition says of it.
+fn drop_repeated(definition: &mut Definition) {
+    let is_guests = |entry: &HostEntry| matches!(entry.origin, Origin::Guest(_));
+    // Guests come last.
+    let Some(first) = definition.hosts.iter().position(is_guests) else {
+        return;
+    };
+    let guests = definition.hosts.split_off(first);
+    let people = &mut definition.hosts;
+    let covers = |theirs: &HostEntry, entry: &HostEntry| {
+        let has = |ip: &At<IpAddr>| theirs.ips.iter().any(|own| own.value == ip.value);
+        let is = |mac: &At<Mac>| theirs.macs.iter().any(|own| own.value == mac.value);
+        entry.macs.iter().all(is) && entry.ips.iter().all(has)
+    };
+    let by_name: HashMap<&HostName, &HostEntry> =
+        people.iter().map(|entry| (&entry.name.value, entry)).collect();
+    let new: Vec<HostEntry> = guests
+        .into_iter()
+        .filter(|entry| {
+            !by_name
+                .get(&entry.name.value)
+                .is_some_and(|theirs| covers(theirs, entry))
+        })
+        .collect();
+    people.extend(new);
 }
 
 /// Gives a definition with `subnet: auto` its subnet; false after reporting that there is none.

@@ -10,6 +10,7 @@ mod demo_program;
 mod support;
 
 mod demo;
+mod dropins;
 mod guests;
 mod harness;
 mod kills;
@@ -67,6 +68,12 @@ fn tests() -> Vec<Trial> {
             shutdown_is_graceful_and_hard_only_on_demand,
             a_renewed_lease_without_end_is_noticed,
             leases_are_listed_and_watched_by_signals_only,
+        }
+        dropins {
+            a_created_guest_has_its_address_and_name_from_the_first_boot,
+            reservations_wait_for_their_network_and_go_with_the_guest,
+            clashes_with_the_host_are_refused_and_nothing_is_changed,
+            a_chosen_subnet_avoids_all_that_is_taken,
         }
         updates {
             two_hundred_changes_reach_dnsmasq_and_no_ping_is_lost,

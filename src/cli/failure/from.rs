@@ -1,7 +1,7 @@
 //! What each library error means to the user: its exit status and what to do next. Nothing else decides that.
 
 use super::Failure;
-use miniascape::guest::{CreateError, GuestError, MakeError, WaitError};
+use miniascape::guest::{CreateError, DeleteError, GuestError, MakeError, WaitError};
 use miniascape::host::kvm::KvmError;
 use miniascape::host::libvirt::GraceError;
 use miniascape::host::services::DaemonError;
@@ -10,7 +10,9 @@ use miniascape::image::ImageError;
 use miniascape::install::InstallError;
 use miniascape::lease::{LeaseFileError, WatchError};
 use miniascape::name::printable;
-use miniascape::network::{CompileError, FindError, NetworkError, RegisterError, StateError, StatusError};
+use miniascape::network::{
+    CompileError, FindError, NetworkError, RefreshError, RegisterError, StateError, StatusError,
+};
 use miniascape::package::{InstalledError, PlanError, RepackError};
 use miniascape::template::TemplateError;
 use miniascape::yaml::Problems;
@@ -253,6 +255,14 @@ impl From<MakeError> for Failure {
             MakeError::NoNetwork(name) => {
                 Self::failed(message).hint(format!("miniascape net register {name}"))
             }
+            MakeError::NotOurs(name) => Self::refused(message).hint(format!(
+                "leave out `ip` and `name`, or take the network over first: `miniascape net import {name}`"
+            )),
+            MakeError::NoPlace { .. } => {
+                Self::refused(message).hint("ask for another address or name, or for `auto`")
+            }
+            MakeError::HostName(_) => Self::usage(message).hint("give it one: --network NETWORK,name=NAME"),
+            MakeError::Refresh(error) => error.into(),
             MakeError::FormatNotSaid { path, .. } => Self::usage(message).hint(format!(
                 "--disk {0},format=qcow2 if it is one and you trust it, or --disk {0},format=raw",
                 path.display()
@@ -267,6 +277,51 @@ impl From<MakeError> for Failure {
             MakeError::Kvm(error) => error.into(),
             MakeError::Libvirt(error) => error.into(),
             MakeError::Io(error) => error.into(),
+        }
+    }
+}
+
+impl From<RefreshError> for Failure {
+    fn from(error: RefreshError) -> Self {
+        match error {
+            RefreshError::Network(error) => error.into(),
+            RefreshError::Find(error) => error.into(),
+            RefreshError::Compile(error) => error.into(),
+            RefreshError::Template(error) => error.into(),
+            RefreshError::Update(error) => error.into(),
+            RefreshError::State(error) => error.into(),
+            RefreshError::Leases(error) => error.into(),
+            RefreshError::Bus(error) => Self::failed(error.to_string()),
+            RefreshError::OtherChanges(ref name) => Self::refused(error.to_string())
+                .hint(format!("make them first: `miniascape net update {name}`")),
+        }
+    }
+}
+
+impl From<DeleteError> for Failure {
+    fn from(error: DeleteError) -> Self {
+        let message = error.to_string();
+        match error {
+            DeleteError::Unknown(_) => {
+                Self::failed(message).hint("`miniascape guest list` shows what there is")
+            }
+            DeleteError::Running(name) => {
+                Self::refused(message).hint(format!("shut it down first: `miniascape guest shutdown {name}`"))
+            }
+            DeleteError::Foreign(name) => {
+                Self::refused(message).hint(format!("if it is to go: `virsh undefine {name}`"))
+            }
+            DeleteError::Packaged { package, .. } => Self::refused(message).hint(format!(
+                "remove the package: `apt remove {package}` or `dnf remove {package}`"
+            )),
+            DeleteError::DiskInUse { user, .. } => {
+                Self::refused(message).hint(format!("leave out --disks, or take the disk from {user} first"))
+            }
+            DeleteError::Xml { .. } => Self::failed(message),
+            DeleteError::Install(error) => error.into(),
+            DeleteError::State(error) => error.into(),
+            DeleteError::Libvirt(error) => error.into(),
+            DeleteError::Io(error) => error.into(),
         }
     }
 }

@@ -1,9 +1,10 @@
 //! `miniascape guest create`.
 
 use crate::cli::{Context, Failure};
-use miniascape::guest::{self, DiskRequest, FirmwareKind, MachineType, NicRequest, Request, Size};
-use miniascape::name::GuestName;
+use miniascape::guest::{self, DiskRequest, FirmwareKind, IpRequest, MachineType, NicRequest, Request, Size};
+use miniascape::name::{GuestName, HostName};
 use miniascape::template::Templates;
+use std::fmt::Write;
 use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
@@ -20,9 +21,17 @@ pub(crate) struct Create {
     /// left out where its name ends in .qcow2 and its content agrees
     #[arg(long = "disk", value_name = "DISK")]
     disks: Vec<DiskRequest>,
-    /// An interface in a libvirt network: NETWORK[,mac=MAC]; may be given several times
+    /// An interface in a libvirt network: NETWORK[,mac=MAC][,ip=ADDR|auto][,name=NAME]; may be given several times. With
+    /// `ip` or `name` the network reserves an address and knows the guest by that name from its first start on; `auto`
+    /// chooses a free address
     #[arg(long = "network", value_name = "NETWORK")]
     networks: Vec<NicRequest>,
+    /// The address that the only network is to reserve for it: the same as `ip` there
+    #[arg(long, value_name = "ADDR|auto")]
+    ip: Option<IpRequest>,
+    /// Its name in the only network, by default the guest's: the same as `name` there
+    #[arg(long = "name", value_name = "NAME")]
+    host_name: Option<HostName>,
     /// The machine type
     #[arg(long, value_name = "TYPE", default_value = "q35")]
     machine: MachineType,
@@ -40,6 +49,28 @@ pub(crate) struct Create {
     dry_run: bool,
 }
 
+/// The interfaces, with the address and name that are given beside the only one.
+fn nics(args: &Create) -> Result<Vec<NicRequest>, Failure> {
+    let mut nics = args.networks.clone();
+    if args.ip.is_none() && args.host_name.is_none() {
+        return Ok(nics);
+    }
+    let [nic] = nics.as_mut_slice() else {
+        return Err(
+            Failure::usage("--ip and --name are for a guest with exactly one --network")
+                .hint("say it with each network: --network NETWORK,ip=ADDR,name=NAME"),
+        );
+    };
+    if nic.ip.is_some() && args.ip.is_some() || nic.name.is_some() && args.host_name.is_some() {
+        return Err(Failure::usage(
+            "the address or the name is given twice: with --network and beside it",
+        ));
+    }
+    nic.ip = nic.ip.or(args.ip);
+    nic.name = nic.name.take().or_else(|| args.host_name.clone());
+    Ok(nics)
+}
+
 pub(super) fn create(context: &Context, args: &Create) -> Result<(), Failure> {
     let absolute = |path: &PathBuf| {
         std::path::absolute(path).map_err(|e| Failure::usage(format!("--serial-log {}: {e}", path.display())))
@@ -51,7 +82,7 @@ pub(super) fn create(context: &Context, args: &Create) -> Result<(), Failure> {
         machine: args.machine.clone(),
         firmware: args.firmware,
         disks: args.disks.clone(),
-        nics: args.networks.clone(),
+        nics: nics(args)?,
         serial_log: args.serial_log.as_ref().map(absolute).transpose()?,
         vnc: args.vnc,
     };
@@ -68,6 +99,15 @@ pub(super) fn create(context: &Context, args: &Create) -> Result<(), Failure> {
             "kvm" => "with KVM",
             _ => "under software emulation",
         };
-        format!("{} {done}; it runs {how} ({})", made.guest, made.because)
+        let mut text = format!("{} {done}; it runs {how} ({})", made.guest, made.because);
+        for host in &made.hosts {
+            let ips: Vec<String> = host.ips.iter().map(ToString::to_string).collect();
+            let what = match ips.as_slice() {
+                [] => "gets an address when that network is there".to_owned(),
+                ips => format!("has {}", ips.join(" and ")),
+            };
+            let _ = write!(text, "\n{} {what} in {}", host.name, host.network);
+        }
+        text
     })
 }

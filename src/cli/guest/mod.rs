@@ -1,6 +1,7 @@
 //! `miniascape guest`: guests by hand. Here are the arguments and the list; the verbs are in the files below.
 
 mod create;
+mod delete;
 mod life;
 mod packaged;
 
@@ -23,9 +24,25 @@ pub(crate) enum Args {
     /// Create a guest from existing or new disks
     #[command(
         after_help = "Example: miniascape guest create web --disk /var/lib/libvirt/images/web.qcow2 \\\n             \
-        --network net-1,mac=52:54:00:01:00:10"
+        --network net-1,mac=52:54:00:01:00:10\n         \
+        miniascape guest create db --disk new:20GiB --network net-1 --ip auto --name db"
     )]
     Create(Create),
+    /// Delete a guest that is off, with the host entries that it brought; its disks stay unless told otherwise
+    #[command(after_help = "Example: miniascape guest delete web --yes --disks")]
+    Delete {
+        /// The guest
+        name: String,
+        /// Also its disks, as far as they are in its own directory, and its firmware variables
+        #[arg(long)]
+        disks: bool,
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
+        /// Only tell what would be done
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Start a guest
     #[command(after_help = "Example: miniascape guest start web --wait lease")]
     Start {
@@ -107,6 +124,12 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
     match args {
         Args::List => list(context)?,
         Args::Create(request) => create::create(context, request)?,
+        Args::Delete {
+            name,
+            disks,
+            yes,
+            dry_run,
+        } => delete::delete(context, name, *disks, *yes, *dry_run)?,
         Args::Register { package, dry_run } => packaged::register(context, package, *dry_run)?,
         Args::Unregister { package, dry_run } => packaged::unregister(context, package, *dry_run)?,
         Args::Start {

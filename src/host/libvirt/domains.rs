@@ -243,6 +243,17 @@ impl Libvirt {
         })
     }
 
+    /// As [`Libvirt::undefine_domain`], and firmware variables and TPM state go too.
+    pub fn undefine_domain_and_state(&self, name: &str) -> Result<(), LibvirtError> {
+        self.refuse_blocked(name)?;
+        self.with_domain(name, "undefine", |d| {
+            let nvram = sys::VIR_DOMAIN_UNDEFINE_NVRAM;
+            without_unknown_flags(nvram | sys::VIR_DOMAIN_UNDEFINE_TPM, nvram, |flags| {
+                without_unknown_flags(flags, 0, |flags| d.undefine_flags(flags))
+            })
+        })
+    }
+
     fn refuse_blocked(&self, name: &str) -> Result<(), LibvirtError> {
         let found = self.with_domain(name, "look at", |d| {
             if d.has_managed_save(0)? {

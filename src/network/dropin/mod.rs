@@ -5,6 +5,11 @@
 //! People's files are part of the definition, so that a mistake in one is a mistake in the network. A guest's file was
 //! written by a program, perhaps for another network of that name: one that cannot be used is left out with a warning.
 
+mod guests;
+
+pub(super) use guests::take_back;
+pub use guests::{Brought, bring, networks_of};
+
 use super::definition::{Definition, HostEntry, hosts, optional};
 use super::model::Origin;
 use crate::host::{Layout, Place as FilePlace, files};
@@ -34,7 +39,15 @@ pub(super) struct Part {
 /// `/etc/miniascape/networks/NAME.d`; for any other in `NAME.d` beside it. What guests brought belongs to the host: it
 /// is read for definitions of this host, for networks that are registered here, and when `register` says that this one
 /// is about to be.
-pub(super) fn load(layout: &Layout, path: &Path, name: &NetworkName, register: bool) -> Vec<Part> {
+///
+/// `assumed` are files that are read as if they were there with that content.
+pub(super) fn load(
+    layout: &Layout,
+    path: &Path,
+    name: &NetworkName,
+    register: bool,
+    assumed: &[(PathBuf, String)],
+) -> Vec<Part> {
     let own = is_own(layout, path, name);
     let people = if own {
         layout.drop_ins(name)
@@ -44,7 +57,20 @@ pub(super) fn load(layout: &Layout, path: &Path, name: &NetworkName, register: b
     };
     let mut parts = list(&people, Origin::DropIn);
     if own || register || layout.applied(name).on_disk().exists() {
-        parts.extend(list(&layout.guests_hosts(name), Origin::Guest));
+        let dir = layout.guests_hosts(name);
+        let mut guests = list(&dir, Origin::Guest);
+        // Behind the others, so that it is these that give way.
+        for (path, text) in assumed
+            .iter()
+            .filter(|(path, _)| path.parent() == Some(dir.on_disk()))
+        {
+            guests.retain(|part| part.origin.path() != Some(path));
+            guests.push(Part::new(
+                Origin::Guest(path.clone()),
+                Ok(text.clone().into_bytes()),
+            ));
+        }
+        parts.extend(guests);
     }
     parts
 }
