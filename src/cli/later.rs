@@ -6,7 +6,7 @@ use super::{Context, Failure};
 use miniascape::host::{Libvirt, Services};
 use miniascape::name::NetworkName;
 use miniascape::network::{
-    self, Compiled, Deferral, Found, RegisterError, Registration, Step, Target, Wait, Wish, register_later,
+    self, Compiled, Deferral, Found, Pending, RegisterError, Registration, Step, Target, Wait, register_later,
 };
 use serde_json::json;
 use std::path::PathBuf;
@@ -95,7 +95,7 @@ pub(super) fn update(
         let known = network::registered(layout)?
             .iter()
             .any(|applied| applied.name == *name);
-        if !known && Wish::read(layout, name)?.is_none() {
+        if !known && Pending::read(layout, name)?.is_none() {
             return Err(RegisterError::NotRegistered(name.clone()).into());
         }
         let compiled = compiled(context, &found)?;

@@ -22,7 +22,7 @@ pub(super) fn finish_again(context: &Context, libvirt: &Libvirt) {
 pub(super) fn is_any(context: &Context) -> bool {
     let layout = context.layout();
     let guests = install::pending(layout).map_or(true, |all| !all.is_empty());
-    guests || network::wishes(layout).map_or(true, |all| !all.is_empty())
+    guests || network::pending(layout).map_or(true, |all| !all.is_empty())
 }
 
 fn tell(context: &Context, libvirt: &Libvirt, except: Option<&NetworkName>, old_news: bool) {

@@ -1,11 +1,12 @@
 //! Doing what had to wait: networks that were to be registered or unregistered while libvirt could not be asked, or in
-//! this system's root before it ran. What is on record, and how it got there, is told in `wish`.
+//! this system's root before it ran. What is on record, and how it got there, is told in `pending`.
 
 use super::apply::{RegisterError, Target, register_locked, unregister_locked};
-use super::{CompileError, Deferred, NetworkError, StateError, Wish, compile, find, wishes};
+use super::{CompileError, Deferred, Finder, NetworkError, Pending, StateError, compile, pending};
 use crate::host::{Layout, files};
 use crate::name::NetworkName;
 use crate::template::Templates;
+use crate::yaml::Problem;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +16,9 @@ pub enum FinishError {
     /// The definition is gone, or has mistakes.
     #[error(transparent)]
     Network(#[from] NetworkError),
+    /// What the host has is in its way.
+    #[error("{0}")]
+    Clash(Box<Problem>),
     /// The kept definition is another network's.
     #[error("{}: this is the definition of {found}", path.display())]
     OtherName {
@@ -54,7 +58,7 @@ pub fn finish(
     templates: &Templates,
     except: Option<&NetworkName>,
 ) -> Result<Vec<Finished>, StateError> {
-    let waiting = wishes(target.layout)?.into_iter();
+    let waiting = pending(target.layout)?.into_iter();
     let mine = waiting.filter(|wish| Some(&wish.network) != except && wish.uri == target.libvirt.uri());
     Ok(mine
         .filter_map(|wish| {
@@ -79,7 +83,7 @@ fn settle(name: &NetworkName, target: &Target<'_>, templates: &Templates) -> Res
     let Some(_lock) = files::Lock::try_acquire(layout.network_lock(name).on_disk())? else {
         return Ok(None);
     };
-    let Some(wish) = Wish::read(layout, name)? else {
+    let Some(wish) = Pending::read(layout, name)? else {
         return Ok(None);
     };
     let done = match wish.work {
@@ -91,18 +95,22 @@ fn settle(name: &NetworkName, target: &Target<'_>, templates: &Templates) -> Res
     if let Err(error) = &done {
         let reason = error.to_string();
         if reason != wish.reason {
-            Wish { reason, ..wish }.write(layout)?;
+            Pending { reason, ..wish }.write(layout)?;
         }
     }
     done.map(Some)
 }
 
-fn register(wish: &Wish, target: &Target<'_>, templates: &Templates) -> Result<(), FinishError> {
+fn register(wish: &Pending, target: &Target<'_>, templates: &Templates) -> Result<(), FinishError> {
     let layout = target.layout;
     let copy = layout.kept_definition(&wish.network);
     let source = wish.source.as_deref().unwrap_or_else(|| copy.named());
     let path = definition(layout, &wish.network, source)?;
-    let network = find::read_source(layout, &path, source)?;
+    let found = Finder::to_register(layout, &|| Some(target.libvirt.clone())).settle_at(&path, source)?;
+    if let Some(clash) = found.clashes.into_iter().next() {
+        return Err(FinishError::Clash(Box::new(clash)));
+    }
+    let network = found.network;
     if *network.name() != wish.network {
         return Err(FinishError::OtherName {
             path,

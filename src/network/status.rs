@@ -1,6 +1,6 @@
 //! What a network is doing: definition, record, libvirt, dnsmasq and leases side by side, and what is wrong.
 
-use super::{Observed, StateError, Wish, find, guests_in, registered, wishes};
+use super::{Observed, Pending, StateError, find, guests_in, pending, registered};
 use crate::host::services;
 use crate::host::{Layout, Libvirt, LibvirtError, NetworkRecord, ServiceError, Services};
 use crate::lease::{self, LeaseFileError};
@@ -68,7 +68,7 @@ pub fn overview(layout: &Layout, libvirt: Option<&Libvirt>) -> Result<Vec<Overvi
         .into_iter()
         .map(|(name, _)| name.to_string())
         .collect();
-    let waiting: BTreeMap<String, &'static str> = wishes(layout)?
+    let waiting: BTreeMap<String, &'static str> = pending(layout)?
         .into_iter()
         .map(|wish| (wish.network.to_string(), wish.work.verb()))
         .collect();
@@ -107,7 +107,7 @@ pub struct Status {
     /// True if miniascape has registered it.
     pub registered: bool,
     /// What waits to be done with it, if anything.
-    pub pending: Option<Wish>,
+    pub pending: Option<Pending>,
     /// True if libvirt has it.
     pub in_libvirt: bool,
     /// True if libvirt has started it.
@@ -139,7 +139,7 @@ pub fn status(
 ) -> Result<Status, StatusError> {
     let record = libvirt.map_or(Ok(None), |libvirt| libvirt.network(name.as_str()))?;
     let applied = registered(layout)?.into_iter().find(|a| a.name == *name);
-    let pending = Wish::read(layout, name).map_err(StateError::from)?;
+    let pending = Pending::read(layout, name).map_err(StateError::from)?;
     let unheard = record.is_none() && applied.is_none() && pending.is_none();
     if unheard && !find::defined(layout).iter().any(|(known, _)| known == name) {
         return Err(StatusError::Unknown(name.clone()));
@@ -188,8 +188,20 @@ pub fn status(
     };
     status.problems = pending_problem(&status).into_iter().collect();
     if libvirt.is_some() {
-        let found = problems(&status, record.as_ref(), observed.as_ref());
+        let in_libvirt = applied
+            .as_ref()
+            .and_then(|applied| applied.needs.as_ref())
+            .is_none_or(|needs| needs.mode.in_libvirt());
+        let found = problems(&status, in_libvirt, record.as_ref(), observed.as_ref());
         status.problems.extend(found);
+    }
+    // What an inactive network needs is not missed.
+    let needs = applied.as_ref().and_then(|applied| applied.needs.as_ref());
+    if let Some(needs) = needs.filter(|needs| status.active || !needs.mode.in_libvirt())
+        && layout.is_live()
+        && libvirt.is_some_and(Libvirt::is_local)
+    {
+        status.problems.extend(needs.unmet(true));
     }
     Ok(status)
 }
@@ -199,8 +211,13 @@ fn pending_problem(status: &Status) -> Option<String> {
     Some(format!("to {} it is pending: {}", wish.work.verb(), wish.reason))
 }
 
-/// What is wrong with a network. One that is only defined, or only libvirt's, has nothing wrong with it.
-fn problems(status: &Status, record: Option<&NetworkRecord>, observed: Option<&Observed>) -> Vec<String> {
+/// What is wrong with a network, which has one `in_libvirt` or none. One that is only defined, or only libvirt's, has nothing wrong with it.
+fn problems(
+    status: &Status,
+    in_libvirt: bool,
+    record: Option<&NetworkRecord>,
+    observed: Option<&Observed>,
+) -> Vec<String> {
     let name = &status.name;
     let mut found = Vec::new();
     if !status.registered {
@@ -212,6 +229,7 @@ fn problems(status: &Status, record: Option<&NetworkRecord>, observed: Option<&O
         return found;
     }
     match (record, observed) {
+        (None, _) if !in_libvirt => {}
         (None, _) => found.push(format!(
             "libvirt does not know it: `miniascape net register {name}` defines it again"
         )),

@@ -130,6 +130,7 @@ impl From<NetworkError> for Failure {
     fn from(error: NetworkError) -> Self {
         match error {
             NetworkError::Definition(problems) => problems.into(),
+            NetworkError::Record(error) => error.into(),
             NetworkError::Read(_) | NetworkError::TooLarge { .. } => Self::usage(error.to_string()),
         }
     }
@@ -192,6 +193,8 @@ impl From<RegisterError> for Failure {
             RegisterError::NoBridge { bridge, .. } => Self::refused(message).hint(format!(
                 "make it first, for example with `ip link add {bridge} type bridge`; miniascape makes no bridge of mode `bridge`"
             )),
+            RegisterError::OtherDhcp { .. } => Self::refused(message)
+                .hint("stop that server, or write `dhcp: { serve: false }` and let it serve"),
             RegisterError::InUse { guests, .. } => {
                 let shut: Vec<String> = guests
                     .iter()

@@ -7,7 +7,7 @@ use super::{RegisterError, Report, Step};
 use crate::host::{Layout, files};
 use crate::name::NetworkName;
 use crate::network::compile::Compiled;
-use crate::network::{Applied, Deferred, Network, Wait, Wish, registered};
+use crate::network::{Applied, Deferred, Network, Pending, Wait, registered};
 use std::io;
 use std::path::Path;
 
@@ -44,7 +44,7 @@ pub fn register_later(
         refuse_known_clash(network, layout)?;
     }
     let source = if layout.is_live() { source } else { copy.named() };
-    let wish = Wish::register(name, source.to_owned(), wait);
+    let wish = Pending::register(name, source.to_owned(), wait);
     let is = |path: &Path, content: &[u8]| {
         Ok::<_, io::Error>(files::read_if_there(path)?.as_deref() == Some(content))
     };
@@ -58,7 +58,7 @@ pub fn register_later(
             steps.push(Step::WriteFiles);
         }
     }
-    if !Wish::read(layout, name)?.is_some_and(|before| before.is_same(&wish))
+    if !Pending::read(layout, name)?.is_some_and(|before| before.is_same(&wish))
         || !is(copy.on_disk(), definition)?
     {
         steps.push(Step::Defer);
@@ -93,7 +93,7 @@ fn refuse_known_clash(network: &Network, layout: &Layout) -> Result<(), Register
     if let Some(other) = registered(layout)?
         .into_iter()
         .find(|other| other.name != *name && other.bridge.as_ref() == Some(bridge))
-        && Wish::read(layout, &other.name)?.is_none()
+        && Pending::read(layout, &other.name)?.is_none()
     {
         return Err(RegisterError::BridgeOfNetwork {
             network: name.clone(),
@@ -118,8 +118,8 @@ pub fn unregister_later(
     dry_run: bool,
 ) -> Result<Deferral, RegisterError> {
     let _lock = lock(layout, name, dry_run)?;
-    let before = Wish::read(layout, name)?;
-    let wish = Wish::unregister(name, force, wait);
+    let before = Pending::read(layout, name)?;
+    let wish = Pending::unregister(name, force, wait);
     let known = Applied::read_sound(layout, name)?.is_some();
     let (steps, pending): (&[Step], bool) = match before {
         Some(before) if before.is_same(&wish) => (&[], true),
@@ -137,7 +137,7 @@ pub fn unregister_later(
             Step::Defer => wish.write(layout)?,
             // The wish goes first, so that a killed run leaves none without its definition.
             Step::RemoveFiles => {
-                Wish::forget(layout, name)?;
+                Pending::forget(layout, name)?;
                 remove_files(layout, name)?;
             }
             _ => {}

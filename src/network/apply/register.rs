@@ -8,7 +8,7 @@ use crate::host::{Layout, Libvirt, NetworkRecord, files, links};
 use crate::name::NetworkName;
 use crate::network::compile::{self, Compiled};
 use crate::network::observed::bridge_mac;
-use crate::network::{Applied, Deferred, Network, Observed, Wish};
+use crate::network::{Applied, Deferred, Network, Observed, Pending};
 use std::path::Path;
 
 /// What the plan of a registration is made from.
@@ -154,7 +154,8 @@ pub(in crate::network) fn register_locked(
             .unwrap_or_default();
         refuse_in_use(name, &bridge, target.libvirt)?;
     }
-    let wish = Wish::read(layout, name)?;
+    bridge::refuse_other_servers(network, &steps, facts.record.as_ref(), target.libvirt)?;
+    let wish = Pending::read(layout, name)?;
     if wish.is_some() {
         steps.push(Step::Forget);
     }
@@ -216,7 +217,7 @@ pub(super) fn begin(
 /// Forgets what was to be done with the network, now that it is `applied`, and the copy of its definition, unless
 /// that is all there is.
 pub(super) fn settle(applied: &Applied, layout: &Layout) -> Result<(), RegisterError> {
-    Wish::forget(layout, &applied.name)?;
+    Pending::forget(layout, &applied.name)?;
     let copy = layout.kept_definition(&applied.name);
     if applied.source != copy.named() {
         files::remove(copy.on_disk())?;

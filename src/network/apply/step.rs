@@ -4,7 +4,7 @@ use super::{RegisterError, Target};
 use crate::host::{Layout, bus, files};
 use crate::name::NetworkName;
 use crate::network::compile::{self, Compiled};
-use crate::network::{Deferred, Wish};
+use crate::network::{Deferred, Pending};
 use serde::Serialize;
 use std::io;
 use std::time::{Duration, Instant};
@@ -89,7 +89,7 @@ pub(super) fn take(step: Step, name: &NetworkName, target: &Target<'_>) -> Resul
         Step::StopDnsmasq => drop(target.services.stop(name)?),
         Step::Undefine => target.libvirt.undefine_network(text)?,
         Step::RemoveFiles => remove_files(target.layout, name)?,
-        Step::Forget => drop(Wish::forget(target.layout, name)?),
+        Step::Forget => drop(Pending::forget(target.layout, name)?),
         // These need more than the name; their verbs take them.
         Step::WriteFiles | Step::Define | Step::RemoveBridge | Step::Replug | Step::Defer => {}
     }
@@ -119,6 +119,15 @@ pub(super) fn has_files(layout: &Layout, name: &NetworkName) -> bool {
         .any(|file| dir.join(file).on_disk().exists())
 }
 
+/// Whether there is anything for [`remove_files`] to remove: also what a run that was killed early or late has left,
+/// the directory with a copy of the definition, a draft, or nothing.
+pub(super) fn has_leftovers(layout: &Layout, name: &NetworkName) -> io::Result<bool> {
+    let dir = layout.network(name);
+    Ok(has_files(layout, name)
+        || layout.kept_definition(name).on_disk().exists()
+        || files::has_only_drafts(dir.on_disk())?)
+}
+
 /// Removes what was generated; what guests brought (`hosts.d/`) stays for the next registration, and the copy of the
 /// definition as long as the network is to be registered from it.
 pub(super) fn remove_files(layout: &Layout, name: &NetworkName) -> Result<(), RegisterError> {
@@ -129,7 +138,7 @@ pub(super) fn remove_files(layout: &Layout, name: &NetworkName) -> Result<(), Re
     for file in GENERATED.into_iter().flatten() {
         files::remove(dir.join(file).on_disk())?;
     }
-    if Wish::read(layout, name)?.is_none_or(|wish| wish.work != Deferred::RegisterNetwork) {
+    if Pending::read(layout, name)?.is_none_or(|wish| wish.work != Deferred::RegisterNetwork) {
         files::remove(layout.kept_definition(name).on_disk())?;
     }
     files::remove_drafts(dir.on_disk())?;

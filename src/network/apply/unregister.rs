@@ -1,11 +1,11 @@
 //! `net unregister`: everything that `net register` made goes; the definition stays.
 
 use super::guests::refuse_in_use;
-use super::step::{has_files, take};
+use super::step::{has_leftovers, take};
 use super::{RegisterError, Report, Step, Target, lock, owned};
 use crate::host::ServiceError;
 use crate::name::NetworkName;
-use crate::network::{Applied, Deferred, Observed, Wait, Wish};
+use crate::network::{Applied, Deferred, Observed, Pending, Wait};
 
 /// Unregisters the network `name`: its dnsmasq stopped, libvirt's network gone, generated files removed. Running
 /// guests in it are a reason to refuse, unless `force`.
@@ -27,7 +27,7 @@ pub(in crate::network) fn unregister_locked(
     dry_run: bool,
 ) -> Result<Report, RegisterError> {
     let layout = target.layout;
-    let wish = Wish::read(layout, name)?;
+    let wish = Pending::read(layout, name)?;
     let existing = match owned(target.libvirt, name) {
         // Someone else's is left alone; what was only wished for can still be forgotten.
         Err(RegisterError::Foreign(_)) if wish.is_some() && Applied::read_sound(layout, name)?.is_none() => {
@@ -58,7 +58,7 @@ pub(in crate::network) fn unregister_locked(
     if existing.is_some() {
         steps.push(Step::Undefine);
     }
-    if has_files(layout, name) || layout.kept_definition(name).on_disk().exists() {
+    if has_leftovers(layout, name)? {
         steps.push(Step::RemoveFiles);
     }
     if wish.is_some() {
@@ -71,7 +71,7 @@ pub(in crate::network) fn unregister_locked(
                 uri: target.libvirt.uri(),
                 reason: "a run of miniascape was interrupted",
             };
-            Wish::unregister(&wish.network, force, wait).write(layout)?;
+            Pending::unregister(&wish.network, force, wait).write(layout)?;
         }
         steps.iter().try_for_each(|step| take(*step, name, target))?;
     }

@@ -2,7 +2,7 @@
 
 use crate::name::{HostName, Mac};
 use crate::network::model::Origin;
-use crate::yaml::{At, Fault, Fields, Key, Node, Report, Value};
+use crate::yaml::{At, Fault, Fields, Key, Node, Place, Report, Value};
 use std::net::IpAddr;
 
 /// One of `hosts`
@@ -14,6 +14,8 @@ pub struct HostEntry {
     pub macs: Vec<At<Mac>>,
     /// `ip`, one or several
     pub ips: Vec<At<IpAddr>>,
+    /// Where `ip: auto` stands, if it does; its address is put into `ips` by `network::auto`
+    pub auto: Option<Place>,
     /// The file that it stands in
     pub origin: Origin,
 }
@@ -33,22 +35,27 @@ pub(in crate::network) fn read(node: &Node<'_>, report: &mut Report<'_>) -> Opti
         .and_then(|n| n.parse("`name`", report));
     let mac = fields.need("mac", report).and_then(|n| read_mac(n, report));
     let ips = fields.need("ip", report).and_then(|n| read_ips(n, report));
+    let (ips, auto) = ips?;
     Some(HostEntry {
         name: name?,
         macs: vec![mac?],
-        ips: ips?,
+        ips,
+        auto,
         origin: Origin::Definition,
     })
 }
 
-/// One address or a list of them; not an empty one.
-fn read_ips(node: &Node<'_>, report: &mut Report<'_>) -> Option<Vec<At<IpAddr>>> {
+/// The addresses of `ip`, one or a list, and where `auto` stands for one.
+fn read_ips(node: &Node<'_>, report: &mut Report<'_>) -> Option<(Vec<At<IpAddr>>, Option<Place>)> {
     let items = node.one_or_more();
     if items.is_empty() {
         report.error(Fault::new(node.place, "`ip` is an empty list").help("write an address, or several"));
         return None;
     }
-    items.iter().map(|item| item.ip("`ip`", report)).collect()
+    let auto = items.iter().find(|item| item.is_word("auto"));
+    let ips = items.iter().filter(|item| !item.is_word("auto"));
+    let ips: Option<Vec<_>> = ips.map(|item| item.ip("`ip`", report)).collect();
+    Some((ips?, auto.map(|item| item.place)))
 }
 
 fn read_mac(node: &Node<'_>, report: &mut Report<'_>) -> Option<At<Mac>> {

@@ -1,4 +1,4 @@
-//! Wishes: networks that are to be registered or unregistered as soon as libvirt can be asked. One JSON file each,
+//! Pending work: networks that are to be registered or unregistered as soon as libvirt can be asked. One JSON file each,
 //! beside the pending work of guests: written when it cannot be done now, removed when it is done or no longer wanted.
 //! Doing it is `finish`'s business.
 
@@ -32,7 +32,7 @@ impl Deferred {
 
 /// What is to be done with one network. The later wish replaces the earlier one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Wish {
+pub struct Pending {
     /// What is to be done.
     pub work: Deferred,
     /// The network.
@@ -66,7 +66,7 @@ impl Wait<'static> {
     };
 }
 
-impl Wish {
+impl Pending {
     /// To register the network from its kept definition, which came from `source`.
     pub fn register(network: &NetworkName, source: PathBuf, wait: Wait<'_>) -> Self {
         Self {
@@ -136,8 +136,8 @@ fn place(layout: &Layout, name: &NetworkName) -> Place {
     layout.pending().join(format!("network-{name}.json"))
 }
 
-/// All wishes, by name of the network.
-pub fn wishes(layout: &Layout) -> Result<Vec<Wish>, StateError> {
+/// All pending, by name of the network.
+pub fn pending(layout: &Layout) -> Result<Vec<Pending>, StateError> {
     let entries = match fs::read_dir(layout.pending().on_disk()) {
         Ok(entries) => entries,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -154,7 +154,7 @@ pub fn wishes(layout: &Layout) -> Result<Vec<Wish>, StateError> {
     names.sort();
     let mut all = Vec::new();
     for name in names {
-        all.extend(Wish::read(layout, &name)?);
+        all.extend(Pending::read(layout, &name)?);
     }
     Ok(all)
 }
@@ -172,27 +172,27 @@ mod tests {
     fn the_later_wish_replaces_the_earlier_one() {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::state_dir(dir.path());
-        assert_eq!(wishes(&layout).unwrap(), []);
+        assert_eq!(pending(&layout).unwrap(), []);
         let [one, two]: [NetworkName; 2] = ["net-1".parse().unwrap(), "net-10".parse().unwrap()];
-        let register = Wish::register(&one, "/etc/net-1.yaml".into(), DOWN);
+        let register = Pending::register(&one, "/etc/net-1.yaml".into(), DOWN);
         register.write(&layout).unwrap();
-        let other = Wish::unregister(&two, true, DOWN);
+        let other = Pending::unregister(&two, true, DOWN);
         other.write(&layout).unwrap();
-        assert_eq!(wishes(&layout).unwrap(), [register.clone(), other.clone()]);
-        let unregister = Wish::unregister(&one, false, DOWN);
+        assert_eq!(pending(&layout).unwrap(), [register.clone(), other.clone()]);
+        let unregister = Pending::unregister(&one, false, DOWN);
         assert!(!unregister.is_same(&register));
         unregister.write(&layout).unwrap();
-        assert_eq!(Wish::read(&layout, &one).unwrap(), Some(unregister));
-        assert!(Wish::forget(&layout, &one).unwrap());
-        assert!(!Wish::forget(&layout, &one).unwrap());
-        assert_eq!(wishes(&layout).unwrap(), [other]);
+        assert_eq!(Pending::read(&layout, &one).unwrap(), Some(unregister));
+        assert!(Pending::forget(&layout, &one).unwrap());
+        assert!(!Pending::forget(&layout, &one).unwrap());
+        assert_eq!(pending(&layout).unwrap(), [other]);
     }
 
     #[test]
     fn another_reason_is_no_other_wish() {
         let name: NetworkName = "net-1".parse().unwrap();
-        let now = Wish::unregister(&name, false, DOWN);
-        let then = Wish {
+        let now = Pending::unregister(&name, false, DOWN);
+        let then = Pending {
             reason: "a guest".into(),
             ..now.clone()
         };
@@ -203,7 +203,7 @@ mod tests {
     fn damaged_and_strange_files_hold_nothing_up() {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::state_dir(dir.path());
-        let good = Wish::unregister(&"net-1".parse().unwrap(), false, DOWN);
+        let good = Pending::unregister(&"net-1".parse().unwrap(), false, DOWN);
         good.write(&layout).unwrap();
         let text = fs::read(layout.pending().join("network-net-1.json").on_disk()).unwrap();
         for (file, content) in [
@@ -216,6 +216,6 @@ mod tests {
         ] {
             fs::write(layout.pending().join(file).on_disk(), content).unwrap();
         }
-        assert_eq!(wishes(&layout).unwrap(), [good]);
+        assert_eq!(pending(&layout).unwrap(), [good]);
     }
 }
