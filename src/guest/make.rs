@@ -4,6 +4,7 @@
 use super::create::{CreateError, GuestDisk, GuestNic, GuestSpec};
 use super::disks::{NewDisk, Unfinished};
 use super::request::{DiskRequest, FirmwareKind, MachineType, NicRequest, Size};
+use super::route::{RouteError, route};
 use crate::domain::VirtType;
 use crate::host::kvm::{self, KvmError};
 use crate::host::{Layout, Libvirt, LibvirtError, files};
@@ -24,6 +25,9 @@ pub enum MakeError {
     /// libvirt has no such network.
     #[error("libvirt has no network {0}")]
     NoNetwork(crate::name::NetworkName),
+    /// There is no route to it in a network without a bridge.
+    #[error(transparent)]
+    Route(#[from] RouteError),
     /// What an existing disk is was not said, and its content is not to be believed.
     #[error("{}: its format has to be said: {why}", path.display())]
     FormatNotSaid {
@@ -123,10 +127,17 @@ pub fn make(
     if libvirt.domain(name.as_str())?.is_some() {
         return Err(MakeError::Exists(name.clone()));
     }
+    let mut nics = Vec::new();
     for nic in &request.nics {
-        if libvirt.network(nic.network.as_str())?.is_none() {
+        let route = route(layout, &nic.network, nic.mac)?;
+        if route.is_none() && libvirt.network(nic.network.as_str())?.is_none() {
             return Err(MakeError::NoNetwork(nic.network.clone()));
         }
+        nics.push(GuestNic {
+            network: nic.network.clone(),
+            mac: nic.mac.unwrap_or_else(Mac::random),
+            route,
+        });
     }
     let left = Unfinished::left_behind(layout, name)?;
     let mut disks = Vec::new();
@@ -166,14 +177,7 @@ pub fn make(
         machine: request.machine.clone(),
         firmware: request.firmware,
         disks,
-        nics: request
-            .nics
-            .iter()
-            .map(|nic| GuestNic {
-                network: nic.network.clone(),
-                mac: nic.mac.unwrap_or_else(Mac::random),
-            })
-            .collect(),
+        nics,
         serial_log: request.serial_log.clone(),
         vnc: request.vnc,
     };

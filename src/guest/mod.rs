@@ -6,11 +6,13 @@ mod create;
 mod disks;
 mod make;
 mod request;
+mod route;
 mod status;
 mod wait;
 
 pub use create::{CreateError, GuestDisk, GuestNic, GuestSpec};
 pub use make::{Made, MakeError, Request, make, virt_type};
 pub use request::{DiskRequest, FirmwareKind, MachineType, NicRequest, RequestError, Size};
+pub use route::{Route, RouteError};
 pub use status::{Address, GuestError, GuestStatus, list, status};
 pub use wait::{Awaited, LeaseWait, WaitError};

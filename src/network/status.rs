@@ -1,5 +1,6 @@
 //! What a network is doing: definition, record, libvirt, dnsmasq and leases side by side, and what is wrong.
 
+use super::apply::guests_of;
 use super::{Observed, Pending, StateError, find, guests_in, pending, registered};
 use crate::host::services;
 use crate::host::{Layout, Libvirt, LibvirtError, NetworkRecord, ServiceError, Services};
@@ -174,6 +175,10 @@ pub fn status(
             .map(|o| if o.ours { Owner::Miniascape } else { Owner::Other }),
         guests: match (&bridge, libvirt) {
             (Some(bridge), Some(libvirt)) if record.is_some() => guests_in(name, bridge, libvirt)?,
+            (None, Some(libvirt)) => match &applied {
+                Some(applied) => guests_of(applied, libvirt)?,
+                None => Vec::new(),
+            },
             _ => Vec::new(),
         },
         bridge,

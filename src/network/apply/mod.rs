@@ -5,6 +5,7 @@
 
 mod bridge;
 mod guests;
+mod hostroute;
 mod later;
 mod register;
 mod step;
@@ -13,6 +14,7 @@ mod update;
 
 pub(super) use bridge::asks_for_servers;
 pub use guests::guests_in;
+pub(super) use hostroute::guests_of;
 pub use later::{Deferral, register_later, unregister_later};
 pub use register::register;
 pub(super) use register::register_locked;
