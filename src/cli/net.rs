@@ -10,8 +10,8 @@ use fs_err as fs;
 use miniascape::host::{Services, files};
 use miniascape::name::NetworkName;
 use miniascape::network::{
-    self, Compiled, FindError, Finder, Found, NetworkError, Owner, Registration, StatusError, Step, Target,
-    Wait, find,
+    self, Compiled, FindError, Finder, Found, Network, NetworkError, Owner, Registration, StatusError, Step,
+    Target, Wait, find,
 };
 use miniascape::template::Templates;
 use serde_json::json;
@@ -271,9 +271,29 @@ fn register(context: &Context, text: &str, dry_run: bool) -> Result<(), Failure>
     let compiled = compiled(context, &found)?;
     let network = &found.network;
     let source = later::source(&found);
-    let now = |target: &Target<'_>| network::register(network, &compiled, &source, target, dry_run);
+    let now = |target: &Target<'_>| {
+        let report = network::register(network, &compiled, &source, target, dry_run)?;
+        warn_of_needs(context, network, &report, target, dry_run);
+        Ok(report)
+    };
     let later = |wait: Wait<'_>| later::register(context, &found, &compiled, wait, dry_run);
     later::now_or_later(context, network.name(), "registered", dry_run, now, later)
+}
+
+/// Tells what the host does not give a network that was registered or updated all the same.
+fn warn_of_needs(
+    context: &Context,
+    network: &Network,
+    report: &Registration,
+    target: &Target<'_>,
+    dry_run: bool,
+) {
+    if dry_run || !target.libvirt.is_local() {
+        return;
+    }
+    for unmet in network::unmet_after(network, &report.steps) {
+        context.output().warn(format!("{}: {unmet}", report.network));
+    }
 }
 
 /// Updates one network after the other; a failure is told, and the others are still tried.
@@ -307,6 +327,7 @@ fn update(context: &Context, networks: &[String], all: bool, dry_run: bool) -> R
             &target,
             dry_run,
         )?;
+        warn_of_needs(context, &found.network, &report, &target, dry_run);
         tell(context, &report, "updated", dry_run)
     };
     let mut last = None;

@@ -4,6 +4,7 @@
 use super::edit::{Editor, Fragment};
 use super::scan::{Document, Element};
 use super::{DomainXmlError, XmlValue};
+use std::net::IpAddr;
 
 /// An interface of a running guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +47,23 @@ pub fn plugs(xml: &str, network: &str) -> Result<Vec<Plug>, DomainXmlError> {
         }
     }
     Ok(found)
+}
+
+/// The addresses that the domain whose XML is `xml` gives to the host's ends of interfaces without a bridge.
+pub fn host_addresses(xml: &str) -> Result<Vec<IpAddr>, DomainXmlError> {
+    let document = Document::parse(xml)?;
+    let Some(devices) = document.root().child("devices") else {
+        return Ok(Vec::new());
+    };
+    let ethernet = devices
+        .children_named("interface")
+        .filter(|interface| interface.attribute("type") == Some("ethernet"));
+    let ends = ethernet
+        .filter_map(|interface| interface.child("source"))
+        .flat_map(|source| source.children_named("ip").collect::<Vec<_>>());
+    Ok(ends
+        .filter_map(|ip| ip.attribute("address")?.parse().ok())
+        .collect())
 }
 
 /// The interface `element` with its link in `state`.

@@ -1,15 +1,17 @@
 //! The domain XML of a new guest, from a specification in which everything has been decided. Pure: making disks,
 //! probing KVM and defining the domain is done elsewhere.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::request::{FirmwareKind, MachineType};
+use super::route::Route;
 use crate::domain::{Domain, DomainXmlError, VirtType, XmlValue};
 use crate::image::Format;
-use crate::name::{GuestName, Mac, NetworkName};
+use crate::name::{GuestName, InterfaceName, Mac, NetworkName};
 use crate::template::{TemplateError, Templates};
 
 /// The template, in `data/templates` or replaced by the host's own.
@@ -56,10 +58,12 @@ pub struct GuestDisk {
 /// A network interface of a new guest.
 #[derive(Debug, Clone)]
 pub struct GuestNic {
-    /// The libvirt network that it is plugged into.
+    /// The network that it is plugged into.
     pub network: NetworkName,
     /// Its hardware address.
     pub mac: Mac,
+    /// The host's side of it, where the network has neither a bridge nor a libvirt network.
+    pub route: Option<Route>,
 }
 
 /// Why there is no domain XML for a new guest.
@@ -113,6 +117,43 @@ struct DiskContext {
 struct NicContext<'a> {
     network: &'a NetworkName,
     mac: Mac,
+    route: Option<RouteContext<'a>>,
+}
+
+#[derive(Serialize)]
+struct RouteContext<'a> {
+    tap: &'a InterfaceName,
+    ends: Vec<EndContext>,
+}
+
+#[derive(Serialize)]
+struct EndContext {
+    family: &'static str,
+    host: IpAddr,
+    guest: IpAddr,
+    prefix: u8,
+}
+
+impl<'a> RouteContext<'a> {
+    fn new(route: &'a Route) -> Self {
+        let end = |&(host, guest): &(IpAddr, IpAddr)| {
+            let (family, prefix) = if host.is_ipv4() {
+                ("ipv4", 32)
+            } else {
+                ("ipv6", 128)
+            };
+            EndContext {
+                family,
+                host,
+                guest,
+                prefix,
+            }
+        };
+        Self {
+            tap: &route.tap,
+            ends: route.ends.iter().map(end).collect(),
+        }
+    }
 }
 
 impl GuestSpec {
@@ -158,6 +199,7 @@ impl GuestSpec {
                 .map(|nic| NicContext {
                     network: &nic.network,
                     mac: nic.mac,
+                    route: nic.route.as_ref().map(RouteContext::new),
                 })
                 .collect(),
             serial_log: self.serial_log.as_deref().map(path_text).transpose()?,
@@ -248,6 +290,7 @@ mod tests {
             nics: vec![GuestNic {
                 network: "net-1".parse().unwrap(),
                 mac: "52:54:00:01:00:10".parse().unwrap(),
+                route: None,
             }],
             serial_log: Some("/var/log/miniascape/service-1.log".into()),
             vnc: true,
@@ -267,6 +310,21 @@ mod tests {
         }
     }
 
+    fn routed() -> GuestSpec {
+        let end = |host: &str, guest: &str| (host.parse().unwrap(), guest.parse().unwrap());
+        GuestSpec {
+            nics: vec![GuestNic {
+                network: "taps".parse().unwrap(),
+                mac: "52:54:00:01:00:10".parse().unwrap(),
+                route: Some(Route {
+                    tap: "hr-525400010010".parse().unwrap(),
+                    ends: vec![end("10.9.0.1", "10.9.0.10"), end("fd00:9::1", "fd00:9::10")],
+                }),
+            }],
+            ..bare()
+        }
+    }
+
     fn xml(spec: &GuestSpec) -> String {
         spec.domain_xml(&Templates::shipped().unwrap()).unwrap()
     }
@@ -275,6 +333,7 @@ mod tests {
     fn everything_and_next_to_nothing() {
         insta::assert_snapshot!("everything", xml(&spec()));
         insta::assert_snapshot!("next-to-nothing", xml(&bare()));
+        insta::assert_snapshot!("routed", xml(&routed()));
     }
 
     #[test]
@@ -291,7 +350,7 @@ mod tests {
 
     #[test]
     fn libvirt_accepts_it() {
-        for spec in [spec(), bare()] {
+        for spec in [spec(), bare(), routed()] {
             let file = tempfile::NamedTempFile::new().unwrap();
             fs_err::write(file.path(), xml(&spec)).unwrap();
             let output = std::process::Command::new("virsh")

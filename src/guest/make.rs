@@ -5,6 +5,7 @@ use super::create::{CreateError, GuestDisk, GuestNic, GuestSpec};
 use super::disks::{NewDisk, Unfinished};
 use super::request::{DiskRequest, FirmwareKind, MachineType, NicRequest, Size};
 use super::reserve::{Reserved, Wanted};
+use super::route::{RouteError, is_routed_alone, route};
 use crate::domain::VirtType;
 use crate::host::kvm::{self, KvmError};
 use crate::host::{Layout, Libvirt, LibvirtError, files};
@@ -45,6 +46,9 @@ pub enum MakeError {
     /// A network cannot be looked at, or does not follow.
     #[error(transparent)]
     Refresh(#[from] RefreshError),
+    /// There is no route to it in a network without a bridge.
+    #[error(transparent)]
+    Route(#[from] RouteError),
     /// What an existing disk is was not said, and its content is not to be believed.
     #[error("{}: its format has to be said: {why}", path.display())]
     FormatNotSaid {
@@ -152,8 +156,9 @@ pub fn make(
         .map(|nic| (nic, nic.mac.unwrap_or_else(Mac::random)))
         .collect();
     let wanted = Wanted::of(name, &nics)?;
-    check_networks(libvirt, request, &wanted)?;
+    check_networks(layout, libvirt, request, &wanted)?;
     let mut hosts = wanted.check(layout, libvirt, name)?;
+    let nics = plugged(layout, name, &nics, &hosts)?;
     let left = Unfinished::left_behind(layout, name)?;
     let mut disks = Vec::new();
     let mut new = Vec::new();
@@ -192,13 +197,7 @@ pub fn make(
         machine: request.machine.clone(),
         firmware: request.firmware,
         disks,
-        nics: nics
-            .iter()
-            .map(|(nic, mac)| GuestNic {
-                network: nic.network.clone(),
-                mac: *mac,
-            })
-            .collect(),
+        nics,
         serial_log: request.serial_log.clone(),
         vnc: request.vnc,
     };
@@ -234,12 +233,19 @@ pub fn make(
 }
 
 /// The guest's networks are there, or can wait for it, and serve it what it asks for.
-fn check_networks(libvirt: &Libvirt, request: &Request, wanted: &Wanted) -> Result<(), MakeError> {
+fn check_networks(
+    layout: &Layout,
+    libvirt: &Libvirt,
+    request: &Request,
+    wanted: &Wanted,
+) -> Result<(), MakeError> {
     for nic in &request.nics {
         let reserves = wanted.has(&nic.network);
         match libvirt.network(nic.network.as_str())? {
-            // A reservation may come before its network.
-            None if !reserves => return Err(MakeError::NoNetwork(nic.network.clone())),
+            // A reservation may come before its network, and libvirt does not know every network.
+            None if !reserves && !is_routed_alone(layout, &nic.network)? => {
+                return Err(MakeError::NoNetwork(nic.network.clone()));
+            }
             Some(record) if reserves && !Observed::parse(&record.xml).ours => {
                 return Err(MakeError::NotOurs(nic.network.clone()));
             }
@@ -247,6 +253,30 @@ fn check_networks(libvirt: &Libvirt, request: &Request, wanted: &Wanted) -> Resu
         }
     }
     Ok(())
+}
+
+/// The interfaces as they are plugged in. `hosts` is what the networks would reserve.
+fn plugged(
+    layout: &Layout,
+    guest: &GuestName,
+    nics: &[(&NicRequest, Mac)],
+    hosts: &[Reserved],
+) -> Result<Vec<GuestNic>, MakeError> {
+    let plug = |&(nic, mac): &(&NicRequest, Mac)| {
+        let label = nic.name.as_ref().map_or(guest.as_str(), |name| name.as_str());
+        let own =
+            |host: &&Reserved| host.network == nic.network && host.name.as_str().eq_ignore_ascii_case(label);
+        let given = match hosts.iter().find(own) {
+            Some(host) if nic.ip.is_some() || nic.name.is_some() => host.ips.as_slice(),
+            _ => &[],
+        };
+        Ok(GuestNic {
+            network: nic.network.clone(),
+            mac,
+            route: route(layout, &nic.network, nic.mac, mac, given)?,
+        })
+    };
+    nics.iter().map(plug).collect()
 }
 
 /// An image that is there, in the format that was said.

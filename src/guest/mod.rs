@@ -8,6 +8,7 @@ mod disks;
 mod make;
 mod request;
 mod reserve;
+mod route;
 mod status;
 mod wait;
 
@@ -16,5 +17,6 @@ pub use delete::{DeleteError, Deleted, delete};
 pub use make::{Made, MakeError, Request, make, virt_type};
 pub use request::{DiskRequest, FirmwareKind, IpRequest, MachineType, NicRequest, RequestError, Size};
 pub use reserve::Reserved;
+pub use route::{Route, RouteError};
 pub use status::{Address, GuestError, GuestStatus, list, status};
 pub use wait::{Awaited, LeaseWait, WaitError};

@@ -167,6 +167,7 @@ mod tests {
             dnsmasq,
             files: std::collections::BTreeMap::new(),
             source: "/x.yaml".into(),
+            needs: None,
         };
         let registered = [
             applied("lab", "virbr1", true),

@@ -7,6 +7,7 @@ pub mod access;
 pub mod bridges;
 pub mod bus;
 pub mod command;
+pub mod dhcp_probe;
 pub mod dns;
 pub mod files;
 mod inside;
@@ -17,6 +18,7 @@ pub mod libvirt;
 pub mod links;
 pub mod routes;
 pub mod services;
+pub mod sysctl;
 
 pub use command::{CommandError, Program};
 pub use layout::{Layout, Place};

@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 struct Neighbour {
     name: NetworkName,
     subnets: Vec<(IpNet, String)>,
+    /// The bridge that libvirt makes for it; one that is there may serve several.
     bridge: Option<(InterfaceName, String)>,
 }
 
@@ -136,7 +137,7 @@ impl Surroundings {
                 Some(net) => Some((net, at(place))),
                 None => Some((chosen?.into(), at(place))),
             });
-        let bridge = bridge(&definition).map(|(bridge, place)| (bridge, at(place)));
+        let bridge = check::own_bridge(&definition).map(|bridge| (bridge, at(bridge_place(&definition))));
         self.neighbours.push(Neighbour {
             subnets: subnets.collect(),
             bridge,
@@ -191,10 +192,11 @@ impl Surroundings {
                 ));
             }
         }
-        if let Some((bridge, place)) = bridge(definition) {
-            let theirs = |other: &&Neighbour| other.bridge.as_ref().is_some_and(|(own, _)| *own == bridge);
-            for other in self.others(name).filter(theirs) {
-                let at = other.bridge.as_ref().map_or("", |(_, at)| at.as_str());
+        let (bridge, place) = (check::own_bridge(definition), bridge_place(definition));
+        for other in self.others(name) {
+            if let (Some(bridge), Some((theirs, at))) = (&bridge, &other.bridge)
+                && bridge == theirs
+            {
                 report.error(
                     Fault::new(
                         place,
@@ -252,7 +254,7 @@ impl Surroundings {
                         )
                         .help("the addresses that both have will be one of them only; is that meant?"),
                     );
-                } else if !single {
+                } else if !single && !is_part(definition, subnet, route) {
                     report.error(taken(
                         place,
                         subnet,
@@ -273,20 +275,6 @@ fn overlap(a: IpNet, b: IpNet) -> bool {
     a.contains(&b) || b.contains(&a)
 }
 
-/// The bridge that a network makes, and where that is said; several networks can use one that is there.
-fn bridge(definition: &Definition) -> Option<(InterfaceName, Place)> {
-    if !definition.mode.value.makes_bridge() {
-        return None;
-    }
-    match &definition.bridge {
-        Some(bridge) => Some((bridge.value.clone(), bridge.place)),
-        None => Some((
-            check::default_bridge(&definition.name.value)?,
-            definition.name.place,
-        )),
-    }
-}
-
 /// The subnets of a definition with their places; `None` where one is still to be chosen.
 fn subnets(definition: &Definition) -> Vec<(Option<IpNet>, Place)> {
     let v4 = definition.ipv4.iter().map(|section| {
@@ -295,10 +283,25 @@ fn subnets(definition: &Definition) -> Vec<(Option<IpNet>, Place)> {
         (net, section.subnet.place)
     });
     let v6 = definition.ipv6.iter().map(|section| {
-        let subnet = section.subnet;
-        (Some(IpNet::V6(subnet.value)), subnet.place)
+        let net = IpNet::V6(section.subnet.value);
+        (Some(net), section.subnet.place)
     });
     v4.chain(v6).collect()
+}
+
+/// Where the network's bridge is named, or else the network.
+fn bridge_place(definition: &Definition) -> Place {
+    match &definition.bridge {
+        Some(bridge) => bridge.place,
+        None => definition.name.place,
+    }
+}
+
+/// True if the network can be a part of what the host reaches by the route: one whose guests are seen there with their
+/// own addresses, for which the host answers.
+fn is_part(definition: &Definition, subnet: IpNet, route: &Route) -> bool {
+    let mode = definition.mode.value;
+    mode.forwards() && mode.shows_addresses() && route.net != subnet && route.net.contains(&subnet)
 }
 
 impl Foreign {

@@ -13,6 +13,7 @@ mod dropin;
 pub mod find;
 mod finish;
 mod model;
+mod needs;
 mod observed;
 mod pending;
 mod refresh;
@@ -37,6 +38,7 @@ pub use model::{
     Dhcp, DhcpOption, Dns, DnsmasqOption, Forwarder, Host, HostDhcp, Ipv4, Ipv6, LeaseTime, Mode, Network,
     OptionValue, Origin, Pool, Ra, Range, Record, RecordData, TaggedOption, Title,
 };
+pub use needs::{Needs, unmet_after};
 pub use observed::Observed;
 pub use pending::{Deferred, Pending, Wait, pending};
 pub use refresh::{Landed, RefreshError, leave, preview, refresh};

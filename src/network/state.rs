@@ -4,6 +4,7 @@
 
 use super::Network;
 use super::compile::{Compiled, File};
+use super::needs::Needs;
 use crate::host::{Layout, files};
 use crate::name::{Digest, InterfaceName, NetworkName};
 use fs_err as fs;
@@ -48,6 +49,9 @@ pub struct Applied {
     pub files: BTreeMap<String, Digest>,
     /// The definition this was made from.
     pub source: PathBuf,
+    /// What it needs of the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub needs: Option<Needs>,
 }
 
 impl Applied {
@@ -64,6 +68,7 @@ impl Applied {
                 .map(|file| (file.name.to_owned(), file.digest()))
                 .collect(),
             source,
+            needs: Some(Needs::of(network)),
         }
     }
 

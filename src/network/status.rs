@@ -1,5 +1,6 @@
 //! What a network is doing: definition, record, libvirt, dnsmasq and leases side by side, and what is wrong.
 
+use super::apply::guests_of;
 use super::{Observed, Pending, StateError, find, guests_in, pending, registered};
 use crate::host::services;
 use crate::host::{Layout, Libvirt, LibvirtError, NetworkRecord, ServiceError, Services};
@@ -174,6 +175,10 @@ pub fn status(
             .map(|o| if o.ours { Owner::Miniascape } else { Owner::Other }),
         guests: match (&bridge, libvirt) {
             (Some(bridge), Some(libvirt)) if record.is_some() => guests_in(name, bridge, libvirt)?,
+            (None, Some(libvirt)) => match &applied {
+                Some(applied) => guests_of(applied, libvirt)?,
+                None => Vec::new(),
+            },
             _ => Vec::new(),
         },
         bridge,
@@ -188,8 +193,20 @@ pub fn status(
     };
     status.problems = pending_problem(&status).into_iter().collect();
     if libvirt.is_some() {
-        let found = problems(&status, record.as_ref(), observed.as_ref());
+        let in_libvirt = applied
+            .as_ref()
+            .and_then(|applied| applied.needs.as_ref())
+            .is_none_or(|needs| needs.mode.in_libvirt());
+        let found = problems(&status, in_libvirt, record.as_ref(), observed.as_ref());
         status.problems.extend(found);
+    }
+    // What an inactive network needs is not missed.
+    let needs = applied.as_ref().and_then(|applied| applied.needs.as_ref());
+    if let Some(needs) = needs.filter(|needs| status.active || !needs.mode.in_libvirt())
+        && layout.is_live()
+        && libvirt.is_some_and(Libvirt::is_local)
+    {
+        status.problems.extend(needs.unmet(true));
     }
     Ok(status)
 }
@@ -199,8 +216,13 @@ fn pending_problem(status: &Status) -> Option<String> {
     Some(format!("to {} it is pending: {}", wish.work.verb(), wish.reason))
 }
 
-/// What is wrong with a network. One that is only defined, or only libvirt's, has nothing wrong with it.
-fn problems(status: &Status, record: Option<&NetworkRecord>, observed: Option<&Observed>) -> Vec<String> {
+/// What is wrong with a network, which has one `in_libvirt` or none. One that is only defined, or only libvirt's, has nothing wrong with it.
+fn problems(
+    status: &Status,
+    in_libvirt: bool,
+    record: Option<&NetworkRecord>,
+    observed: Option<&Observed>,
+) -> Vec<String> {
     let name = &status.name;
     let mut found = Vec::new();
     if !status.registered {
@@ -212,6 +234,7 @@ fn problems(status: &Status, record: Option<&NetworkRecord>, observed: Option<&O
         return found;
     }
     match (record, observed) {
+        (None, _) if !in_libvirt => {}
         (None, _) => found.push(format!(
             "libvirt does not know it: `miniascape net register {name}` defines it again"
         )),

@@ -179,10 +179,8 @@ fn choose_subnet(
 /// The bridges that are the network's own: the one that it is to have, and the one that it has.
 fn own_bridges(definition: &Definition, finder: &Finder<'_>) -> Vec<String> {
     let name = &definition.name.value;
-    let wanted = match &definition.bridge {
-        Some(bridge) => Some(bridge.value.clone()),
-        None => check::default_bridge(name),
-    };
+    let named = definition.bridge.as_ref().map(|bridge| bridge.value.clone());
+    let wanted = named.or_else(|| check::own_bridge(definition));
     let present = Applied::read(finder.layout(), name).ok().flatten();
     wanted
         .into_iter()

@@ -82,7 +82,7 @@ fn everything_beside_a_definition_is_read_with_it() {
         json["hosts"],
         serde_json::json!({ "definition": 1, "drop_ins": 1, "guests": 1 })
     );
-    let all = "52:54:00:00:00:01,10.66.6.11,one\n52:54:00:00:00:02,10.66.6.12,two\n52:54:00:00:00:03,10.66.6.13,web\n";
+    let all = "52:54:00:00:00:01,id:*,10.66.6.11,one\n52:54:00:00:00:02,id:*,10.66.6.12,two\n52:54:00:00:00:03,id:*,10.66.6.13,web\n";
     assert_eq!(state.compiled("lab").1, all);
     // By the path of the file in the networks directory it is the same network.
     let path = state.0.path().join("etc/miniascape/networks/lab.yaml");
@@ -101,7 +101,7 @@ fn a_definition_elsewhere_has_its_own_drop_ins_and_no_guests() {
     assert_eq!((run.status, run.stderr.as_str()), (0, ""));
     assert_eq!(
         hosts,
-        "52:54:00:00:00:01,10.66.6.11,one\n52:54:00:00:00:04,10.66.6.14,four\n"
+        "52:54:00:00:00:01,id:*,10.66.6.11,one\n52:54:00:00:00:04,id:*,10.66.6.14,four\n"
     );
 }
 
@@ -193,7 +193,7 @@ fn what_a_guest_brought_never_takes_a_network_down() {
     "#);
     assert_eq!(
         state.compiled("lab").1,
-        "52:54:00:00:00:01,10.66.6.11,one\n52:54:00:00:00:0a,10.66.6.20,a\n52:54:00:00:00:0e,10.66.6.22,e\n"
+        "52:54:00:00:00:01,id:*,10.66.6.11,one\n52:54:00:00:00:0a,id:*,10.66.6.20,a\n52:54:00:00:00:0e,id:*,10.66.6.22,e\n"
     );
     // Also one that cannot even be opened, and a directory that is none.
     let dir = state.0.path().join("var/lib/miniascape/networks/lab/hosts.d");

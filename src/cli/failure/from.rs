@@ -1,7 +1,7 @@
 //! What each library error means to the user: its exit status and what to do next. Nothing else decides that.
 
 use super::Failure;
-use miniascape::guest::{CreateError, DeleteError, GuestError, MakeError, WaitError};
+use miniascape::guest::{CreateError, DeleteError, GuestError, MakeError, RouteError, WaitError};
 use miniascape::host::kvm::KvmError;
 use miniascape::host::libvirt::GraceError;
 use miniascape::host::services::DaemonError;
@@ -195,6 +195,8 @@ impl From<RegisterError> for Failure {
             RegisterError::NoBridge { bridge, .. } => Self::refused(message).hint(format!(
                 "make it first, for example with `ip link add {bridge} type bridge`; miniascape makes no bridge of mode `bridge`"
             )),
+            RegisterError::OtherDhcp { .. } => Self::refused(message)
+                .hint("stop that server, or write `dhcp: { serve: false }` and let it serve"),
             RegisterError::InUse { guests, .. } => {
                 let shut: Vec<String> = guests
                     .iter()
@@ -245,6 +247,22 @@ impl From<KvmError> for Failure {
     }
 }
 
+impl From<RouteError> for Failure {
+    fn from(error: RouteError) -> Self {
+        let message = error.to_string();
+        match error {
+            RouteError::NoMac(network) => Self::refused(message)
+                .hint(format!("--network {network},mac=MAC with that of its host entry in {network}")),
+            RouteError::NoEntry { network, mac } => Self::refused(message).hint(format!(
+                "add `- {{ name: …, mac: \"{mac}\", ip: … }}` to its `hosts`, then `miniascape net update {network}`"
+            )),
+            RouteError::Network(error) => error.into(),
+            RouteError::State(error) => error.into(),
+            RouteError::Name(_) => Self::failed(message),
+        }
+    }
+}
+
 impl From<MakeError> for Failure {
     fn from(error: MakeError) -> Self {
         let message = error.to_string();
@@ -271,6 +289,7 @@ impl From<MakeError> for Failure {
                 "use it with `--disk {}`, or move it away",
                 path.display()
             )),
+            MakeError::Route(error) => error.into(),
             MakeError::Create(CreateError::Template(error)) => error.into(),
             MakeError::Create(_) => Self::usage(message),
             MakeError::Image(error) => error.into(),

@@ -1,10 +1,10 @@
 //! A bridge that is not ours, in mode `bridge`: it has to be there, and is never made, changed or removed. What is
 //! plugged into it is looked at in `network::needs`.
 
-use super::RegisterError;
+use super::{RegisterError, Step};
 use crate::host::bridges::{self, Kind};
 use crate::host::{CommandError, Libvirt};
-use crate::network::{Mode, Network};
+use crate::network::{Applied, Mode, Network, needs};
 use std::net::IpAddr;
 
 /// An error unless the host has the bridge that the `network` is about, if it is about one. Another host's cannot be
@@ -22,6 +22,42 @@ pub(super) fn check_existing(network: &Network, libvirt: &Libvirt) -> Result<(),
         network: network.name().clone(),
         bridge: bridge.clone(),
         what,
+    })
+}
+
+/// True if these steps make the network serve DHCP on a bridge that is not ours, so that it was asked for other servers
+/// before.
+pub(in crate::network) fn asks_for_servers(network: &Network, steps: &[Step]) -> bool {
+    let starts = steps.contains(&Step::StartDnsmasq) || steps.contains(&Step::RestartDnsmasq);
+    starts && network.mode() == Mode::Bridge && network.dhcp().is_some() && network.ipv4().is_some()
+}
+
+/// Refuses steps that would make the network the second to serve DHCP on a bridge that is not ours. One that does so
+/// already goes on: `before` is its record.
+pub(super) fn refuse_other_servers(
+    network: &Network,
+    steps: &[Step],
+    before: Option<&Applied>,
+    libvirt: &Libvirt,
+) -> Result<(), RegisterError> {
+    let Some(bridge) = network.bridge().filter(|_| asks_for_servers(network, steps)) else {
+        return Ok(());
+    };
+    let serves = |needs: &needs::Needs| needs.dhcp && needs.bridge.as_ref() == Some(bridge);
+    let served = before
+        .and_then(|record| record.needs.as_ref())
+        .is_some_and(serves);
+    if !libvirt.is_local() || served && steps.contains(&Step::RestartDnsmasq) {
+        return Ok(());
+    }
+    let servers = needs::other_servers(bridge)?;
+    if servers.is_empty() {
+        return Ok(());
+    }
+    Err(RegisterError::OtherDhcp {
+        network: network.name().clone(),
+        bridge: bridge.clone(),
+        servers,
     })
 }
 

@@ -5,13 +5,16 @@
 
 mod bridge;
 mod guests;
+mod hostroute;
 mod later;
 mod register;
 mod step;
 mod unregister;
 mod update;
 
+pub(super) use bridge::asks_for_servers;
 pub use guests::guests_in;
+pub(super) use hostroute::guests_of;
 pub use later::{Deferral, register_later, unregister_later};
 pub use register::register;
 pub(super) use register::register_locked;
@@ -21,6 +24,7 @@ pub(super) use unregister::unregister_locked;
 pub use update::update;
 
 use super::{Observed, StateError};
+use crate::host::dhcp_probe::Server;
 use crate::host::{
     CommandError, Layout, Libvirt, LibvirtError, NetworkRecord, ServiceError, Services, files,
 };
@@ -63,6 +67,19 @@ pub enum RegisterError {
         bridge: InterfaceName,
         /// What there is instead, as a clause.
         what: &'static str,
+    },
+    /// Somebody else serves DHCP on a bridge that is not ours.
+    #[error(
+        "on the bridge {bridge}, where {network} is to serve DHCP, {} already; nothing was changed",
+        answering(servers)
+    )]
+    OtherDhcp {
+        /// The network.
+        network: NetworkName,
+        /// Its bridge.
+        bridge: InterfaceName,
+        /// Who does.
+        servers: Vec<Server>,
     },
     /// Guests would lose their network.
     #[error(
@@ -125,6 +142,15 @@ pub enum RegisterError {
     /// The record is damaged.
     #[error(transparent)]
     State(#[from] StateError),
+}
+
+fn answering(servers: &[Server]) -> String {
+    let servers: Vec<String> = servers
+        .iter()
+        .map(|server| format!("the server {} ({})", server.address, server.mac))
+        .collect();
+    let verb = if servers.len() == 1 { "does" } else { "do" };
+    format!("{} {verb}", servers.join(", "))
 }
 
 fn plugged(guests: &[String]) -> String {

@@ -154,6 +154,7 @@ pub(in crate::network) fn register_locked(
             .unwrap_or_default();
         refuse_in_use(name, &bridge, target.libvirt)?;
     }
+    bridge::refuse_other_servers(network, &steps, facts.record.as_ref(), target.libvirt)?;
     let wish = Pending::read(layout, name)?;
     if wish.is_some() {
         steps.push(Step::Forget);

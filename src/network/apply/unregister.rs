@@ -1,6 +1,7 @@
 //! `net unregister`: everything that `net register` made goes; the definition stays.
 
 use super::guests::refuse_in_use;
+use super::hostroute;
 use super::step::{has_leftovers, take};
 use super::{RegisterError, Report, Step, Target, lock, owned};
 use crate::host::ServiceError;
@@ -44,6 +45,10 @@ pub(in crate::network) fn unregister_locked(
             Err(ServiceError::NoManager { .. }) => {}
             Err(error) => return Err(error.into()),
         }
+    }
+    if !force {
+        let record = Applied::read_sound(layout, name)?;
+        hostroute::refuse_in_use(name, record.as_ref(), target.libvirt)?;
     }
     if let Some(live) = existing.as_ref().and_then(|record| record.live_xml.as_deref()) {
         if !force {

@@ -60,11 +60,17 @@ pub fn update(
             steps.push(Step::Replug);
         }
     }
+    bridge::refuse_other_servers(network, &steps, Some(&applied), target.libvirt)?;
     let report = Report {
         network: name.clone(),
         steps,
     };
-    if dry_run || report.steps.is_empty() {
+    if dry_run {
+        return Ok(report);
+    }
+    if report.steps.is_empty() {
+        // What the network needs of the host may have changed all the same.
+        Applied::new(network, compiled, source.to_owned()).write(layout)?;
         return Ok(report);
     }
     let before = Before {

@@ -127,6 +127,17 @@ impl Serves {
     }
 }
 
+/// The bridge that libvirt is to make for a network: the one that the definition names, or else [`default_bridge`].
+pub fn own_bridge(definition: &Definition) -> Option<InterfaceName> {
+    if !definition.mode.value.makes_bridge() {
+        return None;
+    }
+    match &definition.bridge {
+        Some(bridge) => Some(bridge.value.clone()),
+        None => default_bridge(&definition.name.value),
+    }
+}
+
 /// The bridge of a network that names none: `ms-` and the name, or, where that is longer than an interface name may
 /// be, `ms-`, the name's first five characters, `-` and six hexadecimal digits of its SHA-256.
 pub fn default_bridge(name: &NetworkName) -> Option<InterfaceName> {

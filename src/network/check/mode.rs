@@ -26,6 +26,15 @@ fn check_bridge(definition: &Definition, serves: Serves, report: &mut Report<'_>
             .help("add `bridge: …`, the bridge's name on the host"),
         );
     }
+    if let Some(ipv4) = definition.ipv4.filter(|ipv4| ipv4.auto) {
+        report.error(
+            Fault::new(
+                ipv4.subnet.place,
+                "the subnet of a bridge that is not ours cannot be chosen",
+            )
+            .help("write the subnet that is in use there"),
+        );
+    }
     if let Some(dhcp) = &definition.dhcp
         && dhcp.value.serve.is_none()
     {

@@ -75,13 +75,10 @@ fn read_ips(node: &Node<'_>, report: &mut Report<'_>) -> Option<(Vec<At<IpAddr>>
         report.error(Fault::new(node.place, "`ip` is an empty list").help("write an address, or several"));
         return None;
     }
-    if let [only] = items
-        && only.is_word("auto")
-    {
-        return Some((Vec::new(), Some(only.place)));
-    }
-    let ips: Option<Vec<_>> = items.iter().map(|item| item.ip("`ip`", report)).collect();
-    Some((ips?, None))
+    let auto = items.iter().find(|item| item.is_word("auto"));
+    let ips = items.iter().filter(|item| !item.is_word("auto"));
+    let ips: Option<Vec<_>> = ips.map(|item| item.ip("`ip`", report)).collect();
+    Some((ips?, auto.map(|item| item.place)))
 }
 
 pub(super) fn read_mac(node: &Node<'_>, report: &mut Report<'_>) -> Option<At<Mac>> {

@@ -1,0 +1,388 @@
+//! What a registered network needs of its host beyond libvirt and dnsmasq, and whether the host gives it: forwarding,
+//! proxy ARP, a bridge with the right interfaces and no second DHCP server. It is looked at and told, never changed.
+
+use super::Step;
+use super::model::{Mode, Network};
+use crate::host::bridges::{self, Addresses, Kind};
+use crate::host::dhcp_probe::{self, Server};
+use crate::host::{CommandError, sysctl};
+use crate::name::{InterfaceName, printable};
+use ipnet::{Ipv4Net, Ipv6Net};
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+
+/// What a network needs; kept in its record, so that it is known without the definition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Needs {
+    /// How it is connected.
+    pub mode: Mode,
+    /// The bridge, ours or not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bridge: Option<InterfaceName>,
+    /// Its IPv4 subnet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv4: Option<Ipv4Net>,
+    /// Its IPv6 subnet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6: Option<Ipv6Net>,
+    /// The guests' routers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gateways: Vec<IpAddr>,
+    /// True if it serves DHCP for IPv4.
+    pub dhcp: bool,
+    /// Interfaces that are to be in the bridge.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub require_interfaces: Vec<InterfaceName>,
+    /// Interfaces that must not be in it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forbid_interfaces: Vec<InterfaceName>,
+}
+
+/// How the host is.
+#[derive(Debug, Default)]
+struct Facts {
+    /// What the bridge's name stands for, if the network has one.
+    bridge: Option<Kind>,
+    /// The interfaces in it; `None` if there is no such bridge.
+    ports: Option<Vec<String>>,
+    links: Vec<Addresses>,
+    /// Switches that are on.
+    on: Vec<String>,
+    /// DHCP servers on the bridge that are not ours.
+    servers: Vec<Server>,
+}
+
+const FORWARD4: &str = "net/ipv4/ip_forward";
+const FORWARD6: &str = "net/ipv6/conf/all/forwarding";
+
+impl Needs {
+    /// What `network` needs.
+    pub fn of(network: &Network) -> Self {
+        Self {
+            mode: network.mode(),
+            bridge: network.bridge().cloned(),
+            ipv4: network.ipv4().map(|ipv4| ipv4.subnet),
+            ipv6: network.ipv6().map(|ipv6| ipv6.subnet),
+            gateways: network.gateways().collect(),
+            dhcp: network.dhcp().is_some() && network.ipv4().is_some(),
+            require_interfaces: network.require_interfaces().to_vec(),
+            forbid_interfaces: network.forbid_interfaces().to_vec(),
+        }
+    }
+
+    /// What this host does not give an active network that needs this, each with what to do about it. With `ask` other
+    /// DHCP servers are asked for, which takes most of a second where somebody could answer.
+    pub fn unmet(&self, ask: bool) -> Vec<String> {
+        let mut facts = self.facts();
+        if ask {
+            facts.servers = self.servers(&facts);
+        }
+        self.judge(&facts)
+    }
+
+    fn facts(&self) -> Facts {
+        let told = |error: &dyn std::error::Error| tracing::warn!("{error}");
+        let links = if self.mode.shows_addresses() || self.dhcp {
+            bridges::addresses().unwrap_or_else(|error| {
+                told(&error);
+                Vec::new()
+            })
+        } else {
+            Vec::new()
+        };
+        let switches = [FORWARD4.to_owned(), FORWARD6.to_owned()];
+        let of_links = links.iter().flat_map(|link| self.answering(link));
+        let mut facts = Facts {
+            on: switches
+                .into_iter()
+                .chain(of_links)
+                .filter(|switch| sysctl::is_on(switch))
+                .collect(),
+            links,
+            ..Facts::default()
+        };
+        if let Some(bridge) = &self.bridge {
+            facts.bridge = Some(bridges::kind(bridge));
+            facts.ports = bridges::ports(bridge).unwrap_or_else(|error| {
+                told(&error);
+                None
+            });
+        }
+        facts
+    }
+
+    /// The DHCP servers on the bridge beside ours; none where nobody could answer, or where we may not ask.
+    fn servers(&self, facts: &Facts) -> Vec<Server> {
+        let Some(bridge) = self.bridge.as_ref().filter(|_| self.dhcp) else {
+            return Vec::new();
+        };
+        if facts.ports.as_ref().is_none_or(Vec::is_empty) {
+            return Vec::new();
+        }
+        match dhcp_probe::servers(bridge, &own_addresses(bridge, &facts.links)) {
+            Ok(servers) => servers,
+            Err(error) => {
+                // Only root may ask.
+                tracing::debug!(%bridge, %error, "other DHCP servers are not asked for");
+                Vec::new()
+            }
+        }
+    }
+
+    /// The switches with which the host answers on `link` for guests whose subnet is a part of what is reached there.
+    fn answering(&self, link: &Addresses) -> Vec<String> {
+        let part = |address: &bridges::Address| match address.local {
+            Some(IpAddr::V4(own)) => self
+                .ipv4
+                .filter(|subnet| {
+                    let net = Ipv4Net::new(own, address.prefix).map(|net| net.trunc());
+                    net.is_ok_and(|net| net != *subnet && net.contains(subnet))
+                })
+                .map(|_| format!("net/ipv4/conf/{}/proxy_arp", link.interface)),
+            Some(IpAddr::V6(own)) => self
+                .ipv6
+                .filter(|subnet| {
+                    let net = Ipv6Net::new(own, address.prefix).map(|net| net.trunc());
+                    net.is_ok_and(|net| net != *subnet && net.contains(subnet))
+                })
+                .map(|_| format!("net/ipv6/conf/{}/proxy_ndp", link.interface)),
+            None => None,
+        };
+        let ours = self
+            .bridge
+            .as_ref()
+            .is_some_and(|bridge| bridge.as_str() == link.interface);
+        if ours || !self.mode.shows_addresses() || !self.mode.forwards() {
+            return Vec::new();
+        }
+        let mut switches: Vec<String> = link.list.iter().filter_map(part).collect();
+        switches.dedup();
+        switches
+    }
+
+    fn judge(&self, facts: &Facts) -> Vec<String> {
+        let mut found = Vec::new();
+        if let Some(bridge) = &self.bridge {
+            self.judge_bridge(bridge, facts, &mut found);
+        }
+        let is_on = |switch: &str| facts.on.iter().any(|on| on == switch);
+        if self.mode.forwards() {
+            if self.ipv4.is_some() && !is_on(FORWARD4) {
+                found.push(format!(
+                    "this host forwards no IPv4 packets, so guests reach nothing beyond it: `{}`",
+                    sysctl::switch_on(FORWARD4)
+                ));
+            }
+            if self.ipv6.is_some() && !is_on(FORWARD6) {
+                found.push(format!(
+                    "this host forwards no IPv6 packets, so guests reach nothing beyond it: `{}`, after \
+                     `sysctl -w net.ipv6.conf.IFACE.accept_ra=2` for an interface that hears of its own router",
+                    sysctl::switch_on(FORWARD6)
+                ));
+            }
+        }
+        for link in &facts.links {
+            for switch in self.answering(link).iter().filter(|switch| !is_on(switch)) {
+                let interface = printable(&link.interface, 20);
+                let (how, more) = if switch.ends_with("proxy_ndp") {
+                    (
+                        "neighbour discovery",
+                        format!(", and `ip -6 neigh add proxy ADDRESS dev {interface}` for each guest"),
+                    )
+                } else {
+                    ("ARP", String::new())
+                };
+                found.push(format!(
+                    "guests' addresses belong to the network at {interface}, whose machines look for them by {how}: \
+                     `{}`{more} lets this host answer",
+                    printable(&sysctl::switch_on(switch), 80)
+                ));
+            }
+        }
+        found
+    }
+
+    fn judge_bridge(&self, bridge: &InterfaceName, facts: &Facts, found: &mut Vec<String>) {
+        if self.mode == Mode::Bridge && facts.bridge != Some(Kind::Bridge) {
+            found.push(format!(
+                "the host has no bridge {bridge}, which the network is about"
+            ));
+        }
+        let Some(ports) = &facts.ports else { return };
+        let is_in = |interface: &&InterfaceName| ports.iter().any(|port| port == interface.as_str());
+        for interface in self.require_interfaces.iter().filter(|i| !is_in(i)) {
+            found.push(format!(
+                "{interface} is not in the bridge {bridge}, where it is required: `ip link set {interface} master \
+                 {bridge}` puts it there"
+            ));
+        }
+        for interface in self.forbid_interfaces.iter().filter(is_in) {
+            found.push(format!(
+                "{interface} is in the bridge {bridge}, where it is forbidden: `ip link set {interface} nomaster` \
+                 takes it out"
+            ));
+        }
+        for server in &facts.servers {
+            found.push(format!(
+                "another DHCP server answers on the bridge {bridge}: {} ({}); stop it, or serve no DHCP here",
+                server.address, server.mac
+            ));
+        }
+    }
+}
+
+/// What this host does not give `network`, which was just registered or updated with these steps.
+pub fn unmet_after(network: &Network, steps: &[Step]) -> Vec<String> {
+    Needs::of(network).unmet(!super::apply::asks_for_servers(network, steps))
+}
+
+/// The DHCP servers that answer on a bridge that is not ours, on which the network is about to serve.
+pub(super) fn other_servers(bridge: &InterfaceName) -> Result<Vec<Server>, CommandError> {
+    let own = own_addresses(bridge, &bridges::addresses()?);
+    Ok(
+        dhcp_probe::servers(bridge, &own).unwrap_or_else(|error: io::Error| {
+            tracing::warn!(%bridge, %error, "other DHCP servers cannot be asked for");
+            Vec::new()
+        }),
+    )
+}
+
+fn own_addresses(bridge: &InterfaceName, links: &[Addresses]) -> Vec<Ipv4Addr> {
+    let own = links.iter().filter(|link| link.interface == bridge.as_str());
+    own.flat_map(|link| &link.list)
+        .filter_map(|address| match address.local {
+            Some(IpAddr::V4(address)) => Some(address),
+            _ => None,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn needs(yaml: &str) -> Needs {
+        let text = format!("network: {{ name: n, domain: n.internal, {yaml} }}");
+        Needs::of(&crate::network::read_bytes("n.yaml", text.as_bytes()).unwrap().0)
+    }
+
+    fn link(interface: &str, addresses: &[(&str, u8)]) -> Addresses {
+        Addresses {
+            interface: interface.to_owned(),
+            list: addresses
+                .iter()
+                .map(|(address, prefix)| bridges::Address {
+                    local: Some(address.parse().unwrap()),
+                    prefix: *prefix,
+                })
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn interfaces_are_where_they_belong_or_are_named() {
+        let needs = needs(
+            "mode: isolated, bridge: br9, ipv4: { subnet: 10.9.0.0/24 }, require_interfaces: [a1, a2], \
+             forbid_interfaces: [b1, b2]",
+        );
+        let facts = Facts {
+            bridge: Some(Kind::Bridge),
+            ports: Some(vec!["a1".to_owned(), "b1".to_owned()]),
+            ..Facts::default()
+        };
+        let found = needs.judge(&facts);
+        assert_eq!(found.len(), 2);
+        assert!(found[0].contains("a2 is not in") && found[0].contains("`ip link set a2 master br9`"));
+        assert!(found[1].contains("b1 is in") && found[1].contains("`ip link set b1 nomaster`"));
+        // A bridge that is not there yet is libvirt's to make.
+        assert_eq!(needs.judge(&Facts::default()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn forwarding_is_asked_of_who_needs_it() {
+        let both = "ipv4: { subnet: 10.9.0.0/24 }, ipv6: { subnet: \"fd00:9::/64\", ra: none }";
+        for (mode, count) in [
+            ("nat", 2),
+            ("routed", 2),
+            ("open", 2),
+            ("hostroute", 2),
+            ("isolated", 0),
+        ] {
+            let needs = needs(&format!("mode: {mode}, {both}"));
+            assert_eq!(needs.judge(&Facts::default()).len(), count, "{mode}");
+            let on = vec![FORWARD4.to_owned(), FORWARD6.to_owned()];
+            let facts = Facts {
+                on,
+                ..Facts::default()
+            };
+            assert_eq!(needs.judge(&facts), Vec::<String>::new(), "{mode}");
+        }
+    }
+
+    #[test]
+    fn a_part_of_the_lan_needs_proxy_arp_there() {
+        let facts = |on: &[&str]| Facts {
+            links: vec![
+                link("eth0", &[("192.168.1.5", 24), ("2001:db8::5", 48)]),
+                link("eth1.7", &[("10.0.0.5", 8)]),
+                link("tap0", &[("192.168.1.129", 32)]),
+            ],
+            on: on.iter().map(|&switch| switch.to_owned()).collect(),
+            ..Facts::default()
+        };
+        let on = [FORWARD4, FORWARD6];
+        let needs = needs(
+            "mode: hostroute, ipv4: { subnet: 192.168.1.128/28 }, ipv6: { subnet: \"2001:db8:0:1::/64\" }",
+        );
+        let found = needs.judge(&facts(&on));
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(
+            found[0].contains("`sysctl -w net.ipv4.conf.eth0.proxy_arp=1`"),
+            "{found:?}"
+        );
+        assert!(found[1].contains("net.ipv6.conf.eth0.proxy_ndp=1"), "{found:?}");
+        let all = [
+            FORWARD4,
+            FORWARD6,
+            "net/ipv4/conf/eth0/proxy_arp",
+            "net/ipv6/conf/eth0/proxy_ndp",
+        ];
+        assert_eq!(needs.judge(&facts(&all)), Vec::<String>::new());
+        // Translated guests are not seen there.
+        let needs = self::needs("mode: nat, ipv4: { subnet: 192.168.1.128/28 }");
+        assert_eq!(needs.judge(&facts(&on)), Vec::<String>::new());
+        let needs = self::needs("mode: routed, ipv4: { subnet: 10.9.0.0/24 }");
+        let found = needs.judge(&facts(&on));
+        assert!(found[0].contains("net/ipv4/conf/eth1.7/proxy_arp=1"), "{found:?}");
+    }
+
+    #[test]
+    fn a_second_server_is_named() {
+        let needs = needs(
+            "mode: bridge, bridge: br0, ipv4: { subnet: 10.9.0.0/24, gateway: 10.9.0.254 }, dhcp: { serve: true }",
+        );
+        let facts = Facts {
+            bridge: Some(Kind::Bridge),
+            ports: Some(Vec::new()),
+            servers: vec![Server {
+                address: "10.9.0.3".parse().unwrap(),
+                mac: "52:54:00:00:00:03".parse().unwrap(),
+            }],
+            ..Facts::default()
+        };
+        let found = needs.judge(&facts);
+        assert!(
+            found.len() == 1 && found[0].contains("10.9.0.3 (52:54:00:00:00:03)"),
+            "{found:?}"
+        );
+        assert!(needs.judge(&Facts::default())[0].contains("no bridge br0"));
+    }
+
+    #[test]
+    fn what_is_recorded_is_read_back() {
+        let needs = needs("mode: nat, ipv4: { subnet: 10.9.0.0/24 }, dhcp: {}, forbid_interfaces: [eth0]");
+        let text = serde_json::to_string(&needs).unwrap();
+        assert_eq!(serde_json::from_str::<Needs>(&text).unwrap(), needs, "{text}");
+    }
+}
