@@ -9,6 +9,7 @@ mod demo_program;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod boot;
 mod demo;
 mod guests;
 mod harness;
@@ -95,6 +96,10 @@ fn tests() -> Vec<Trial> {
             a_state_directory_holds_everything_and_its_daemon_comes_and_goes,
             killed_registrations_are_made_up_for_by_the_next_run,
             work_left_for_a_root_is_done_by_its_first_changing_run,
+        }
+        boot {
+            everything_comes_up_in_order_and_leases_are_kept,
+            what_is_pending_is_done_at_boot,
         }
         kills {
             a_register_killed_at_every_point_is_made_up_for,
