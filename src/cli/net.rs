@@ -1,5 +1,7 @@
 //! `miniascape net`: networks as files.
 
+mod show;
+
 use super::later::{self, Reached};
 use super::output::table;
 use super::{Context, Failure, Format};
@@ -34,6 +36,13 @@ pub(crate) enum Args {
         /// The directory to write to; it is made if it is not there
         #[arg(short, long, value_name = "DIR")]
         output: PathBuf,
+    },
+    /// Show what a definition means: the whole network, where each entry comes from, which values are defaults
+    #[command(after_help = "Example: miniascape net show net-1")]
+    Show {
+        /// A network's name, or a definition file
+        #[arg(value_name = "NAME|FILE")]
+        network: String,
     },
     /// Make a network real: libvirt's network and its own dnsmasq
     #[command(after_help = "Example: miniascape net register net-1")]
@@ -87,6 +96,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
     match args {
         Args::Validate { networks } => validate(context, networks),
         Args::Compile { network, output } => compile(context, network, output).map(|()| ExitCode::SUCCESS),
+        Args::Show { network } => show::run(context, network).map(|()| ExitCode::SUCCESS),
         Args::Register { network, dry_run } => {
             register(context, network, *dry_run).map(|()| ExitCode::SUCCESS)
         }
@@ -108,6 +118,13 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
 /// The definition that `text` stands for; its warnings are shown.
 pub(super) fn found(context: &Context, text: &str) -> Result<Found, Failure> {
     let found = find::find(context.layout(), text)?;
+    warn(context, &found);
+    Ok(found)
+}
+
+/// As [`found`], for a network that is to be this host's.
+fn found_to_register(context: &Context, text: &str) -> Result<Found, Failure> {
+    let found = find::find_to_register(context.layout(), text)?;
     warn(context, &found);
     Ok(found)
 }
@@ -151,8 +168,8 @@ fn validate(context: &Context, networks: &[String]) -> Result<ExitCode, Failure>
         match result {
             Ok(found) => {
                 warn(context, &found);
-                let (name, hosts) = (found.network.name(), found.network.hosts().len());
-                let line = || format!("{}: network {name}, {hosts} hosts, fine", found.path.display());
+                let (name, hosts) = (found.network.name(), count(&found));
+                let line = || format!("{}: network {name}, {hosts}, fine", found.path.display());
                 context.output().event(&(), line)?;
             }
             Err(error) => status = Failure::from(error).report(context.format()),
@@ -161,13 +178,32 @@ fn validate(context: &Context, networks: &[String]) -> Result<ExitCode, Failure>
     Ok(status)
 }
 
+/// The number of a network's hosts, and where they stand if not all do in the definition.
+fn count(found: &Found) -> String {
+    let [own, people, guests] = found.hosts_by_origin();
+    let mut text = format!("{} hosts", own + people + guests);
+    let others: Vec<String> = [(people, "in drop-ins"), (guests, "from guests")]
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, place)| format!("{count} {place}"))
+        .collect();
+    if !others.is_empty() {
+        text = format!("{text} ({})", others.join(", "));
+    }
+    text
+}
+
 /// What JSON says of a definition; `None` when there is none to speak of.
 fn verdict(text: &str, result: &Result<Found, FindError>) -> Option<serde_json::Value> {
     match result {
-        Ok(found) => Some(json!({
-            "file": found.path, "network": found.network.name(), "valid": true,
-            "errors": [], "warnings": found.warnings,
-        })),
+        Ok(found) => {
+            let [definition, drop_ins, guests] = found.hosts_by_origin();
+            Some(json!({
+                "file": found.path, "network": found.network.name(), "valid": true,
+                "hosts": { "definition": definition, "drop_ins": drop_ins, "guests": guests },
+                "errors": [], "warnings": found.warnings,
+            }))
+        }
         Err(FindError::Network(NetworkError::Definition(problems))) => Some(json!({
             "file": problems.list().first().map_or(text, |problem| &problem.file), "network": null, "valid": false,
             "errors": problems.list(), "warnings": [],
@@ -198,7 +234,7 @@ fn compile(context: &Context, text: &str, output: &std::path::Path) -> Result<()
 }
 
 fn register(context: &Context, text: &str, dry_run: bool) -> Result<(), Failure> {
-    let found = found(context, text)?;
+    let found = found_to_register(context, text)?;
     let compiled = compiled(context, &found)?;
     let network = &found.network;
     let source = later::source(&found);
@@ -229,7 +265,7 @@ fn update(context: &Context, networks: &[String], all: bool, dry_run: bool) -> R
         services: &services,
     };
     let one = |text: &String| {
-        let found = found(context, text)?;
+        let found = found_to_register(context, text)?;
         let compiled = compiled(context, &found)?;
         let report = network::update(
             &found.network,

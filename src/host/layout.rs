@@ -17,6 +17,16 @@ pub struct Place {
 }
 
 impl Place {
+    /// A path that a user gave, which is the same for everyone.
+    pub fn given(path: impl Into<PathBuf>) -> Self {
+        let disk = path.into();
+        Self {
+            named: disk.clone(),
+            disk,
+            root: None,
+        }
+    }
+
     /// The path to open.
     pub fn on_disk(&self) -> &Path {
         &self.disk
@@ -129,6 +139,21 @@ impl Layout {
     /// Generated files and applied state of one network.
     pub fn network(&self, name: &NetworkName) -> Place {
         self.networks().join(name.as_str())
+    }
+
+    /// `/etc/miniascape/networks/NAME.d`: what people add to a network in files of their own.
+    pub fn drop_ins(&self, name: &NetworkName) -> Place {
+        self.definitions().join(format!("{name}.d"))
+    }
+
+    /// `/var/lib/miniascape/networks/NAME/hosts.d`: the host entries that guests brought, a file each.
+    pub fn guests_hosts(&self, name: &NetworkName) -> Place {
+        self.network(name).join("hosts.d")
+    }
+
+    /// The host entries that one guest brought into a network.
+    pub fn guest_hosts(&self, name: &NetworkName, guest: &GuestName) -> Place {
+        self.guests_hosts(name).join(format!("{guest}.yaml"))
     }
 
     /// A copy of a network's definition, kept while its registration is pending.

@@ -1,7 +1,7 @@
 //! From what a user types to a definition: a name stands for a file in `/etc/miniascape/networks`, or for a shipped
 //! reference network; anything that looks like a path is one.
 
-use super::{Network, NetworkError, Warning, read};
+use super::{Network, NetworkError, Origin, Warning, whole};
 use crate::host::Layout;
 use crate::name::{NameError, NetworkName, is_path};
 use fs_err as fs;
@@ -49,16 +49,49 @@ pub struct Found {
     pub path: PathBuf,
 }
 
-/// The definition that `text`, a path or a network's name, stands for.
+impl Found {
+    /// How many of the network's hosts stand in the definition itself, in people's files beside it, and in guests'.
+    pub fn hosts_by_origin(&self) -> [usize; 3] {
+        let mut counts = [0; 3];
+        for host in self.network.hosts() {
+            counts[match host.origin {
+                Origin::Definition => 0,
+                Origin::DropIn(_) => 1,
+                Origin::Guest(_) => 2,
+            }] += 1;
+        }
+        counts
+    }
+}
+
+/// The definition that `text`, a path or a network's name, stands for, with what stands beside it.
 pub fn find(layout: &Layout, text: &str) -> Result<Found, FindError> {
+    find_for(layout, text, false)
+}
+
+/// As [`find`], for a network that is about to be registered on this host, which takes in what guests brought for it.
+pub fn find_to_register(layout: &Layout, text: &str) -> Result<Found, FindError> {
+    find_for(layout, text, true)
+}
+
+/// The definition at `path`, which is `source` or a copy of it, for the work that a registration from `source` left to
+/// do. People's files are looked for beside `source`.
+pub fn read_source(layout: &Layout, path: &Path, source: &Path) -> Result<Network, NetworkError> {
+    whole::read(layout, path, source, true).map(|(network, _)| network)
+}
+
+fn found_at(layout: &Layout, path: PathBuf, register: bool) -> Result<Found, NetworkError> {
+    let (network, warnings) = whole::read(layout, &path, &path, register)?;
+    Ok(Found {
+        network,
+        warnings,
+        path,
+    })
+}
+
+fn find_for(layout: &Layout, text: &str, register: bool) -> Result<Found, FindError> {
     if is_path(text) {
-        let path = PathBuf::from(text);
-        let (network, warnings) = read(&path)?;
-        return Ok(Found {
-            network,
-            warnings,
-            path,
-        });
+        return Ok(found_at(layout, PathBuf::from(text), register)?);
     }
     let name: NetworkName = text.parse()?;
     let file = format!("{name}.yaml");
@@ -67,19 +100,15 @@ pub fn find(layout: &Layout, text: &str) -> Result<Found, FindError> {
     let Some(path) = [&own, &shipped].into_iter().find(|path| path.exists()).cloned() else {
         return Err(FindError::Unknown { name, own, shipped });
     };
-    let (network, warnings) = read(&path)?;
-    if *network.name() != name {
+    let found = found_at(layout, path, register)?;
+    if *found.network.name() != name {
         return Err(FindError::OtherName {
-            path,
+            path: found.path,
             wanted: name,
-            found: network.name().clone(),
+            found: found.network.name().clone(),
         });
     }
-    Ok(Found {
-        network,
-        warnings,
-        path,
-    })
+    Ok(found)
 }
 
 /// The names that have a definition file, with that file; the user's before the shipped one.

@@ -2,7 +2,7 @@
 //! this system's root before it ran. What is on record, and how it got there, is told in `pending`.
 
 use super::apply::{RegisterError, Target, register_locked, unregister_locked};
-use super::{CompileError, Deferred, NetworkError, Pending, StateError, compile, pending, read};
+use super::{CompileError, Deferred, NetworkError, Pending, StateError, compile, find, pending};
 use crate::host::{Layout, files};
 use crate::name::NetworkName;
 use crate::template::Templates;
@@ -102,7 +102,7 @@ fn register(wish: &Pending, target: &Target<'_>, templates: &Templates) -> Resul
     let copy = layout.kept_definition(&wish.network);
     let source = wish.source.as_deref().unwrap_or_else(|| copy.named());
     let path = definition(layout, &wish.network, source)?;
-    let (network, _) = read(&path)?;
+    let network = find::read_source(layout, &path, source)?;
     if *network.name() != wish.network {
         return Err(FinishError::OtherName {
             path,

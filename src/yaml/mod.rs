@@ -10,11 +10,13 @@ mod fields;
 mod report;
 mod source;
 mod tree;
+mod write;
 
 pub use fields::{Fields, Key};
-pub use report::{Also, Fault, Problem, Problems, Report, Severity};
+pub use report::{Also, Attempt, Fault, Problem, Problems, Report, Severity};
 pub use source::{At, Place, Source};
-pub use tree::{Node, Value, parse};
+pub use tree::{Node, Value, parse, parse_any};
+pub use write::{Line, joined, write};
 
 /// The largest file that is read, in bytes.
 pub const MAX_FILE: u64 = 16 * 1024 * 1024;

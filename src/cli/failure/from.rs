@@ -137,10 +137,13 @@ impl From<NetworkError> for Failure {
 
 impl From<Problems> for Failure {
     fn from(problems: Problems) -> Self {
-        let file = problems.list().first().map_or("", |problem| &problem.file);
-        let message = match problems.list().len() + problems.more() {
-            1 => format!("{file}: 1 mistake"),
-            count => format!("{file}: {count} mistakes"),
+        let mut files: Vec<&str> = problems.list().iter().map(|p| p.file.as_str()).collect();
+        files.dedup();
+        let count = problems.list().len() + problems.more();
+        let message = match (files.as_slice(), count) {
+            (&[file], 1) => format!("{file}: 1 mistake"),
+            (&[file], _) => format!("{file}: {count} mistakes"),
+            (files, _) => format!("{count} mistakes in {} files", files.len()),
         };
         Self {
             problems: problems.list().to_vec(),

@@ -1,6 +1,7 @@
 //! `hosts`: the machines of a network that have a name or a reservation.
 
 use crate::name::{HostName, Mac};
+use crate::network::model::Origin;
 use crate::yaml::{At, Fault, Fields, Key, Node, Report, Value};
 use std::net::IpAddr;
 
@@ -13,6 +14,8 @@ pub struct HostEntry {
     pub macs: Vec<At<Mac>>,
     /// `ip`, one or several
     pub ips: Vec<At<IpAddr>>,
+    /// The file that it stands in
+    pub origin: Origin,
 }
 
 const HOST: &[Key] = &[
@@ -23,7 +26,7 @@ const HOST: &[Key] = &[
     Key::Instead("address", "write `ip`"),
 ];
 
-pub(super) fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<HostEntry> {
+pub(in crate::network) fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<HostEntry> {
     let fields = Fields::read(node, "this host entry", HOST, report)?;
     let name = fields
         .need("name", report)
@@ -34,6 +37,7 @@ pub(super) fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<HostEntry
         name: name?,
         macs: vec![mac?],
         ips: vec![ip.map(|ip| At::new(IpAddr::V4(ip.value), ip.place))?],
+        origin: Origin::Definition,
     })
 }
 

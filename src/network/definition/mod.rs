@@ -5,12 +5,14 @@
 mod address;
 mod dhcp;
 mod dns;
-mod hosts;
+pub(super) mod hosts;
+mod original;
 
 pub use address::Ipv4Section;
 pub use dhcp::{DhcpSection, RangeEntry};
 pub use dns::DnsSection;
 pub use hosts::HostEntry;
+pub use original::Form;
 
 use super::model::{Mode, Title};
 use crate::name::{DnsName, InterfaceName, NetworkName, printable};
@@ -19,6 +21,8 @@ use crate::yaml::{At, Fault, Fields, Key, Node, Report, parse};
 /// A definition, not yet checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Definition {
+    /// The form that the file is in
+    pub form: Form,
     /// `name`
     pub name: At<NetworkName>,
     /// `title`
@@ -52,19 +56,7 @@ const NETWORK: &[Key] = &[
     Key::Later("ipv6"),
     Key::Later("require_interfaces"),
     Key::Later("forbid_interfaces"),
-    Key::Instead("forward", "write `mode: nat` or `mode: isolated`"),
     Key::Instead("subnet", "write `ipv4: { subnet: … }`"),
-    Key::Instead("gateway", "write `ipv4: { subnet: …, gateway: … }`"),
-    Key::Instead(
-        "netmask",
-        "write the prefix length with the subnet: `ipv4: { subnet: 192.168.151.0/24 }`",
-    ),
-    Key::Instead("dhcp_start", "write `dhcp: { ranges: [ { start: …, end: … } ] }`"),
-    Key::Instead("dhcp_end", "write `dhcp: { ranges: [ { start: …, end: … } ] }`"),
-    Key::Instead(
-        "libvirt_network_dhcp_enabled",
-        "remove it: DHCP is always served beside libvirt",
-    ),
 ];
 
 /// Reads the definition that `report` is about.
@@ -74,7 +66,11 @@ const NETWORK: &[Key] = &[
 pub fn read(report: &mut Report<'_>) -> Option<Definition> {
     let root = parse(report)?;
     let document = Fields::read(&root, "the file", &[Key::Known("network")], report)?;
-    let network = Fields::read(document.need("network", report)?, "`network`", NETWORK, report)?;
+    let node = document.need("network", report)?;
+    if original::form(node, report)? == Form::Original {
+        return original::read(node, report);
+    }
+    let network = Fields::read(node, "`network`", NETWORK, report)?;
 
     let name = network
         .need("name", report)
@@ -92,6 +88,7 @@ pub fn read(report: &mut Report<'_>) -> Option<Definition> {
     let hosts = hosts.flatten().unwrap_or_default();
     let hosts = hosts.iter().filter_map(|n| hosts::read(n, report)).collect();
     Some(Definition {
+        form: Form::Native,
         name: name?,
         title: title?,
         mode: mode?,
@@ -106,7 +103,7 @@ pub fn read(report: &mut Report<'_>) -> Option<Definition> {
 
 /// The value of a key that may be absent: `None` only when it is there and cannot be read.
 #[expect(clippy::option_option, reason = "absent and unreadable are different")]
-fn optional<'n, 'a, T>(
+pub(super) fn optional<'n, 'a, T>(
     node: Option<&'n Node<'a>>,
     read: impl FnOnce(&'n Node<'a>) -> Option<T>,
 ) -> Option<Option<T>> {

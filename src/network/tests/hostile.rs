@@ -51,7 +51,7 @@ fn definition(values: &[String; 13]) -> String {
 }
 
 /// `text` as a double-quoted scalar of printable ASCII (YAML 1.2.2, section 5.7).
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let mut out = String::from('"');
     for c in text.chars() {
         match c {

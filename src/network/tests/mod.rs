@@ -1,9 +1,10 @@
 //! Definitions from `tests/data/network`: what each bad one is refused with, and what each good one compiles to.
 
 mod hostile;
+mod render;
 
 use super::compile::{CompileError, DHCP_HOSTSFILE, DHCP_OPTSFILE};
-use super::{Compiled, Network, NetworkError, Warning, check, compile, read, read_bytes};
+use super::{Compiled, Mode, Network, NetworkError, Warning, check, compile, read, read_bytes};
 use crate::XML_NAMESPACE;
 use crate::host::command::Program;
 use crate::host::layout::Layout;
@@ -163,21 +164,26 @@ fn libvirt_accepts_every_generated_network_and_keeps_the_mark() {
 }
 
 #[test]
-fn the_reference_network_follows_its_own_rules() {
-    let (network, warnings) = read(&data("networks/net-1.yaml")).unwrap();
-    assert_eq!(warnings, []);
-    assert!(network.hosts().len() >= 130);
-    for host in network.hosts() {
-        let last = host.ipv4.unwrap().octets()[3];
-        let digits = format!("{last:04}");
-        let tail = format!("52:54:00:01:{}:{}", &digits[..2], &digits[2..]);
-        assert_eq!(host.macs[0].to_string(), tail);
-        assert!((10..200).contains(&last), "{host:?}");
+fn the_reference_networks_follow_their_own_rules() {
+    for (number, least) in [(1, 130), (2, 70), (3, 50)] {
+        let (network, warnings) = read(&data(&format!("networks/net-{number}.yaml"))).unwrap();
+        assert_eq!(warnings, []);
+        assert!(network.hosts().len() >= least, "{number}");
+        for host in network.hosts() {
+            let [.., third, last] = host.ipv4.unwrap().octets();
+            let digits = format!("{last:04}");
+            let mac = format!("52:54:00:0{number}:{}:{}", &digits[..2], &digits[2..]);
+            assert_eq!((third, host.macs[0].to_string()), (150 + number, mac));
+            assert!((10..200).contains(&last), "{host:?}");
+        }
+        assert_eq!(network.bridge().as_str(), format!("virbr15{number}"));
+        assert_eq!(network.mode() == Mode::Isolated, number > 1);
+        assert_eq!(
+            network.name().dnsmasq_bus_name(),
+            format!("uk.org.thekelleys.dnsmasq.n_net_2d{number}")
+        );
     }
-    assert_eq!(
-        network.name().dnsmasq_bus_name(),
-        "uk.org.thekelleys.dnsmasq.n_net_2d1"
-    );
+    let (network, _) = read(&data("networks/net-1.yaml")).unwrap();
     let mac = "52:54:00:01:01:00".parse().unwrap();
     assert_eq!(
         network.host_by_mac(mac).unwrap().name.as_str(),
