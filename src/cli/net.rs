@@ -10,8 +10,8 @@ use fs_err as fs;
 use miniascape::host::{Services, files};
 use miniascape::name::NetworkName;
 use miniascape::network::{
-    self, Compiled, FindError, Found, NetworkError, Owner, Registration, StatusError, Step, Target, Wait,
-    find,
+    self, Compiled, FindError, Finder, Found, NetworkError, Owner, Registration, StatusError, Step, Target,
+    Wait, find,
 };
 use miniascape::template::Templates;
 use serde_json::json;
@@ -127,11 +127,22 @@ pub(super) fn found(context: &Context, text: &str) -> Result<Found, Failure> {
     Ok(found)
 }
 
-/// As [`found`], for a network that is to be this host's.
-fn found_to_register(context: &Context, text: &str) -> Result<Found, Failure> {
-    let found = find::find_to_register(context.layout(), text)?;
+/// As [`found`], for a network that is about to be made real: what `auto` stands for is put on record, unless in a dry
+/// run, and clashes with the host are a refusal.
+fn settled(context: &Context, text: &str, dry_run: bool) -> Result<Found, Failure> {
+    let libvirt = || context.libvirt_for_reading().ok();
+    let finder = Finder::to_register(context.layout(), &libvirt);
+    let found = if dry_run {
+        finder.find(text)?
+    } else {
+        finder.settle(text)?
+    };
     warn(context, &found);
-    Ok(found)
+    if found.clashes.is_empty() {
+        Ok(found)
+    } else {
+        Err(Failure::clashes(found.network.name(), found.clashes))
+    }
 }
 
 /// The network that `text`, its name or its definition file, stands for. No definition is needed for a name: it may
@@ -159,8 +170,10 @@ pub(super) fn compiled(context: &Context, found: &Found) -> Result<Compiled, Fai
 /// that could be read, right or wrong.
 fn validate(context: &Context, networks: &[String]) -> Result<ExitCode, Failure> {
     let mut status = ExitCode::SUCCESS;
+    let libvirt = || context.libvirt_for_reading().ok();
+    let finder = Finder::to_validate(context.layout(), &libvirt);
     for text in networks {
-        let result = find::find(context.layout(), text);
+        let result = finder.find(text);
         if context.format() == Format::Json
             && let Some(value) = verdict(text, &result)
         {
@@ -174,7 +187,8 @@ fn validate(context: &Context, networks: &[String]) -> Result<ExitCode, Failure>
             Ok(found) => {
                 warn(context, &found);
                 let (name, hosts) = (found.network.name(), count(&found));
-                let line = || format!("{}: network {name}, {hosts}, fine", found.path.display());
+                let auto = chosen(&found);
+                let line = || format!("{}: network {name}, {hosts}{auto}, fine", found.path.display());
                 context.output().event(&(), line)?;
             }
             Err(error) => status = Failure::from(error).report(context.format()),
@@ -198,6 +212,24 @@ fn count(found: &Found) -> String {
     text
 }
 
+/// What `auto` stands for in a network, as part of a sentence.
+fn chosen(found: &Found) -> String {
+    let mut text = String::new();
+    if let Some(subnet) = found.chosen.subnet {
+        text = format!(", subnet {subnet} by auto");
+    }
+    let hosts = found.network.hosts().iter().filter_map(|host| {
+        let address = found.chosen.hosts.get(&host.name)?;
+        Some(format!("{} {address}", host.name))
+    });
+    let hosts: Vec<String> = hosts.collect();
+    match hosts.as_slice() {
+        [] => text,
+        few if few.len() <= 5 => format!("{text}, addresses by auto: {}", few.join(", ")),
+        many => format!("{text}, {} addresses by auto", many.len()),
+    }
+}
+
 /// What JSON says of a definition; `None` when there is none to speak of.
 fn verdict(text: &str, result: &Result<Found, FindError>) -> Option<serde_json::Value> {
     match result {
@@ -206,6 +238,7 @@ fn verdict(text: &str, result: &Result<Found, FindError>) -> Option<serde_json::
             Some(json!({
                 "file": found.path, "network": found.network.name(), "valid": true,
                 "hosts": { "definition": definition, "drop_ins": drop_ins, "guests": guests },
+                "auto": found.chosen,
                 "errors": [], "warnings": found.warnings,
             }))
         }
@@ -239,7 +272,7 @@ fn compile(context: &Context, text: &str, output: &std::path::Path) -> Result<()
 }
 
 fn register(context: &Context, text: &str, dry_run: bool) -> Result<(), Failure> {
-    let found = found_to_register(context, text)?;
+    let found = settled(context, text, dry_run)?;
     let compiled = compiled(context, &found)?;
     let network = &found.network;
     let source = later::source(&found);
@@ -270,7 +303,7 @@ fn update(context: &Context, networks: &[String], all: bool, dry_run: bool) -> R
         services: &services,
     };
     let one = |text: &String| {
-        let found = found_to_register(context, text)?;
+        let found = settled(context, text, dry_run)?;
         let compiled = compiled(context, &found)?;
         let report = network::update(
             &found.network,

@@ -137,7 +137,9 @@ fn served(domain: &Domain, registered: &[Applied]) -> (Vec<NetworkName>, Vec<Mac
             network.dnsmasq
                 && match &interface.source {
                     InterfaceSource::Network(name) => name == network.name.as_str(),
-                    InterfaceSource::Bridge(bridge) => bridge == network.bridge.as_str(),
+                    InterfaceSource::Bridge(bridge) => {
+                        network.bridge.as_ref().is_some_and(|own| own.as_str() == bridge)
+                    }
                     _ => false,
                 }
         };
@@ -161,7 +163,7 @@ mod tests {
         let applied = |name: &str, bridge: &str, dnsmasq: bool| Applied {
             format: 1,
             name: name.parse().unwrap(),
-            bridge: bridge.parse().unwrap(),
+            bridge: Some(bridge.parse().unwrap()),
             dnsmasq,
             files: std::collections::BTreeMap::new(),
             source: "/x.yaml".into(),

@@ -4,6 +4,7 @@
 //! hand over what is to be written or run and get back what happened.
 
 pub mod access;
+pub mod bridges;
 pub mod bus;
 pub mod command;
 pub mod dns;
@@ -14,6 +15,7 @@ pub mod kvm;
 pub mod layout;
 pub mod libvirt;
 pub mod links;
+pub mod routes;
 pub mod services;
 
 pub use command::{CommandError, Program};

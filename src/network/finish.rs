@@ -2,10 +2,11 @@
 //! this system's root before it ran. What is on record, and how it got there, is told in `pending`.
 
 use super::apply::{RegisterError, Target, register_locked, unregister_locked};
-use super::{CompileError, Deferred, NetworkError, Pending, StateError, compile, find, pending};
+use super::{CompileError, Deferred, Finder, NetworkError, Pending, StateError, compile, pending};
 use crate::host::{Layout, files};
 use crate::name::NetworkName;
 use crate::template::Templates;
+use crate::yaml::Problem;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +16,9 @@ pub enum FinishError {
     /// The definition is gone, or has mistakes.
     #[error(transparent)]
     Network(#[from] NetworkError),
+    /// What the host has is in its way.
+    #[error("{0}")]
+    Clash(Box<Problem>),
     /// The kept definition is another network's.
     #[error("{}: this is the definition of {found}", path.display())]
     OtherName {
@@ -102,7 +106,11 @@ fn register(wish: &Pending, target: &Target<'_>, templates: &Templates) -> Resul
     let copy = layout.kept_definition(&wish.network);
     let source = wish.source.as_deref().unwrap_or_else(|| copy.named());
     let path = definition(layout, &wish.network, source)?;
-    let network = find::read_source(layout, &path, source)?;
+    let found = Finder::to_register(layout, &|| Some(target.libvirt.clone())).settle_at(&path, source)?;
+    if let Some(clash) = found.clashes.into_iter().next() {
+        return Err(FinishError::Clash(Box::new(clash)));
+    }
+    let network = found.network;
     if *network.name() != wish.network {
         return Err(FinishError::OtherName {
             path,

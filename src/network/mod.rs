@@ -4,7 +4,9 @@
 //! values out.
 
 mod apply;
+mod auto;
 pub mod check;
+mod clash;
 pub mod compile;
 pub mod definition;
 mod dropin;
@@ -25,10 +27,11 @@ pub use apply::{
     Deferral, RegisterError, Report as Registration, Step, Target, guests_in, register, register_later,
     unregister, unregister_later, update,
 };
+pub use auto::Chosen;
 pub use compile::{CompileError, Compiled, compile};
-pub use find::{FindError, Found};
+pub use find::{FindError, Finder, Found};
 pub use finish::{FinishError, Finished, finish};
-pub use model::{Dhcp, Dns, Host, Ipv4, LeaseTime, Mode, Network, Origin, Range, Title};
+pub use model::{Dhcp, Dns, Host, Ipv4, Ipv6, LeaseTime, Mode, Network, Origin, Ra, Range, Title};
 pub use observed::Observed;
 pub use pending::{Deferred, Pending, Wait, pending};
 pub use show::{Entry, From, Shown, show};
@@ -55,6 +58,9 @@ pub enum NetworkError {
         /// The file.
         file: String,
     },
+    /// What `auto` stands for cannot be put on record.
+    #[error("what `auto` stands for cannot be put on record: {0}")]
+    Record(io::Error),
     /// The file holds mistakes.
     #[error(transparent)]
     Definition(#[from] Problems),
@@ -77,5 +83,5 @@ fn definition_bytes(path: &Path) -> Result<Vec<u8>, NetworkError> {
 
 /// Reads and checks a definition that is already in memory; `name` stands for the file in messages.
 pub fn read_bytes(name: &str, bytes: &[u8]) -> Result<(Network, Vec<Warning>), Problems> {
-    whole::read_with(name, bytes, |_| Vec::new())
+    whole::read_alone(name, bytes)
 }

@@ -3,6 +3,7 @@
 
 use crate::XML_NAMESPACE;
 use crate::domain::scan::{Document, Element};
+use std::net::IpAddr;
 
 /// The facts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -13,11 +14,13 @@ pub struct Observed {
     pub ours: bool,
     /// Its bridge.
     pub bridge: Option<String>,
-    /// How it is connected to the world outside, like `nat`; `None` for an isolated one.
+    /// How it is connected to the world outside, like `nat`, or `nat with ipv6` where that is translated too; `None`
+    /// for an isolated one.
     pub forward: Option<String>,
     /// Its DNS domain.
     pub domain: Option<String>,
-    /// The host's addresses in it, each with its prefix length or netmask as written.
+    /// The host's addresses in it, each with its prefix length or netmask; addresses as Rust writes them, since there
+    /// are several ways to write one of IPv6.
     pub addresses: Vec<(String, String)>,
     /// True if libvirt would run a DHCP server for it.
     pub dhcp: bool,
@@ -56,7 +59,11 @@ fn read(xml: &str) -> Option<Observed> {
     let value = |element: Option<Element<'_>>, name: &str| element?.attribute(name).map(str::to_owned);
     let addresses = root.children_named("ip").filter_map(|ip| {
         let mask = ip.attribute("prefix").or_else(|| ip.attribute("netmask"))?;
-        Some((ip.attribute("address")?.to_owned(), mask.to_owned()))
+        let address = ip.attribute("address")?;
+        let address = address
+            .parse::<IpAddr>()
+            .map_or_else(|_| address.to_owned(), |parsed| parsed.to_string());
+        Some((address, mask.to_owned()))
     });
     let dns_off = root
         .child("dns")
@@ -67,14 +74,21 @@ fn read(xml: &str) -> Option<Observed> {
             .child("metadata")
             .is_some_and(|metadata| metadata.children().any(ours)),
         bridge: value(root.child("bridge"), "name"),
-        forward: root
-            .child("forward")
-            .map(|f| f.attribute("mode").unwrap_or("nat").to_owned()),
+        forward: root.child("forward").map(forward),
         domain: value(root.child("domain"), "name"),
         addresses: addresses.collect(),
         dhcp: root.children_named("ip").any(|ip| ip.child("dhcp").is_some()),
         dns: !dns_off && root.child("ip").is_some(),
     })
+}
+
+fn forward(element: Element<'_>) -> String {
+    let mode = element.attribute("mode").unwrap_or("nat");
+    let nat = element.child("nat").and_then(|nat| nat.attribute("ipv6"));
+    match nat {
+        Some("yes") => format!("{mode} with ipv6"),
+        _ => mode.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -92,6 +106,19 @@ mod tests {
             <ip address='10.0.0.1' prefix='24'><dhcp><range start='10.0.0.2' end='10.0.0.9'/></dhcp></ip></network>";
         let facts = Observed::parse(theirs);
         assert!(!facts.ours && facts.dhcp && facts.dns);
+    }
+
+    #[test]
+    fn one_network_is_the_same_however_it_is_written() {
+        let ours = "<network><forward mode='nat'><nat ipv6='yes'/></forward>\
+            <ip family='ipv6' address='FD00:0151::0:1' prefix='64'/></network>";
+        let theirs = "<network><forward mode='nat'><nat ipv6='yes'><port start='1024' end='65535'/></nat></forward>\
+            <ip family='ipv6' address='fd00:151::1' prefix='64'></ip></network>";
+        assert_eq!(Observed::parse(ours), Observed::parse(theirs));
+        assert_ne!(
+            Observed::parse(ours),
+            Observed::parse(&ours.replace("<nat ipv6='yes'/>", ""))
+        );
     }
 
     #[test]

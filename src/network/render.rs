@@ -2,7 +2,7 @@
 //! what is rendered gives the same network.
 
 use super::definition::Definition;
-use super::model::{Dhcp, Host, Network};
+use super::model::{Dhcp, Host, Ipv6, Mode, Network};
 use crate::yaml::{self, Line};
 use serde_json::{Map, Value, json};
 
@@ -15,19 +15,32 @@ pub fn native(network: &Network) -> Value {
         put("title", json!(title));
     }
     put("mode", json!(network.mode));
-    put("bridge", json!(network.bridge));
+    if let Some(bridge) = &network.bridge {
+        put("bridge", json!(bridge));
+    }
     if let Some(domain) = &network.domain {
         put("domain", json!(domain));
     }
     if let Some(ipv4) = network.ipv4 {
         put("ipv4", json!({ "subnet": ipv4.subnet, "gateway": ipv4.gateway }));
     }
+    if let Some(ipv6) = network.ipv6 {
+        put("ipv6", native_ipv6(ipv6));
+    }
     put(
         "dns",
         json!({ "serve": network.dns.serve, "forward": network.dns.forward }),
     );
     if let Some(dhcp) = &network.dhcp {
-        put("dhcp", native_dhcp(dhcp));
+        put("dhcp", native_dhcp(dhcp, network.mode));
+    }
+    for (key, list) in [
+        ("require_interfaces", &network.require_interfaces),
+        ("forbid_interfaces", &network.forbid_interfaces),
+    ] {
+        if !list.is_empty() {
+            put(key, json!(list));
+        }
     }
     if !network.hosts.is_empty() {
         put("hosts", network.hosts.iter().map(native_host).collect());
@@ -35,10 +48,27 @@ pub fn native(network: &Network) -> Value {
     json!({ "network": all })
 }
 
-fn native_dhcp(dhcp: &Dhcp) -> Value {
+fn native_ipv6(ipv6: Ipv6) -> Value {
     let mut all = Map::new();
-    if !dhcp.ranges.is_empty() {
-        all.insert("ranges".to_owned(), json!(dhcp.ranges));
+    all.insert("subnet".to_owned(), json!(ipv6.subnet));
+    if let Some(gateway) = ipv6.gateway {
+        all.insert("gateway".to_owned(), json!(gateway));
+    }
+    all.insert("ra".to_owned(), json!(ipv6.ra));
+    Value::Object(all)
+}
+
+fn native_dhcp(dhcp: &Dhcp, mode: Mode) -> Value {
+    let mut all = Map::new();
+    if mode == Mode::Bridge {
+        all.insert("serve".to_owned(), json!(true));
+    }
+    let ranges = dhcp.ranges.iter().map(|range| json!(range));
+    let ranges: Vec<Value> = ranges
+        .chain(dhcp.ranges6.iter().map(|range| json!(range)))
+        .collect();
+    if !ranges.is_empty() {
+        all.insert("ranges".to_owned(), Value::Array(ranges));
     }
     all.insert("lease_time".to_owned(), json!(dhcp.lease_time));
     Value::Object(all)
@@ -85,9 +115,16 @@ pub fn defaults(definition: &Definition) -> Vec<&'static str> {
         .dhcp
         .as_ref()
         .is_some_and(|dhcp| dhcp.value.lease_time.is_none());
+    let own_bridge = definition.mode.value.makes_bridge();
+    let ipv6 = definition.ipv6.as_ref();
     [
-        ("bridge", definition.bridge.is_none()),
+        ("bridge", own_bridge && definition.bridge.is_none()),
         ("ipv4.gateway", gateway),
+        (
+            "ipv6.gateway",
+            ipv6.is_some_and(|ipv6| ipv6.gateway.is_none() && definition.mode.value != Mode::Bridge),
+        ),
+        ("ipv6.ra", ipv6.is_some_and(|ipv6| ipv6.ra.is_none())),
         ("dns.serve", definition.dns.serve.is_none()),
         ("dns.forward", definition.dns.forward.is_none()),
         ("dhcp.lease_time", lease_time),

@@ -38,8 +38,9 @@ pub struct Applied {
     pub format: u32,
     /// The network.
     pub name: NetworkName,
-    /// Its bridge.
-    pub bridge: InterfaceName,
+    /// Its bridge; a network of mode `hostroute` has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bridge: Option<InterfaceName>,
     /// True if a dnsmasq of ours serves it.
     pub dnsmasq: bool,
     /// The digest of each generated file as libvirt and dnsmasq were last made to read it. The files on the disk may
@@ -55,7 +56,7 @@ impl Applied {
         Self {
             format: FORMAT,
             name: network.name().clone(),
-            bridge: network.bridge().clone(),
+            bridge: network.bridge().cloned(),
             dnsmasq: network.needs_dnsmasq(),
             files: compiled
                 .files()

@@ -150,7 +150,7 @@ pub fn status(
     let bridge = observed
         .as_ref()
         .and_then(|o| o.bridge.clone())
-        .or_else(|| applied.as_ref().map(|a| a.bridge.to_string()));
+        .or_else(|| Some(applied.as_ref()?.bridge.as_ref()?.to_string()));
     let wants_dnsmasq = applied.as_ref().is_some_and(|a| a.dnsmasq);
     let dnsmasq_pid = if wants_dnsmasq {
         match services.running(name) {

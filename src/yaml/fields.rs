@@ -4,7 +4,7 @@
 
 use super::{At, Fault, Node, Report, Value};
 use std::fmt::Display;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 /// A key that may turn up in a mapping.
@@ -149,6 +149,11 @@ impl<'a> Node<'a> {
         }
     }
 
+    /// True if it is this word, which stands where another kind of value is the usual one.
+    pub fn is_word(&self, word: &str) -> bool {
+        matches!(&self.value, Value::Scalar { text, .. } if text == word)
+    }
+
     /// A single value parsed as `T`, whose error becomes the message.
     pub fn parse<T>(&self, what: &str, report: &mut Report<'_>) -> Option<At<T>>
     where
@@ -208,6 +213,43 @@ impl<'a> Node<'a> {
             fault.help("write four numbers joined by dots, as in 192.168.151.10")
         });
         None
+    }
+
+    /// An IPv6 address (RFC 4291, section 2.2), without a zone.
+    pub fn ipv6(&self, what: &str, report: &mut Report<'_>) -> Option<At<Ipv6Addr>> {
+        let text = self.text(what, report)?.value;
+        if let Ok(address) = text.parse() {
+            return Some(At::new(address, self.place));
+        }
+        let shown = crate::name::printable(text, 60);
+        let fault = Fault::new(self.place, format!("`{shown}` is not an IPv6 address"));
+        report.error(if text.contains('/') {
+            fault.help("write the address alone, without a prefix length")
+        } else if text.contains('%') {
+            fault.help("write the address alone, without an interface")
+        } else {
+            fault.help("write up to eight groups joined by colons, as in fd00:151::10")
+        });
+        None
+    }
+
+    /// An address of either family.
+    pub fn ip(&self, what: &str, report: &mut Report<'_>) -> Option<At<IpAddr>> {
+        if self.text(what, report)?.value.contains(':') {
+            self.ipv6(what, report)
+                .map(|ip| At::new(ip.value.into(), ip.place))
+        } else {
+            self.ipv4(what, report)
+                .map(|ip| At::new(ip.value.into(), ip.place))
+        }
+    }
+
+    /// The items of a list, or the one item that stands in its place.
+    pub fn one_or_more(&self) -> &[Node<'a>] {
+        match &self.value {
+            Value::List(items) => items,
+            _ => std::slice::from_ref(self),
+        }
     }
 
     /// The items of a list.

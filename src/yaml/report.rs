@@ -280,6 +280,13 @@ impl<'a> Report<'a> {
         self.warnings.truncate(KEPT);
     }
 
+    /// Takes in the warnings of an attempt, and hands over its errors, which are no mistakes in the sources.
+    pub fn set_aside(&mut self, attempt: Attempt) -> Vec<Problem> {
+        self.warnings.extend(attempt.warnings);
+        self.warnings.truncate(KEPT);
+        attempt.errors
+    }
+
     /// Adds an error of an attempt as a warning; `consequence` says what is done without.
     pub fn excuse(&mut self, mut error: Problem, consequence: &str) {
         if self.warnings.len() < KEPT {

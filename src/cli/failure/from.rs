@@ -130,6 +130,7 @@ impl From<NetworkError> for Failure {
     fn from(error: NetworkError) -> Self {
         match error {
             NetworkError::Definition(problems) => problems.into(),
+            NetworkError::Record(error) => error.into(),
             NetworkError::Read(_) | NetworkError::TooLarge { .. } => Self::usage(error.to_string()),
         }
     }
@@ -189,6 +190,9 @@ impl From<RegisterError> for Failure {
             RegisterError::BridgeOfNetwork { .. } | RegisterError::BridgeOfHost { .. } => {
                 Self::refused(message).hint("choose another `bridge:` in the definition")
             }
+            RegisterError::NoBridge { bridge, .. } => Self::refused(message).hint(format!(
+                "make it first, for example with `ip link add {bridge} type bridge`; miniascape makes no bridge of mode `bridge`"
+            )),
             RegisterError::InUse { guests, .. } => {
                 let shut: Vec<String> = guests
                     .iter()

@@ -86,10 +86,13 @@ pub fn register_later(
 /// Refuses what would be refused later, as far as that is known without libvirt. An interface that has the bridge's
 /// name may well be the network's own, if there is any trace of it.
 fn refuse_known_clash(network: &Network, layout: &Layout) -> Result<(), RegisterError> {
-    let (name, bridge) = (network.name(), network.bridge());
+    let name = network.name();
+    let Some(bridge) = network.own_bridge() else {
+        return Ok(());
+    };
     if let Some(other) = registered(layout)?
         .into_iter()
-        .find(|other| other.name != *name && other.bridge == *bridge)
+        .find(|other| other.name != *name && other.bridge.as_ref() == Some(bridge))
         && Pending::read(layout, &other.name)?.is_none()
     {
         return Err(RegisterError::BridgeOfNetwork {

@@ -3,6 +3,7 @@
 //! Every step can be done twice, and `applied.json` is written last, so a run that was killed is finished by the
 //! next one. What the files say is decided in `compile`.
 
+mod bridge;
 mod guests;
 mod later;
 mod register;
@@ -52,6 +53,16 @@ pub enum RegisterError {
         network: NetworkName,
         /// Its bridge.
         bridge: InterfaceName,
+    },
+    /// The bridge that the network is about does not exist.
+    #[error("{network} is about the bridge {bridge}, and {what}; nothing was changed")]
+    NoBridge {
+        /// The network.
+        network: NetworkName,
+        /// Its bridge.
+        bridge: InterfaceName,
+        /// What there is instead, as a clause.
+        what: &'static str,
     },
     /// Guests would lose their network.
     #[error(

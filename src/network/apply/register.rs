@@ -1,5 +1,6 @@
 //! `net register`: from a compiled network to libvirt's network with its own dnsmasq.
 
+use super::bridge;
 use super::guests::refuse_in_use;
 use super::step::{take, write_files};
 use super::{RegisterError, Report, Step, Target, lock, owned};
@@ -21,6 +22,8 @@ pub(super) struct Facts {
     pub(super) record: Option<Applied>,
     /// libvirt's network, if there is one.
     pub(super) existing: Option<NetworkRecord>,
+    /// The network's mode has no libvirt network.
+    without_libvirt: bool,
     /// Files on the disk are not as compiled, or not recorded as applied.
     stale_files: bool,
     /// libvirt's definition is not the compiled one.
@@ -59,8 +62,9 @@ impl Facts {
                 _ => facts.stale_data |= stale,
             }
         }
-        if let Some(record) = &existing {
-            let wanted = Observed::parse(compiled.libvirt_xml());
+        facts.without_libvirt = compiled.libvirt_xml().is_none();
+        if let (Some(record), Some(xml)) = (&existing, compiled.libvirt_xml()) {
+            let wanted = Observed::parse(xml);
             facts.stale_definition |= Observed::parse(&record.xml) != wanted;
             facts.stale_bridge = record
                 .live_xml
@@ -88,6 +92,15 @@ pub(super) fn plan(facts: &Facts, needs_dnsmasq: bool) -> Vec<Step> {
         (false, true) => Some(Step::StopDnsmasq),
         (true, true) | (false, false) => None,
     };
+    if facts.without_libvirt {
+        let steps = [
+            facts.stale_files.then_some(Step::WriteFiles),
+            active.then_some(Step::Stop),
+            facts.existing.is_some().then_some(Step::Undefine),
+            dnsmasq,
+        ];
+        return steps.into_iter().flatten().collect();
+    }
     let steps = [
         facts.stale_files.then_some(Step::WriteFiles),
         (facts.existing.is_none() || facts.stale_definition).then_some(Step::Define),
@@ -161,11 +174,8 @@ pub(in crate::network) fn register_locked(
     let done = report.steps.iter().try_for_each(|step| {
         match step {
             Step::WriteFiles => write_files(compiled, layout, name)?,
-            Step::Define => {
-                let xml = with_uuid(compiled.libvirt_xml(), uuid);
-                target.libvirt.define_network(name.as_str(), &xml)?;
-            }
-            Step::RemoveBridge => links::remove_bridge(network.bridge())?,
+            Step::Define => define(name, compiled, uuid, target)?,
+            Step::RemoveBridge => remove_bridge(network)?,
             // Only when the record tells that it is done.
             Step::Forget => {}
             other => take(*other, name, target)?,
@@ -219,7 +229,9 @@ pub(super) fn refuse_taken_bridge(
     existing: Option<&NetworkRecord>,
     libvirt: &Libvirt,
 ) -> Result<(), RegisterError> {
-    let bridge = network.bridge();
+    let Some(bridge) = network.own_bridge() else {
+        return bridge::check_existing(network, libvirt);
+    };
     let of = |record: &NetworkRecord| Observed::parse(&record.xml).bridge;
     let same = |record: &NetworkRecord| of(record).as_deref() == Some(bridge.as_str());
     if let Some(other) = libvirt
@@ -244,15 +256,25 @@ pub(super) fn refuse_taken_bridge(
 /// True if libvirt has made the network's bridge and does not know it any more: it was killed while it started the
 /// network, `record`, so nobody was plugged in yet. The hardware address, which libvirt chose, tells.
 fn is_leftover(network: &Network, record: &NetworkRecord) -> bool {
-    let same_bridge = Observed::parse(&record.xml).bridge.as_deref() == Some(network.bridge().as_str());
+    let Some(bridge) = network.own_bridge() else {
+        return false;
+    };
+    let same_bridge = Observed::parse(&record.xml).bridge.as_deref() == Some(bridge.as_str());
     let address = bridge_mac(&record.xml);
-    !record.active && same_bridge && address.is_some() && links::idle_bridge(network.bridge()) == address
+    !record.active && same_bridge && address.is_some() && links::idle_bridge(bridge) == address
 }
 
-/// Refuses if the host has an interface with the name of the network's bridge.
+/// Removes what a killed libvirt left of a bridge of ours.
+pub(super) fn remove_bridge(network: &Network) -> Result<(), RegisterError> {
+    if let Some(bridge) = network.own_bridge() {
+        links::remove_bridge(bridge)?;
+    }
+    Ok(())
+}
+
+/// Refuses if the host has an interface with the name of a bridge that libvirt is to make.
 pub(super) fn refuse_interface(network: &Network) -> Result<(), RegisterError> {
-    let bridge = network.bridge();
-    if links::exists(bridge) {
+    if let Some(bridge) = network.own_bridge().filter(|bridge| links::exists(bridge)) {
         return Err(RegisterError::BridgeOfHost {
             network: network.name().clone(),
             bridge: bridge.clone(),
@@ -261,8 +283,23 @@ pub(super) fn refuse_interface(network: &Network) -> Result<(), RegisterError> {
     Ok(())
 }
 
+/// Defines the network in libvirt, with the `uuid` that it has there already.
+pub(super) fn define(
+    name: &NetworkName,
+    compiled: &Compiled,
+    uuid: Option<uuid::Uuid>,
+    target: &Target<'_>,
+) -> Result<(), RegisterError> {
+    if let Some(xml) = compiled.libvirt_xml() {
+        target
+            .libvirt
+            .define_network(name.as_str(), &with_uuid(xml, uuid))?;
+    }
+    Ok(())
+}
+
 /// libvirt takes a definition of a known name only with that network's uuid.
-pub(super) fn with_uuid(xml: &str, uuid: Option<uuid::Uuid>) -> String {
+fn with_uuid(xml: &str, uuid: Option<uuid::Uuid>) -> String {
     match uuid {
         Some(uuid) => xml.replacen("</name>", &format!("</name>\n  <uuid>{uuid}</uuid>"), 1),
         None => xml.to_owned(),
@@ -381,6 +418,21 @@ mod tests {
             Step::RestartDnsmasq,
         ];
         assert_eq!(plan(&facts, true), steps);
+    }
+
+    #[test]
+    fn a_network_that_libvirt_is_to_know_nothing_of_is_taken_from_it() {
+        let facts = Facts {
+            without_libvirt: true,
+            ..registered()
+        };
+        assert_eq!(plan(&facts, true), [Step::Stop, Step::Undefine]);
+        let facts = Facts {
+            existing: None,
+            stale_files: true,
+            ..facts
+        };
+        assert_eq!(plan(&facts, false), [Step::WriteFiles, Step::StopDnsmasq]);
     }
 
     #[test]

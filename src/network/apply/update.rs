@@ -1,14 +1,15 @@
 //! `net update`: a registered network made to follow its definition, with the least disruption that does it; looked
 //! at afterwards, and put back if it is not as it should be.
 
+use super::bridge;
 use super::guests::{plugged, replug};
-use super::register::{Facts, begin, plan, refuse_taken_bridge, settle, with_uuid};
+use super::register::{Facts, begin, define, plan, refuse_taken_bridge, remove_bridge, settle};
 use super::step::{take, write_files};
 use super::{RegisterError, Report, Step, Target, lock};
 use crate::domain::Plug;
 use crate::host::dns::{self, Kind};
-use crate::host::{bus, files, links};
-use crate::name::{DnsName, InterfaceName, NetworkName};
+use crate::host::{bus, files};
+use crate::name::{DnsName, NetworkName};
 use crate::network::compile::{self, Compiled};
 use crate::network::{Applied, Network};
 use std::net::IpAddr;
@@ -47,6 +48,13 @@ pub fn update(
     let mut guests = Vec::new();
     if steps.contains(&Step::Stop) {
         guests = plugged(name, target.libvirt)?;
+        if !guests.is_empty() && steps.contains(&Step::Undefine) {
+            // Their interfaces are of a kind that cannot be changed while they run.
+            return Err(RegisterError::InUse {
+                network: name.clone(),
+                guests: guests.into_iter().map(|(guest, _)| guest).collect(),
+            });
+        }
         if !guests.is_empty() {
             // The last step, behind dnsmasq's restart, so that the guests' questions are answered.
             steps.push(Step::Replug);
@@ -79,12 +87,12 @@ pub fn update(
         .iter()
         .try_for_each(|step| match step {
             Step::WriteFiles => write_files(compiled, layout, name),
-            Step::Define => {
-                let xml = with_uuid(compiled.libvirt_xml(), uuid);
-                Ok(target.libvirt.define_network(name.as_str(), &xml)?)
-            }
-            Step::RemoveBridge => Ok(links::remove_bridge(network.bridge())?),
-            Step::Replug => replug(&guests, network.bridge(), target.libvirt),
+            Step::Define => define(name, compiled, uuid, target),
+            Step::RemoveBridge => remove_bridge(network),
+            Step::Replug => match network.bridge() {
+                Some(bridge) => replug(&guests, bridge, target.libvirt),
+                None => Ok(()),
+            },
             other => take(*other, name, target),
         })
         .and_then(|()| {
@@ -121,11 +129,12 @@ fn verify(network: &Network, compiled: &Compiled, target: &Target<'_>) -> Result
     if !network.serves_dns() {
         return Ok(());
     }
-    let Some(server) = network.ipv4() else {
+    let Some(server) = bridge::name_server(network)? else {
         return Ok(());
     };
     for (name, address) in samples(network) {
-        let answer = dns::ask(server.gateway.into(), &name, Kind::A, DNS_PATIENCE)
+        let kind = if address.is_ipv4() { Kind::A } else { Kind::Aaaa };
+        let answer = dns::ask(server, &name, kind, DNS_PATIENCE)
             .map_err(|e| wrong(format!("dnsmasq does not answer for {name}: {e}")))?;
         if !answer.contains(&address) {
             return Err(wrong(format!("dnsmasq does not know that {name} is {address}")));
@@ -141,7 +150,8 @@ fn samples(network: &Network) -> Vec<(DnsName, IpAddr)> {
     };
     let hosts = network.hosts();
     let step = hosts.len().div_ceil(SAMPLES).max(1);
-    let named = |host: &crate::network::Host| Some((domain.with_host(&host.name).ok()?, host.ipv4?.into()));
+    let named =
+        |host: &crate::network::Host| Some((domain.with_host(&host.name).ok()?, host.addresses().next()?));
     hosts.iter().step_by(step).filter_map(named).collect()
 }
 
@@ -182,10 +192,11 @@ fn put_back(
             None => drop(files::remove(path.on_disk())?),
         }
     }
-    if taken.contains(&Step::Define)
+    if (taken.contains(&Step::Define) || taken.contains(&Step::Undefine))
         && let Some(xml) = &before.xml
     {
         target.libvirt.define_network(name.as_str(), xml)?;
+        take(Step::Autostart, name, target)?;
     }
     if taken.contains(&Step::Stop) {
         if target
@@ -202,8 +213,12 @@ fn put_back(
     } else if target.services.running(name)?.pid.is_some() {
         take(Step::StopDnsmasq, name, target)?;
     }
-    if taken.contains(&Step::Stop) {
-        let bridge: &InterfaceName = &before.applied.bridge;
+    if let Some(bridge) = before
+        .applied
+        .bridge
+        .as_ref()
+        .filter(|_| taken.contains(&Step::Stop))
+    {
         replug(guests, bridge, target.libvirt)?;
     }
     before.applied.write(target.layout)?;

@@ -1,16 +1,105 @@
 //! Rules on what is handed out by DHCP.
 
-use super::address::unusable;
+use super::address::{unusable, unusable6};
 use crate::network::definition::{DhcpSection, RangeEntry};
-use crate::network::model::{Dhcp, Ipv4, LeaseTime, Range};
-use crate::yaml::{Fault, Place, Report};
+use crate::network::model::{Dhcp, Ipv4, Ipv6, LeaseTime, Ra, Range};
+use crate::yaml::{At, Fault, Place, Report};
+use std::fmt::Display;
+use std::net::IpAddr;
 
-pub(super) fn check(section: &DhcpSection, ipv4: Ipv4, report: &mut Report<'_>) -> Dhcp {
-    let mut ranges: Vec<(Range, Place)> = section
-        .ranges
-        .iter()
-        .filter_map(|entry| check_range(entry, ipv4, report))
-        .collect();
+/// Checks `dhcp` of a network with these subnets.
+pub(super) fn check(
+    section: &DhcpSection,
+    ipv4: Option<Ipv4>,
+    ipv6: Option<Ipv6>,
+    report: &mut Report<'_>,
+) -> Dhcp {
+    let mut ranges = Vec::new();
+    let mut ranges6 = Vec::new();
+    for entry in &section.ranges {
+        let RangeEntry { start, end } = *entry;
+        match (start.value, end.value) {
+            (IpAddr::V4(first), IpAddr::V4(last)) => {
+                let Some(ipv4) = ipv4 else {
+                    report.error(no_subnet(start.place, "IPv4"));
+                    continue;
+                };
+                let ends = (At::new(first, start.place), At::new(last, end.place));
+                let check = |address| unusable(address, ipv4.subnet);
+                ranges.extend(check_range(ends, check, Some(ipv4.gateway), report));
+            }
+            (IpAddr::V6(first), IpAddr::V6(last)) => {
+                let Some(ipv6) = ipv6 else {
+                    report.error(no_subnet(start.place, "IPv6"));
+                    continue;
+                };
+                if let Some(fault) = no_dhcpv6(ipv6, start.place) {
+                    report.error(fault);
+                    continue;
+                }
+                let ends = (At::new(first, start.place), At::new(last, end.place));
+                let check = |address| unusable6(address, ipv6.subnet);
+                ranges6.extend(check_range(ends, check, ipv6.gateway, report));
+            }
+            _ => report.error(
+                Fault::new(
+                    end.place,
+                    "a range does not go from one family of addresses to the other",
+                )
+                .help("write a range for IPv4 and another for IPv6"),
+            ),
+        }
+    }
+    if let (Some(ipv6), Some((_, place))) = (ipv6, ranges6.first())
+        && ipv6.ra == Ra::None
+    {
+        report.warning(
+            Fault::new(
+                *place,
+                "few guests ask by DHCPv6 unless router advertisements tell them to",
+            )
+            .help("write `ra: stateful` in `ipv6`"),
+        );
+    }
+    Dhcp {
+        ranges: in_order(ranges, report),
+        ranges6: in_order(ranges6, report),
+        lease_time: section.lease_time.map_or(LeaseTime::DEFAULT, |time| time.value),
+    }
+}
+
+fn no_subnet(place: Place, family: &str) -> Fault {
+    Fault::new(
+        place,
+        format!("the network has no {family} subnet that this could be in"),
+    )
+    .help(format!(
+        "add `{}: …` to the network, or remove the range",
+        family.to_ascii_lowercase()
+    ))
+}
+
+/// Why the network cannot hand out addresses by DHCPv6.
+fn no_dhcpv6(ipv6: Ipv6, place: Place) -> Option<Fault> {
+    if ipv6.ra.autoconfigures() {
+        let fault = format!(
+            "with `ra: {}` guests make their own IPv6 addresses and take none from a range",
+            ipv6.ra
+        );
+        return Some(Fault::new(place, fault).help("write `ra: stateful`, or remove the range"));
+    }
+    let length = ipv6.subnet.prefix_len();
+    (length < 64).then(|| {
+        Fault::new(
+            place,
+            format!("no DHCPv6 is served in a subnet as large as /{length}"),
+        )
+        .help("write a subnet of /64, or remove the range")
+    })
+}
+
+/// The ranges in ascending order; reports those that overlap.
+fn in_order<A: Ord + Copy>(mut ranges: Vec<(Range<A>, Place)>, report: &mut Report<'_>) -> Vec<Range<A>> {
     ranges.sort_unstable();
     for pair in ranges.windows(2) {
         let [(before, first), (after, second)] = [pair[0], pair[1]];
@@ -22,15 +111,16 @@ pub(super) fn check(section: &DhcpSection, ipv4: Ipv4, report: &mut Report<'_>) 
             );
         }
     }
-    Dhcp {
-        ranges: ranges.into_iter().map(|(range, _)| range).collect(),
-        lease_time: section.lease_time.map_or(LeaseTime::DEFAULT, |time| time.value),
-    }
+    ranges.into_iter().map(|(range, _)| range).collect()
 }
 
-fn check_range(entry: &RangeEntry, ipv4: Ipv4, report: &mut Report<'_>) -> Option<(Range, Place)> {
-    let RangeEntry { start, end } = *entry;
-    let faults = [start, end].map(|address| unusable(address, ipv4.subnet));
+fn check_range<A: Ord + Copy + Display>(
+    (start, end): (At<A>, At<A>),
+    unusable: impl Fn(At<A>) -> Option<Fault>,
+    gateway: Option<A>,
+    report: &mut Report<'_>,
+) -> Option<(Range<A>, Place)> {
+    let faults = [start, end].map(unusable);
     let usable = faults.iter().all(Option::is_none);
     faults.into_iter().flatten().for_each(|fault| report.error(fault));
     if !usable {
@@ -53,11 +143,11 @@ fn check_range(entry: &RangeEntry, ipv4: Ipv4, report: &mut Report<'_>) -> Optio
         start: start.value,
         end: end.value,
     };
-    if range.contains(ipv4.gateway) {
+    if let Some(gateway) = gateway.filter(|gateway| range.contains(*gateway)) {
         report.error(
             Fault::new(
                 start.place,
-                format!("the range holds the gateway's address {}", ipv4.gateway),
+                format!("the range holds the gateway's address {gateway}"),
             )
             .help("begin the range after it, or write two ranges around it"),
         );

@@ -5,55 +5,89 @@
 mod address;
 mod dhcp;
 mod hosts;
+mod interfaces;
+mod mode;
 
 use super::definition::Definition;
-use super::model::{Dns, Mode, Network};
+use super::model::{Dns, Mode, Network, Ra};
 use crate::name::{DnsName, InterfaceName, NetworkName};
-use crate::yaml::{Fault, Report};
+use crate::yaml::{At, Fault, Report};
 use sha2::{Digest as _, Sha256};
 
 /// Checks `definition`; `None` after reporting an error.
 pub fn check(definition: &Definition, report: &mut Report<'_>) -> Option<Network> {
-    let ipv4 = address::check_ipv4(definition.ipv4.as_ref()?, report)?;
-    let domain = check_domain(definition, report);
+    let mode = definition.mode.value;
+    let serves = Serves::of(definition);
+    mode::check(definition, serves, report);
+    let ipv4 = match &definition.ipv4 {
+        Some(section) => Some(address::check_ipv4(section, mode, report)?),
+        None => None,
+    };
+    let ipv6 = match &definition.ipv6 {
+        Some(section) => Some(address::check_ipv6(section, mode, serves.ra, report)?),
+        None => None,
+    };
+    let domain = check_domain(definition, serves.dns, report);
     let dhcp = definition
         .dhcp
         .as_ref()
-        .map(|section| dhcp::check(&section.value, ipv4, report));
-    if let (Some(dhcp), Some(serve)) = (&definition.dhcp, definition.dns.serve)
-        && !serve.value
-    {
-        report.error(
-            Fault::new(
-                serve.place,
-                "DHCP needs DNS: `serve` cannot be false beside `dhcp`",
-            )
-            .help("remove `dhcp`, or set `serve: true`")
-            .also(dhcp.place, "DHCP is asked for here"),
-        );
-    }
-    let hosts = hosts::check(&definition.hosts, ipv4, domain, report);
-    let bridge = match &definition.bridge {
-        Some(bridge) => bridge.value.clone(),
-        None => default_bridge(&definition.name.value)?,
-    };
+        .map(|section| dhcp::check(&section.value, ipv4, ipv6, report));
+    let hosts = hosts::check(&definition.hosts, ipv4, ipv6, domain, report);
+    interfaces::check(definition, report);
+    let names = |list: &[At<InterfaceName>]| list.iter().map(|name| name.value.clone()).collect();
     Some(Network {
         name: definition.name.value.clone(),
         title: definition.title.as_ref().map(|title| title.value.clone()),
-        mode: definition.mode.value,
-        bridge,
+        mode,
+        bridge: match &definition.bridge {
+            Some(bridge) => Some(bridge.value.clone()),
+            None if mode.makes_bridge() => Some(default_bridge(&definition.name.value)?),
+            None => None,
+        },
         domain: domain.cloned(),
-        ipv4: Some(ipv4),
+        ipv4,
+        ipv6,
         dns: Dns {
-            serve: definition.dns.serve.is_none_or(|serve| serve.value),
+            serve: serves.dns,
             forward: definition
                 .dns
                 .forward
-                .map_or(definition.mode.value != Mode::Isolated, |forward| forward.value),
+                .map_or(mode != Mode::Isolated, |forward| forward.value),
         },
-        dhcp,
+        dhcp: dhcp.filter(|_| serves.dhcp),
         hosts,
+        require_interfaces: names(&definition.require_interfaces),
+        forbid_interfaces: names(&definition.forbid_interfaces),
     })
+}
+
+/// What a definition asks its dnsmasq to serve, with what it leaves open filled in.
+#[derive(Debug, Clone, Copy)]
+struct Serves {
+    dns: bool,
+    dhcp: bool,
+    ra: Ra,
+}
+
+impl Serves {
+    /// Where others may have a say, on their bridge or among routed guests, nothing is served that was not asked for.
+    fn of(definition: &Definition) -> Self {
+        let mode = definition.mode.value;
+        let dhcp = definition
+            .dhcp
+            .as_ref()
+            .is_some_and(|dhcp| dhcp.value.serve.map_or(mode != Mode::Bridge, |serve| serve.value));
+        let dns = definition
+            .dns
+            .serve
+            .map_or(mode.makes_bridge() || dhcp, |serve| serve.value);
+        let ra = match definition.ipv6.as_ref().map(|ipv6| ipv6.ra) {
+            Some(Some(ra)) => ra.value,
+            Some(None) if mode.makes_bridge() && dns => Ra::Slaac,
+            None | Some(None) => Ra::None,
+        };
+        Self { dns, dhcp, ra }
+    }
 }
 
 /// The bridge of a network that names none: `ms-` and the name, or, where that is longer than an interface name may
@@ -70,9 +104,13 @@ pub fn default_bridge(name: &NetworkName) -> Option<InterfaceName> {
         .ok()
 }
 
-fn check_domain<'d>(definition: &'d Definition, report: &mut Report<'_>) -> Option<&'d DnsName> {
+fn check_domain<'d>(
+    definition: &'d Definition,
+    serves_dns: bool,
+    report: &mut Report<'_>,
+) -> Option<&'d DnsName> {
     let Some(domain) = &definition.domain else {
-        if definition.dns.serve.is_none_or(|serve| serve.value) {
+        if serves_dns {
             let name = &definition.name;
             report.error(
                 Fault::new(

@@ -87,7 +87,7 @@ pub struct Compiled {
 }
 
 impl Compiled {
-    /// The files, the libvirt XML first.
+    /// The files, the libvirt XML first if there is one.
     pub fn files(&self) -> &[File] {
         &self.files
     }
@@ -100,9 +100,9 @@ impl Compiled {
             .map(|file| file.content.as_str())
     }
 
-    /// The libvirt network XML, without a uuid.
-    pub fn libvirt_xml(&self) -> &str {
-        self.file(LIBVIRT_XML).unwrap_or_default()
+    /// The libvirt network XML, without a uuid; `None` for a mode that has no libvirt network.
+    pub fn libvirt_xml(&self) -> Option<&str> {
+        self.file(LIBVIRT_XML)
     }
 
     /// dnsmasq's configuration; `None` when the network needs no dnsmasq.
@@ -119,7 +119,8 @@ pub fn compile(network: &Network, layout: &Layout, templates: &Templates) -> Res
         content,
         mode: MODE,
     };
-    let mut files = vec![file(LIBVIRT_XML, libvirt::xml(network, templates)?)];
+    let mut files = Vec::new();
+    files.extend(libvirt::xml(network, templates)?.map(|xml| file(LIBVIRT_XML, xml)));
     if network.needs_dnsmasq() {
         let path = |name: &str| named(&directory, name);
         files.push(file(DNSMASQ_CONF, dnsmasq::conf(network, path, templates)?));

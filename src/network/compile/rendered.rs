@@ -3,6 +3,7 @@
 
 use super::CompileError;
 use crate::domain::scan::Document;
+use crate::name::InterfaceName;
 use crate::network::model::Network;
 use crate::network::observed::Observed;
 
@@ -19,8 +20,12 @@ pub(super) fn check_xml(template: &'static str, xml: &str, network: &Network) ->
     if !made.ours {
         return fault("a network without miniascape's mark in <metadata>".to_owned());
     }
-    if made.bridge.as_deref() != Some(network.bridge().as_str()) {
-        return fault(format!("a network without the bridge {}", network.bridge()));
+    let bridge = network.bridge().map(InterfaceName::as_str);
+    if made.bridge.as_deref() != bridge {
+        return fault(format!(
+            "a network without the bridge {}",
+            bridge.unwrap_or_default()
+        ));
     }
     if made.served_by_libvirt() {
         return fault(
@@ -40,10 +45,17 @@ pub(super) fn check_conf(
 ) -> Result<(), CompileError> {
     let mut needed = vec![
         "bind-dynamic".to_owned(),
-        format!("interface={}", network.bridge()),
         "except-interface=lo".to_owned(),
         format!("enable-dbus={}", network.name().dnsmasq_bus_name()),
     ];
+    match network.bridge() {
+        Some(bridge) => needed.push(format!("interface={bridge}")),
+        None => needed.extend(
+            network
+                .gateways()
+                .map(|gateway| format!("listen-address={gateway}")),
+        ),
+    }
     needed.extend(leases.map(|leases| format!("dhcp-leasefile={leases}")));
     match needed
         .iter()

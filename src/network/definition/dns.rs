@@ -6,7 +6,7 @@ use crate::yaml::{At, Fields, Key, Node, Report};
 /// `dns`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct DnsSection {
-    /// `serve`
+    /// `serve`; by default on where the bridge is ours, or DHCP is served
     pub serve: Option<At<bool>>,
     /// `forward`; by default an isolated network's questions do not leave it, and all others' do
     pub forward: Option<At<bool>>,

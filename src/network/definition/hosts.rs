@@ -2,7 +2,7 @@
 
 use crate::name::{HostName, Mac};
 use crate::network::model::Origin;
-use crate::yaml::{At, Fault, Fields, Key, Node, Report, Value};
+use crate::yaml::{At, Fault, Fields, Key, Node, Place, Report, Value};
 use std::net::IpAddr;
 
 /// One of `hosts`
@@ -14,6 +14,8 @@ pub struct HostEntry {
     pub macs: Vec<At<Mac>>,
     /// `ip`, one or several
     pub ips: Vec<At<IpAddr>>,
+    /// Where `ip: auto` stands, if it does; its address is put into `ips` by `network::auto`
+    pub auto: Option<Place>,
     /// The file that it stands in
     pub origin: Origin,
 }
@@ -32,13 +34,31 @@ pub(in crate::network) fn read(node: &Node<'_>, report: &mut Report<'_>) -> Opti
         .need("name", report)
         .and_then(|n| n.parse("`name`", report));
     let mac = fields.need("mac", report).and_then(|n| read_mac(n, report));
-    let ip = fields.need("ip", report).and_then(|n| n.ipv4("`ip`", report));
+    let ips = fields.need("ip", report).and_then(|n| read_ips(n, report));
+    let (ips, auto) = ips?;
     Some(HostEntry {
         name: name?,
         macs: vec![mac?],
-        ips: vec![ip.map(|ip| At::new(IpAddr::V4(ip.value), ip.place))?],
+        ips,
+        auto,
         origin: Origin::Definition,
     })
+}
+
+/// The addresses of `ip`, one or a list that is not empty, and where `auto` stands for one.
+fn read_ips(node: &Node<'_>, report: &mut Report<'_>) -> Option<(Vec<At<IpAddr>>, Option<Place>)> {
+    let items = node.one_or_more();
+    if items.is_empty() {
+        report.error(Fault::new(node.place, "`ip` is an empty list").help("write an address, or several"));
+        return None;
+    }
+    if let [only] = items
+        && only.is_word("auto")
+    {
+        return Some((Vec::new(), Some(only.place)));
+    }
+    let ips: Option<Vec<_>> = items.iter().map(|item| item.ip("`ip`", report)).collect();
+    Some((ips?, None))
 }
 
 fn read_mac(node: &Node<'_>, report: &mut Report<'_>) -> Option<At<Mac>> {

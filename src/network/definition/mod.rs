@@ -6,16 +6,17 @@ mod address;
 mod dhcp;
 mod dns;
 pub(super) mod hosts;
+mod interfaces;
 mod original;
 
-pub use address::Ipv4Section;
+pub use address::{Ipv4Section, Ipv6Section};
 pub use dhcp::{DhcpSection, RangeEntry};
 pub use dns::DnsSection;
 pub use hosts::HostEntry;
 pub use original::Form;
 
 use super::model::{Mode, Title};
-use crate::name::{DnsName, InterfaceName, NetworkName, printable};
+use crate::name::{DnsName, InterfaceName, NetworkName};
 use crate::yaml::{At, Fault, Fields, Key, Node, Report, parse};
 
 /// A definition, not yet checked.
@@ -35,12 +36,18 @@ pub struct Definition {
     pub domain: Option<At<DnsName>>,
     /// `ipv4`
     pub ipv4: Option<Ipv4Section>,
+    /// `ipv6`
+    pub ipv6: Option<Ipv6Section>,
     /// `dns`
     pub dns: DnsSection,
     /// `dhcp`
     pub dhcp: Option<At<DhcpSection>>,
     /// `hosts`
     pub hosts: Vec<HostEntry>,
+    /// `require_interfaces`
+    pub require_interfaces: Vec<At<InterfaceName>>,
+    /// `forbid_interfaces`
+    pub forbid_interfaces: Vec<At<InterfaceName>>,
 }
 
 const NETWORK: &[Key] = &[
@@ -50,12 +57,12 @@ const NETWORK: &[Key] = &[
     Key::Known("bridge"),
     Key::Known("domain"),
     Key::Known("ipv4"),
+    Key::Known("ipv6"),
     Key::Known("dns"),
     Key::Known("dhcp"),
+    Key::Known("require_interfaces"),
+    Key::Known("forbid_interfaces"),
     Key::Known("hosts"),
-    Key::Later("ipv6"),
-    Key::Later("require_interfaces"),
-    Key::Later("forbid_interfaces"),
     Key::Instead("subnet", "write `ipv4: { subnet: … }`"),
 ];
 
@@ -79,14 +86,15 @@ pub fn read(report: &mut Report<'_>) -> Option<Definition> {
     let mode = network.need("mode", report).and_then(|n| read_mode(n, report));
     let bridge = optional(network.get("bridge"), |n| n.parse("`bridge`", report));
     let domain = optional(network.get("domain"), |n| n.parse("`domain`", report));
-    let ipv4 = network
-        .need("ipv4", report)
-        .and_then(|n| address::read(n, report));
+    let ipv4 = optional(network.get("ipv4"), |n| address::read_ipv4(n, report));
+    let ipv6 = optional(network.get("ipv6"), |n| address::read_ipv6(n, report));
     let dns = optional(network.get("dns"), |n| dns::read(n, report));
     let dhcp = optional(network.get("dhcp"), |n| dhcp::read(n, report));
     let hosts = optional(network.get("hosts"), |n| n.items("`hosts`", report));
     let hosts = hosts.flatten().unwrap_or_default();
     let hosts = hosts.iter().filter_map(|n| hosts::read(n, report)).collect();
+    let require_interfaces = interfaces::read(&network, "require_interfaces", report);
+    let forbid_interfaces = interfaces::read(&network, "forbid_interfaces", report);
     Some(Definition {
         form: Form::Native,
         name: name?,
@@ -94,10 +102,13 @@ pub fn read(report: &mut Report<'_>) -> Option<Definition> {
         mode: mode?,
         bridge: bridge?,
         domain: domain?,
-        ipv4: Some(ipv4?),
+        ipv4: ipv4?,
+        ipv6: ipv6?,
         dns: dns?.unwrap_or_default(),
         dhcp: dhcp?,
         hosts,
+        require_interfaces,
+        forbid_interfaces,
     })
 }
 
@@ -115,14 +126,12 @@ pub(super) fn optional<'n, 'a, T>(
 
 fn read_mode(node: &Node<'_>, report: &mut Report<'_>) -> Option<At<Mode>> {
     let text = node.text("`mode`", report)?;
-    let fault = match text.value {
-        "nat" => return Some(At::new(Mode::Nat, text.place)),
-        "isolated" => return Some(At::new(Mode::Isolated, text.place)),
-        later @ ("routed" | "open" | "bridge" | "hostroute") => {
-            Fault::new(text.place, format!("mode `{later}` is not supported yet"))
+    match text.value.parse() {
+        Ok(mode) => Some(At::new(mode, text.place)),
+        Err(error) => {
+            let all = Mode::ALL.map(|mode| format!("`{mode}`")).join(", ");
+            report.error(Fault::new(text.place, error.to_string()).help(format!("the modes are {all}")));
+            None
         }
-        other => Fault::new(text.place, format!("`{}` is not a mode", printable(other, 40))),
-    };
-    report.error(fault.help("this version knows `nat` and `isolated`"));
-    None
+    }
 }

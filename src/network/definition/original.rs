@@ -153,9 +153,12 @@ pub(super) fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Definitio
         bridge: bridge?,
         domain: Some(domain?),
         ipv4: Some(ipv4?),
+        ipv6: None,
         dns: super::DnsSection::default(),
         dhcp: dhcp?,
         hosts,
+        require_interfaces: Vec::new(),
+        forbid_interfaces: Vec::new(),
     })
 }
 
@@ -233,7 +236,7 @@ fn read_addresses(
             ("gateway", scalar(gateway, address.value.to_string())),
         ],
     );
-    address::read(&section, report)
+    address::read_ipv4(&section, report)
 }
 
 /// A switch as Python programs of the time took one: a number, a word, in quotes or not.

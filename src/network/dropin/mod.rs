@@ -49,7 +49,8 @@ pub(super) fn load(layout: &Layout, path: &Path, name: &NetworkName, register: b
     parts
 }
 
-fn is_own(layout: &Layout, path: &Path, name: &NetworkName) -> bool {
+/// True for a definition of this host: one in the directories for them, or kept from a registration.
+pub(super) fn is_own(layout: &Layout, path: &Path, name: &NetworkName) -> bool {
     let Some(dir) = path.parent().and_then(real) else {
         return false;
     };

@@ -8,7 +8,7 @@ mod lease_time;
 mod mode;
 mod title;
 
-pub use address::{Ipv4, Range};
+pub use address::{Ipv4, Ipv6, Ra, Range};
 pub use dhcp::Dhcp;
 pub use dns::Dns;
 pub use host::{Host, Origin};
@@ -17,6 +17,7 @@ pub use mode::Mode;
 pub use title::Title;
 
 use crate::name::{DnsName, InterfaceName, Mac, NetworkName};
+use std::net::IpAddr;
 
 /// A network of which all rules hold; made by `network::check`.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -24,12 +25,15 @@ pub struct Network {
     pub(in crate::network) name: NetworkName,
     pub(in crate::network) title: Option<Title>,
     pub(in crate::network) mode: Mode,
-    pub(in crate::network) bridge: InterfaceName,
+    pub(in crate::network) bridge: Option<InterfaceName>,
     pub(in crate::network) domain: Option<DnsName>,
     pub(in crate::network) ipv4: Option<Ipv4>,
+    pub(in crate::network) ipv6: Option<Ipv6>,
     pub(in crate::network) dns: Dns,
     pub(in crate::network) dhcp: Option<Dhcp>,
     pub(in crate::network) hosts: Vec<Host>,
+    pub(in crate::network) require_interfaces: Vec<InterfaceName>,
+    pub(in crate::network) forbid_interfaces: Vec<InterfaceName>,
 }
 
 impl Network {
@@ -48,9 +52,14 @@ impl Network {
         self.mode
     }
 
-    /// The bridge on the host.
-    pub const fn bridge(&self) -> &InterfaceName {
-        &self.bridge
+    /// The bridge on the host; `None` in mode `hostroute` only.
+    pub const fn bridge(&self) -> Option<&InterfaceName> {
+        self.bridge.as_ref()
+    }
+
+    /// The bridge that libvirt makes and removes with the network; `None` where there is none, or somebody else's.
+    pub fn own_bridge(&self) -> Option<&InterfaceName> {
+        self.bridge().filter(|_| self.mode.makes_bridge())
     }
 
     /// The DNS domain of its machines; always there when [`Self::serves_dns`].
@@ -61,6 +70,34 @@ impl Network {
     /// Subnet and gateway of IPv4.
     pub const fn ipv4(&self) -> Option<Ipv4> {
         self.ipv4
+    }
+
+    /// Subnet, gateway and router advertisements of IPv6.
+    pub const fn ipv6(&self) -> Option<Ipv6> {
+        self.ipv6
+    }
+
+    /// The gateways of both families.
+    pub fn gateways(&self) -> impl Iterator<Item = IpAddr> {
+        let ipv4 = self.ipv4.map(|ipv4| ipv4.gateway.into());
+        let ipv6 = self.ipv6.and_then(|ipv6| ipv6.gateway).map(IpAddr::from);
+        ipv4.into_iter().chain(ipv6)
+    }
+
+    /// What router advertisements say; [`Ra::None`] if there are none.
+    pub fn ra(&self) -> Ra {
+        self.ipv6.map_or(Ra::None, |ipv6| ipv6.ra)
+    }
+
+    /// True if addresses are handed out by DHCPv6.
+    pub fn serves_dhcpv6(&self) -> bool {
+        let addresses = |dhcp: &Dhcp| self.ra() == Ra::Stateful || !dhcp.ranges6.is_empty();
+        self.dhcp.as_ref().is_some_and(addresses)
+    }
+
+    /// True if dnsmasq keeps leases: it hands out addresses of either family, or answers DHCPv6 without them.
+    pub fn keeps_leases(&self) -> bool {
+        self.dhcp.is_some() || self.ra() == Ra::Stateless
     }
 
     /// True if the network's dnsmasq answers DNS.
@@ -86,6 +123,16 @@ impl Network {
     /// The reservation for `mac`.
     pub fn host_by_mac(&self, mac: Mac) -> Option<&Host> {
         self.hosts.iter().find(|host| host.macs.contains(&mac))
+    }
+
+    /// Host interfaces that are to be in the bridge.
+    pub fn require_interfaces(&self) -> &[InterfaceName] {
+        &self.require_interfaces
+    }
+
+    /// Host interfaces that must not be in the bridge.
+    pub fn forbid_interfaces(&self) -> &[InterfaceName] {
+        &self.forbid_interfaces
     }
 
     /// False when neither DNS nor DHCP is served, so that no dnsmasq runs.

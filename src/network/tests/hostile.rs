@@ -8,8 +8,11 @@ use proptest::prelude::*;
 use quick_xml::events::Event;
 use std::fmt::Write;
 
+/// How many there are.
+const N: usize = 20;
+
 /// The fields that take text, and a value for each that is fine.
-const FIELDS: [(&str, &str); 13] = [
+const FIELDS: [(&str, &str); N] = [
     ("name", "lab"),
     ("title", "A lab"),
     ("mode", "nat"),
@@ -23,10 +26,17 @@ const FIELDS: [(&str, &str); 13] = [
     ("host", "one"),
     ("mac", "52:54:00:09:00:02"),
     ("ip", "192.168.9.2"),
+    ("subnet6", "fd00:9::/64"),
+    ("gateway6", "fd00:9::1"),
+    ("start6", "fd00:9::100"),
+    ("end6", "fd00:9::200"),
+    ("ip6", "fd00:9::2"),
+    ("require", "eth1"),
+    ("forbid", "eth2"),
 ];
 
 /// A definition with these values, in the order of [`FIELDS`], quoted so that YAML itself passes everything on.
-fn definition(values: &[String; 13]) -> String {
+fn definition(values: &[String; N]) -> String {
     let [
         name,
         title,
@@ -41,12 +51,21 @@ fn definition(values: &[String; 13]) -> String {
         host,
         mac,
         ip,
+        subnet6,
+        gateway6,
+        start6,
+        end6,
+        ip6,
+        require,
+        forbid,
     ] = values.each_ref().map(|value| quoted(value));
     format!(
         "network:\n  name: {name}\n  title: {title}\n  mode: {mode}\n  bridge: {bridge}\n  domain: {domain}\n  \
          ipv4: {{ subnet: {subnet}, gateway: {gateway} }}\n  \
-         dhcp: {{ ranges: [ {{ start: {start}, end: {end} }} ], lease_time: {lease} }}\n  \
-         hosts: [ {{ name: {host}, mac: {mac}, ip: {ip} }} ]\n"
+         ipv6: {{ subnet: {subnet6}, gateway: {gateway6}, ra: stateful }}\n  \
+         dhcp: {{ ranges: [ {{ start: {start}, end: {end} }}, {{ start: {start6}, end: {end6} }} ], lease_time: {lease} }}\n  \
+         require_interfaces: [ {require} ]\n  forbid_interfaces: [ {forbid} ]\n  \
+         hosts: [ {{ name: {host}, mac: {mac}, ip: [ {ip}, {ip6} ] }} ]\n"
     )
 }
 
@@ -65,7 +84,7 @@ pub(super) fn quoted(text: &str) -> String {
 }
 
 /// The values of [`FIELDS`], with `value` for the field `index`.
-fn with(index: usize, value: &str) -> [String; 13] {
+fn with(index: usize, value: &str) -> [String; N] {
     let mut values = FIELDS.map(|(_, value)| value.to_owned());
     value.clone_into(&mut values[index]);
     values
@@ -114,16 +133,20 @@ fn assert_harmless(network: &Network, compiled: &Compiled) {
         "{}",
         compiled.dnsmasq_conf().unwrap()
     );
-    for (file, lines) in [(ADDN_HOSTS, 3), (DHCP_HOSTSFILE, 2)] {
+    for (file, lines) in [(ADDN_HOSTS, 5), (DHCP_HOSTSFILE, 2)] {
         let content = compiled.file(file).unwrap();
         assert!(content.lines().count() <= lines, "{content}");
     }
     let reservation = compiled.file(DHCP_HOSTSFILE).unwrap().lines().nth(1).unwrap();
-    assert_eq!(reservation.split(',').count(), 3, "{reservation}");
-    assert_eq!(elements(compiled.libvirt_xml()), elements(good.libvirt_xml()));
+    assert_eq!(reservation.split(',').count(), 4, "{reservation}");
+    assert_eq!(xml_elements(compiled), xml_elements(&good));
 }
 
-fn compiled_from(values: &[String; 13]) -> Compiled {
+fn xml_elements(compiled: &Compiled) -> Vec<String> {
+    elements(compiled.libvirt_xml().unwrap())
+}
+
+fn compiled_from(values: &[String; N]) -> Compiled {
     compiled(&read_bytes("f", definition(values).as_bytes()).unwrap().0)
 }
 
