@@ -107,6 +107,8 @@ fn tests() -> Vec<Trial> {
             an_update_of_hosts_killed_at_any_point_is_made_up_for,
             an_update_of_the_domain_killed_at_any_point_is_made_up_for,
             an_update_of_the_subnet_killed_at_any_point_is_made_up_for,
+            putting_on_record_killed_at_every_point_is_made_up_for,
+            finishing_what_is_pending_killed_at_any_point_is_made_up_for,
         }
         pending {
             what_libvirt_did_not_hear_is_done_by_the_next_run,
