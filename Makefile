@@ -74,6 +74,8 @@ install: ## install an already built program below DESTDIR and PREFIX
 	for unit in packaging/systemd/*.service; do \
 	    sed 's|/usr/bin/$(NAME)|$(PREFIX)/bin/$(NAME)|' "$$unit" > '$(DESTDIR)$(PREFIX)/lib/systemd/system/'"$${unit##*/}" || exit 1; \
 	    chmod 0644 '$(DESTDIR)$(PREFIX)/lib/systemd/system/'"$${unit##*/}" || exit 1; done
+	install -d '$(DESTDIR)$(PREFIX)/lib/systemd/system/multi-user.target.wants'
+	ln -sf ../$(NAME)-pending.service '$(DESTDIR)$(PREFIX)/lib/systemd/system/multi-user.target.wants/$(NAME)-pending.service'
 	install -D -m 0644 packaging/sysusers.d/$(NAME).conf '$(DESTDIR)$(PREFIX)/lib/sysusers.d/$(NAME).conf'
 	install -D -m 0644 packaging/tmpfiles.d/$(NAME).conf '$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/$(NAME).conf'
 	install -D -m 0644 packaging/dbus/org.miniascape.dnsmasq.conf '$(DESTDIR)$(PREFIX)/share/dbus-1/system.d/org.miniascape.dnsmasq.conf'

@@ -6,7 +6,11 @@ use std::process::{Command, Output};
 
 use fs_err as fs;
 
-const UNITS: [&str; 2] = ["miniascape-dnsmasq@.service", "miniascaped.service"];
+const UNITS: [&str; 3] = [
+    "miniascape-dnsmasq@.service",
+    "miniascaped.service",
+    "miniascape-pending.service",
+];
 
 fn packaging() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging")
@@ -45,6 +49,7 @@ fn units_pass_verify_without_a_warning() {
         "miniascape-dnsmasq@net-1.service",
         "miniascape-dnsmasq@a.b_c.service",
         "miniascaped.service",
+        "miniascape-pending.service",
     ] {
         let output = verify(&units.path().join(name));
         assert!(
@@ -70,7 +75,11 @@ fn verify_would_notice_a_broken_unit() {
 fn the_units_are_shut_off_from_most_of_the_system() {
     let units = staged_units();
     // systemd's own exposure scale goes from 0 (sealed) to 10; above 5 it stops saying "OK".
-    for (unit, limit) in [("miniascape-dnsmasq@.service", 20), ("miniascaped.service", 50)] {
+    for (unit, limit) in [
+        ("miniascape-dnsmasq@.service", 20),
+        ("miniascaped.service", 50),
+        ("miniascape-pending.service", 50),
+    ] {
         let output = Command::new("systemd-analyze")
             .args([
                 "security",
@@ -90,6 +99,40 @@ fn the_units_are_shut_off_from_most_of_the_system() {
             stderr(&output)
         );
     }
+}
+
+/// dnsmasq stands ready before libvirt starts networks and guests; what is pending comes when libvirt is there.
+#[test]
+fn the_units_have_their_place_in_the_boot() {
+    let names = |unit: &str, key: &str| -> Vec<String> {
+        let text = fs::read_to_string(packaging().join("systemd").join(unit)).unwrap();
+        let values = text
+            .lines()
+            .filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        values
+            .flat_map(str::split_whitespace)
+            .map(str::to_owned)
+            .collect()
+    };
+    for libvirt in ["libvirtd.service", "virtnetworkd.service", "virtqemud.service"] {
+        let libvirt = libvirt.to_owned();
+        assert!(names(UNITS[0], "Before").contains(&libvirt), "{libvirt}");
+        for unit in &UNITS[1..] {
+            assert!(names(unit, "After").contains(&libvirt), "{unit}: {libvirt}");
+            assert!(
+                names(unit, "After").contains(&libvirt.replace("service", "socket")),
+                "{unit}: {libvirt}"
+            );
+        }
+        // None of them brings a libvirt along that the host does not use.
+        for unit in UNITS {
+            assert!(!names(unit, "Wants").contains(&libvirt) && !names(unit, "Requires").contains(&libvirt));
+        }
+    }
+    assert_eq!(
+        names(UNITS[2], "ConditionDirectoryNotEmpty"),
+        ["/var/lib/miniascape/pending"]
+    );
 }
 
 #[test]

@@ -65,6 +65,7 @@ fn chore(context: &Context) -> Chore {
 }
 
 fn once(context: &Context) -> Result<ExitCode, Failure> {
+    pending::tidy(context);
     if !pending::is_any(context) {
         return Ok(ExitCode::SUCCESS);
     }

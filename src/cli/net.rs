@@ -45,7 +45,9 @@ pub(crate) enum Args {
         network: String,
     },
     /// Make a network real: libvirt's network and its own dnsmasq
-    #[command(after_help = "Example: miniascape net register net-1")]
+    #[command(after_help = "Example: miniascape net register net-1\n\n\
+        While libvirt is down it is put on record as pending, with exit status 0; the next command that\n\
+        changes something, the daemon, or the next boot does it when libvirt answers.")]
     Register {
         /// A network's name, or a definition file
         #[arg(value_name = "NAME|FILE")]
@@ -55,7 +57,8 @@ pub(crate) enum Args {
         dry_run: bool,
     },
     /// Make a registered network follow its changed definition, interrupting as little as possible
-    #[command(after_help = "Example: miniascape net update net-1 --dry-run")]
+    #[command(after_help = "Example: miniascape net update net-1 --dry-run\n\n\
+        While libvirt is down a registration is put on record as pending.")]
     Update {
         /// Names of registered networks, or definition files
         #[arg(required_unless_present = "all", value_name = "NAME|FILE")]
@@ -68,7 +71,9 @@ pub(crate) enum Args {
         dry_run: bool,
     },
     /// Take a network away again; its definition stays
-    #[command(after_help = "Example: miniascape net unregister net-1")]
+    #[command(after_help = "Example: miniascape net unregister net-1\n\n\
+        While libvirt is down it is put on record as pending; a registration that is only pending is\n\
+        cancelled.")]
     Unregister {
         /// The network's name, or its definition file
         #[arg(value_name = "NAME|FILE")]

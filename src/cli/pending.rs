@@ -1,7 +1,7 @@
 //! Finishing what earlier runs could not: called before every command that changes things, and by the daemon.
 
 use super::Context;
-use miniascape::host::{Libvirt, Services};
+use miniascape::host::{Libvirt, Services, files};
 use miniascape::name::NetworkName;
 use miniascape::network::Target;
 use miniascape::template::Templates;
@@ -18,6 +18,12 @@ pub(super) fn finish_again(context: &Context, libvirt: &Libvirt) {
     tell(context, libvirt, None, false);
 }
 
+/// Removes what killed runs left in the run directory, that no later run of theirs would come upon.
+pub(super) fn tidy(context: &Context) {
+    let layout = context.layout();
+    files::remove_stale_locks(layout.run().on_disk(), layout.daemon_lock().on_disk());
+}
+
 /// True if anything is pending. What cannot be looked at counts: the attempt will tell why.
 pub(super) fn is_any(context: &Context) -> bool {
     let layout = context.layout();
@@ -27,6 +33,7 @@ pub(super) fn is_any(context: &Context) -> bool {
 
 fn tell(context: &Context, libvirt: &Libvirt, except: Option<&NetworkName>, old_news: bool) {
     let layout = context.layout();
+    tidy(context);
     // Guests that start need their networks.
     finish_networks(context, libvirt, except, old_news);
     let virt = || guest::virt_type(layout, false).map(|(virt, _)| virt);

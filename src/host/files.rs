@@ -228,6 +228,20 @@ impl Lock {
     }
 }
 
+/// Removes the files of locks in `dir` that nobody holds, but not `except`: killed runs leave them, and nobody may want
+/// the same lock again. What may not be removed, or not be seen, stays.
+pub fn remove_stale_locks(dir: &Path, except: &Path) {
+    let Ok(entries) = fs::read_dir(dir) else {
+        return;
+    };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        if path.extension() == Some("lock".as_ref()) && path != except {
+            // Taken and dropped: that removes it.
+            drop(Lock::try_acquire(&path));
+        }
+    }
+}
+
 impl Drop for Lock {
     fn drop(&mut self) {
         // Removed while it is held, so that nobody can hold two locks of one name. One that stays does no harm.
@@ -303,6 +317,20 @@ mod tests {
         drop(held);
         assert!(rustix::fs::flock(&second, FlockOperation::NonBlockingLockExclusive).is_ok());
         assert!(!path.exists(), "a lock that nobody holds leaves no file");
+    }
+
+    #[test]
+    fn locks_of_the_dead_are_removed_and_those_of_the_living_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for name in ["dead.lock", "daemon.lock", "other"] {
+            fs::write(at(name), "").unwrap();
+        }
+        let held = Lock::acquire(&at("held.lock")).unwrap();
+        remove_stale_locks(dir.path(), &at("daemon.lock"));
+        let there = ["dead.lock", "daemon.lock", "other", "held.lock"].map(|name| at(name).exists());
+        assert_eq!(there, [false, true, true, true]);
+        drop(held);
     }
 
     #[test]

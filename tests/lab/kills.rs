@@ -1,4 +1,5 @@
-//! `kill -9` at every step of register, update and unregister, and what the next run makes of it.
+//! `kill -9` at every step of register, update and unregister, and of what is left for later, and what the next run
+//! makes of it.
 //!
 //! strace kills the real program when it enters a chosen system call: each one that changes a file, each message to
 //! libvirt, each request to the daemon, and each wait for the daemon's answer. An undisturbed run tells which there are.
@@ -30,10 +31,12 @@ struct Point {
 /// What is tried: a command, how its beginning is brought about, and what holds when it is done.
 struct Operation<'a> {
     host: &'a Host,
-    verb: &'a str,
+    command: &'a str,
     reset: &'a dyn Fn(),
     /// A shell command whose output tells that dnsmasq and libvirt do what the files say.
     probe: &'a str,
+    /// What the command says when there is nothing left to do.
+    settled: &'a str,
     every: usize,
 }
 
@@ -59,8 +62,10 @@ impl std::fmt::Display for Point {
 }
 
 impl Operation<'_> {
-    fn command(&self) -> [&str; 4] {
-        [MINIASCAPE, "net", self.verb, "lab"]
+    fn command(&self) -> Vec<&str> {
+        std::iter::once(MINIASCAPE)
+            .chain(self.command.split_whitespace())
+            .collect()
     }
 
     fn traced(&self, options: &[&str]) -> Output {
@@ -186,13 +191,13 @@ impl Operation<'_> {
             );
             let last = self.host.run(self.command());
             assert!(
-                last.ok() && last.stdout.contains("nothing to do"),
+                last.ok() && last.stdout.contains(self.settled),
                 "after a kill at {point}, {again} and again: {last}"
             );
         }
         note(format_args!(
-            "net {}: killed {killed} times, at {} of {} points",
-            self.verb,
+            "{}: killed {killed} times, at {} of {} points",
+            self.command,
             chosen.len(),
             points.len()
         ));
@@ -224,9 +229,10 @@ pub(crate) fn a_register_killed_at_every_point_is_made_up_for() {
     let (host, _daemon) = started();
     Operation {
         host: &host,
-        verb: "register",
+        command: "net register lab",
         reset: &|| drop(host.miniascape_check(["net", "unregister", "lab"])),
         probe: &probe("one", "lab.internal", "10.66.6.1"),
+        settled: "nothing to do",
         every: 1,
     }
     .run();
@@ -236,9 +242,10 @@ pub(crate) fn an_unregister_killed_at_any_point_is_made_up_for() {
     let (host, _daemon) = started();
     Operation {
         host: &host,
-        verb: "unregister",
+        command: "net unregister lab",
         reset: &|| drop(host.miniascape_check(["net", "register", "lab"])),
         probe: "miniascape net list",
+        settled: "nothing to do",
         every: 3,
     }
     .run();
@@ -251,13 +258,14 @@ fn update(before: &str, after: &str, probe: &str) {
     host.miniascape_check(["net", "register", "lab"]);
     Operation {
         host: &host,
-        verb: "update",
+        command: "net update lab",
         reset: &|| {
             to(before);
             host.miniascape_check(["net", "update", "lab"]);
             to(after);
         },
         probe,
+        settled: "nothing to do",
         every: 3,
     }
     .run();
@@ -285,4 +293,51 @@ pub(crate) fn an_update_of_the_subnet_killed_at_any_point_is_made_up_for() {
         &definition("lab.internal", "10.66.7", &[("one", 11)]),
         &probe("one", "lab.internal", "10.66.7.1"),
     );
+}
+
+pub(crate) fn putting_on_record_killed_at_every_point_is_made_up_for() {
+    let (mut host, daemon) = started();
+    drop(daemon);
+    host.stop_libvirtd();
+    Operation {
+        host: &host,
+        command: "net register lab",
+        reset: &|| drop(host.miniascape_check(["net", "unregister", "lab"])),
+        probe: "miniascape net list",
+        settled: "pending already",
+        every: 1,
+    }
+    .run();
+}
+
+pub(crate) fn finishing_what_is_pending_killed_at_any_point_is_made_up_for() {
+    let (host, _daemon) = started();
+    // By the boot's own run, so that nobody but the test says when.
+    let left = |verb: &str| drop(host.miniascape_check(["--root", "/", "net", verb, "lab"]));
+    // The daemon would be at it as well.
+    host.check(["mv", "/var/lib/miniascape/pending", "/var/lib/miniascape/watched"]);
+    Operation {
+        host: &host,
+        command: "daemon --once",
+        reset: &|| {
+            host.miniascape_check(["net", "unregister", "lab"]);
+            left("register");
+        },
+        probe: &probe("one", "lab.internal", "10.66.6.1"),
+        settled: "",
+        every: 3,
+    }
+    .run();
+    Operation {
+        host: &host,
+        command: "daemon --once",
+        reset: &|| {
+            host.miniascape_check(["net", "register", "lab"]);
+            left("unregister");
+        },
+        probe: "miniascape net list; ls /var/lib/miniascape/pending",
+        settled: "",
+        every: 3,
+    }
+    .run();
 }

@@ -9,6 +9,7 @@ mod demo_program;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod boot;
 mod demo;
 mod dropins;
 mod guests;
@@ -103,12 +104,18 @@ fn tests() -> Vec<Trial> {
             killed_registrations_are_made_up_for_by_the_next_run,
             work_left_for_a_root_is_done_by_its_first_changing_run,
         }
+        boot {
+            everything_comes_up_in_order_and_leases_are_kept,
+            what_is_pending_is_done_at_boot,
+        }
         kills {
             a_register_killed_at_every_point_is_made_up_for,
             an_unregister_killed_at_any_point_is_made_up_for,
             an_update_of_hosts_killed_at_any_point_is_made_up_for,
             an_update_of_the_domain_killed_at_any_point_is_made_up_for,
             an_update_of_the_subnet_killed_at_any_point_is_made_up_for,
+            putting_on_record_killed_at_every_point_is_made_up_for,
+            finishing_what_is_pending_killed_at_any_point_is_made_up_for,
         }
         pending {
             what_libvirt_did_not_hear_is_done_by_the_next_run,

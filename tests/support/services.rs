@@ -186,6 +186,34 @@ impl Host {
         ]);
     }
 
+    /// What a power cut does: every process of the host is gone at once, with links, firewall rules and `/run`; files
+    /// stay. The next thing is [`Host::boot`].
+    pub(crate) fn lose_power(&mut self) {
+        // The first two processes are the host itself.
+        const SCRIPT: &str = "
+            cd /proc && for process in [0-9]*; do
+                [ $process -le 2 ] || [ $process = $$ ] || kill -9 $process 2>/dev/null
+            done
+            for link in $(ls /sys/class/net | grep -vx lo); do ip link delete $link 2>/dev/null; done
+            nft flush ruleset
+            echo 0 >/proc/sys/net/ipv4/ip_forward
+            find /run /tmp -mindepth 1 -delete
+            mkdir /run/dbus /run/lock /run/libvirt /run/user";
+        self.command(["sh", "-c", SCRIPT]).run();
+        self.services.stop();
+        assert_eq!(
+            self.list_dir("/sys/class/net"),
+            ["lo"],
+            "links survive a power cut"
+        );
+    }
+
+    /// Starts the message bus again, as the first thing of a boot; libvirtd and the daemon are the test's business.
+    #[track_caller]
+    pub(crate) fn boot(&mut self) {
+        self.start_bus().unwrap_or_else(|error| panic!("{error}"));
+    }
+
     /// Everything that the host's daemons and guests logged, for the message of a failed test.
     pub(crate) fn logs(&self) -> String {
         let mut text = String::new();
