@@ -9,6 +9,7 @@ pub mod compile;
 pub mod definition;
 pub mod find;
 mod finish;
+pub mod import;
 mod model;
 mod observed;
 pub mod render;
