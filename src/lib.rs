@@ -4,6 +4,7 @@
 //! the program in `main.rs` and `cli/` does those things. Data flows one way: a definition is read, checked,
 //! compiled to a plan, and only the last step, apply, reaches the host, through [`host`].
 
+pub mod config;
 pub mod domain;
 pub mod guest;
 pub mod host;

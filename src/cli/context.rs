@@ -2,9 +2,12 @@
 //! results. The only place where the environment is read (through clap).
 
 use super::Failure;
+use super::later::Reached;
 use super::output::Output;
 use clap::{Args, ValueEnum};
+use miniascape::host::libvirt::is_local_uri;
 use miniascape::host::{Layout, Libvirt};
+use miniascape::name::NetworkName;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
@@ -61,9 +64,6 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// The libvirt of the whole system, which is the default for everyone.
-    pub(crate) const SYSTEM: &str = "qemu:///system";
-
     /// Checks the common options and sets logging up.
     pub(crate) fn new(common: Common) -> Result<Self, Failure> {
         let absolute = |dir: &PathBuf| {
@@ -114,9 +114,31 @@ impl Context {
         self.refuse_root("libvirt")?;
         let libvirt = Libvirt::connect(&self.common.connect)?;
         if !dry_run {
-            super::pending::finish(self, &libvirt);
+            super::pending::finish(self, &libvirt, None);
         }
         Ok(libvirt)
+    }
+
+    /// As [`Context::local_libvirt`] for work that can wait: a libvirt of this host that is not there is no failure.
+    /// What is pending with the network `except`, which is about to be changed, is left alone.
+    pub(super) fn reach_libvirt(
+        &self,
+        dry_run: bool,
+        except: Option<&NetworkName>,
+    ) -> Result<Reached, Failure> {
+        self.refuse_root("libvirt")?;
+        let libvirt = match Libvirt::connect(&self.common.connect) {
+            Ok(libvirt) => libvirt,
+            Err(error) if error.is_away() && is_local_uri(&self.common.connect) => {
+                return Ok(Reached::Away(error.to_string()));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        Self::refuse_remote(&libvirt)?;
+        if !dry_run {
+            super::pending::finish(self, &libvirt, except);
+        }
+        Ok(Reached::There(libvirt))
     }
 
     /// A connection to libvirt for looking only, which needs no rights.
@@ -134,8 +156,13 @@ impl Context {
     /// A connection for commands that also touch files, which have to lie on libvirt's own host.
     pub(crate) fn local_libvirt(&self, dry_run: bool) -> Result<Libvirt, Failure> {
         let libvirt = self.libvirt(dry_run)?;
+        Self::refuse_remote(&libvirt)?;
+        Ok(libvirt)
+    }
+
+    fn refuse_remote(libvirt: &Libvirt) -> Result<(), Failure> {
         if libvirt.is_local() {
-            return Ok(libvirt);
+            return Ok(());
         }
         Err(Failure::refused(format!(
             "{} is another host: this command works with files and runs only there",

@@ -1,24 +1,33 @@
 //! `miniascape daemon`: keeps the networks' dnsmasq processes alive where systemd does not, and finishes pending work.
 
 use super::{Context, Failure, pending};
-use miniascape::host::services::Daemon;
+use miniascape::host::services::{Chore, Daemon};
 use miniascape::host::{Libvirt, Services};
 use miniascape::network;
 use std::process::ExitCode;
 
-/// No options of its own: the common ones say where files live.
+/// Few options of its own: the common ones say where files live.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: miniascape daemon --verbose\n\n\
     Runs in the foreground until SIGTERM. Under systemd the dnsmasq processes are units of their own\n\
-    and the daemon leaves them alone.")]
-pub(crate) struct Args {}
+    and the daemon leaves them alone.\n\n\
+    What is pending (networks registered and guest packages installed while libvirt was down, say) is\n\
+    finished at the start, when it comes up, and when libvirt answers again.")]
+pub(crate) struct Args {
+    /// Finish what is pending and end; 1 if something stays pending, 4 if libvirt cannot be reached
+    #[arg(long)]
+    once: bool,
+}
 
-pub(crate) fn run(context: &Context, _: &Args) -> Result<ExitCode, Failure> {
+pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
     let layout = context.layout();
     if !layout.is_live() {
         return Err(Failure::usage(
             "`daemon` serves this host: --root makes no sense for it",
         ));
+    }
+    if args.once {
+        return once(context);
     }
     let supervise = matches!(Services::of(layout), Services::Daemon(_));
     let networks: Vec<_> = network::registered(layout)?
@@ -31,13 +40,39 @@ pub(crate) fn run(context: &Context, _: &Args) -> Result<ExitCode, Failure> {
         let count = networks.len();
         context.output().note(format!("ready: {count} networks"));
     };
-    // libvirt may be down, now or later; what is pending then waits for the next time.
     let own = context.clone();
-    let chore = move || {
-        if let Ok(libvirt) = Libvirt::connect(own.uri()) {
-            pending::finish(&own, &libvirt);
-        }
-    };
-    daemon.run(&networks, chore, ready)?;
+    daemon.run(&networks, move || chore(&own), ready)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// One attempt at what is pending. libvirt is contacted only if anything is.
+fn chore(context: &Context) -> Chore {
+    if !pending::is_any(context) {
+        return Chore::Done;
+    }
+    match Libvirt::connect(context.uri()) {
+        Ok(libvirt) => pending::finish_again(context, &libvirt),
+        Err(error) => {
+            tracing::debug!(%error, "pending work waits");
+            return Chore::Waits;
+        }
+    }
+    if pending::is_any(context) {
+        Chore::Refused
+    } else {
+        Chore::Done
+    }
+}
+
+fn once(context: &Context) -> Result<ExitCode, Failure> {
+    if !pending::is_any(context) {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let libvirt = Libvirt::connect(context.uri())?;
+    pending::finish(context, &libvirt, None);
+    Ok(if pending::is_any(context) {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
 }

@@ -7,6 +7,7 @@ mod context;
 mod daemon;
 mod failure;
 mod guest;
+mod later;
 mod lease;
 mod net;
 mod output;

@@ -3,15 +3,16 @@
 mod import;
 mod show;
 
+use super::later::{self, Reached};
 use super::output::table;
 use super::{Context, Failure, Format};
 use clap::Subcommand;
 use fs_err as fs;
-use miniascape::host::{Libvirt, Services, files};
+use miniascape::host::{Services, files};
 use miniascape::name::NetworkName;
 use miniascape::network::{
-    self, Compiled, FindError, Found, NetworkError, Owner, Registration, Step, Target, find,
-    register_offline, unregister_offline,
+    self, Compiled, FindError, Finder, Found, NetworkError, Owner, Registration, StatusError, Step, Target,
+    Wait, find,
 };
 use miniascape::template::Templates;
 use serde_json::json;
@@ -116,16 +117,34 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
             force,
             dry_run,
         } => unregister(context, &named(context, network)?, *force, *dry_run).map(|()| ExitCode::SUCCESS),
-        Args::List => list(context).map(|()| ExitCode::SUCCESS),
+        Args::List => list(context),
         Args::Status { network } => status(context, &named(context, network)?),
     }
 }
 
 /// The definition that `text` stands for; its warnings are shown.
-fn found(context: &Context, text: &str) -> Result<Found, Failure> {
+pub(super) fn found(context: &Context, text: &str) -> Result<Found, Failure> {
     let found = find::find(context.layout(), text)?;
     warn(context, &found);
     Ok(found)
+}
+
+/// As [`found`], for a network that is about to be made real: what `auto` stands for is put on record, unless in a dry
+/// run, and clashes with the host are a refusal.
+fn settled(context: &Context, text: &str, dry_run: bool) -> Result<Found, Failure> {
+    let libvirt = || context.libvirt_for_reading().ok();
+    let finder = Finder::to_register(context.layout(), &libvirt);
+    let found = if dry_run {
+        finder.find(text)?
+    } else {
+        finder.settle(text)?
+    };
+    warn(context, &found);
+    if found.clashes.is_empty() {
+        Ok(found)
+    } else {
+        Err(Failure::clashes(found.network.name(), found.clashes))
+    }
 }
 
 /// The network that `text`, its name or its definition file, stands for. No definition is needed for a name: it may
@@ -144,7 +163,7 @@ fn warn(context: &Context, found: &Found) {
     }
 }
 
-fn compiled(context: &Context, found: &Found) -> Result<Compiled, Failure> {
+pub(super) fn compiled(context: &Context, found: &Found) -> Result<Compiled, Failure> {
     let templates = Templates::with_replacements(context.layout().templates().on_disk())?;
     Ok(network::compile(&found.network, context.layout(), &templates)?)
 }
@@ -153,8 +172,10 @@ fn compiled(context: &Context, found: &Found) -> Result<Compiled, Failure> {
 /// that could be read, right or wrong.
 fn validate(context: &Context, networks: &[String]) -> Result<ExitCode, Failure> {
     let mut status = ExitCode::SUCCESS;
+    let libvirt = || context.libvirt_for_reading().ok();
+    let finder = Finder::to_validate(context.layout(), &libvirt);
     for text in networks {
-        let result = find::find(context.layout(), text);
+        let result = finder.find(text);
         if context.format() == Format::Json
             && let Some(value) = verdict(text, &result)
         {
@@ -167,8 +188,9 @@ fn validate(context: &Context, networks: &[String]) -> Result<ExitCode, Failure>
         match result {
             Ok(found) => {
                 warn(context, &found);
-                let (name, hosts) = (found.network.name(), found.network.hosts().len());
-                let line = || format!("{}: network {name}, {hosts} hosts, fine", found.path.display());
+                let (name, hosts) = (found.network.name(), count(&found));
+                let auto = chosen(&found);
+                let line = || format!("{}: network {name}, {hosts}{auto}, fine", found.path.display());
                 context.output().event(&(), line)?;
             }
             Err(error) => status = Failure::from(error).report(context.format()),
@@ -177,13 +199,51 @@ fn validate(context: &Context, networks: &[String]) -> Result<ExitCode, Failure>
     Ok(status)
 }
 
+/// The number of a network's hosts, and where they stand if not all do in the definition.
+fn count(found: &Found) -> String {
+    let [own, people, guests] = found.hosts_by_origin();
+    let mut text = format!("{} hosts", own + people + guests);
+    let others: Vec<String> = [(people, "in drop-ins"), (guests, "from guests")]
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, place)| format!("{count} {place}"))
+        .collect();
+    if !others.is_empty() {
+        text = format!("{text} ({})", others.join(", "));
+    }
+    text
+}
+
+/// What `auto` stands for in a network, as part of a sentence.
+fn chosen(found: &Found) -> String {
+    let mut text = String::new();
+    if let Some(subnet) = found.chosen.subnet {
+        text = format!(", subnet {subnet} by auto");
+    }
+    let hosts = found.network.hosts().iter().filter_map(|host| {
+        let address = found.chosen.hosts.get(&host.name)?;
+        Some(format!("{} {address}", host.name))
+    });
+    let hosts: Vec<String> = hosts.collect();
+    match hosts.as_slice() {
+        [] => text,
+        few if few.len() <= 5 => format!("{text}, addresses by auto: {}", few.join(", ")),
+        many => format!("{text}, {} addresses by auto", many.len()),
+    }
+}
+
 /// What JSON says of a definition; `None` when there is none to speak of.
 fn verdict(text: &str, result: &Result<Found, FindError>) -> Option<serde_json::Value> {
     match result {
-        Ok(found) => Some(json!({
-            "file": found.path, "network": found.network.name(), "valid": true,
-            "errors": [], "warnings": found.warnings,
-        })),
+        Ok(found) => {
+            let [definition, drop_ins, guests] = found.hosts_by_origin();
+            Some(json!({
+                "file": found.path, "network": found.network.name(), "valid": true,
+                "hosts": { "definition": definition, "drop_ins": drop_ins, "guests": guests },
+                "auto": found.chosen,
+                "errors": [], "warnings": found.warnings,
+            }))
+        }
         Err(FindError::Network(NetworkError::Definition(problems))) => Some(json!({
             "file": problems.list().first().map_or(text, |problem| &problem.file), "network": null, "valid": false,
             "errors": problems.list(), "warnings": [],
@@ -214,24 +274,13 @@ fn compile(context: &Context, text: &str, output: &std::path::Path) -> Result<()
 }
 
 fn register(context: &Context, text: &str, dry_run: bool) -> Result<(), Failure> {
-    let found = found(context, text)?;
+    let found = settled(context, text, dry_run)?;
     let compiled = compiled(context, &found)?;
-    let layout = context.layout();
-    if !layout.is_live() {
-        let definition = fs::read(&found.path).map_err(|e| Failure::usage(e.to_string()))?;
-        let report = register_offline(&found.network, &compiled, &definition, layout, dry_run)?;
-        return tell(context, &report, "registered", dry_run);
-    }
-    let libvirt = context.local_libvirt(dry_run)?;
-    let services = Services::of(layout);
-    let target = Target {
-        layout,
-        libvirt: &libvirt,
-        services: &services,
-    };
-    let source = std::path::absolute(&found.path).unwrap_or_else(|_| found.path.clone());
-    let report = network::register(&found.network, &compiled, &source, &target, dry_run)?;
-    tell(context, &report, "registered", dry_run)
+    let network = &found.network;
+    let source = later::source(&found);
+    let now = |target: &Target<'_>| network::register(network, &compiled, &source, target, dry_run);
+    let later = |wait: Wait<'_>| later::register(context, &found, &compiled, wait, dry_run);
+    later::now_or_later(context, network.name(), "registered", dry_run, now, later)
 }
 
 /// Updates one network after the other; a failure is told, and the others are still tried.
@@ -245,7 +294,10 @@ fn update(context: &Context, networks: &[String], all: bool, dry_run: bool) -> R
     } else {
         networks.to_vec()
     };
-    let libvirt = context.local_libvirt(dry_run)?;
+    let libvirt = match context.reach_libvirt(dry_run, None)? {
+        Reached::There(libvirt) => libvirt,
+        Reached::Away(reason) => return later::update(context, &networks, &reason, dry_run),
+    };
     let services = Services::of(layout);
     let target = Target {
         layout,
@@ -253,10 +305,15 @@ fn update(context: &Context, networks: &[String], all: bool, dry_run: bool) -> R
         services: &services,
     };
     let one = |text: &String| {
-        let found = found(context, text)?;
+        let found = settled(context, text, dry_run)?;
         let compiled = compiled(context, &found)?;
-        let source = std::path::absolute(&found.path).unwrap_or_else(|_| found.path.clone());
-        let report = network::update(&found.network, &compiled, &source, &target, dry_run)?;
+        let report = network::update(
+            &found.network,
+            &compiled,
+            &later::source(&found),
+            &target,
+            dry_run,
+        )?;
         tell(context, &report, "updated", dry_run)
     };
     let mut last = None;
@@ -271,26 +328,21 @@ fn update(context: &Context, networks: &[String], all: bool, dry_run: bool) -> R
 }
 
 fn unregister(context: &Context, network: &NetworkName, force: bool, dry_run: bool) -> Result<(), Failure> {
-    let layout = context.layout();
-    if !layout.is_live() {
-        let report = unregister_offline(network, layout, dry_run)?;
-        return tell(context, &report, "unregistered", dry_run);
-    }
-    let libvirt = context.local_libvirt(dry_run)?;
-    let services = Services::of(layout);
-    let target = Target {
-        layout,
-        libvirt: &libvirt,
-        services: &services,
-    };
-    let report = network::unregister(network, &target, force, dry_run)?;
-    tell(context, &report, "unregistered", dry_run)
+    let now = |target: &Target<'_>| network::unregister(network, target, force, dry_run);
+    let later = |wait: Wait<'_>| network::unregister_later(network, force, wait, context.layout(), dry_run);
+    later::now_or_later(context, network, "unregistered", dry_run, now, later)
 }
 
-fn tell(context: &Context, report: &Registration, done: &str, dry_run: bool) -> Result<(), Failure> {
+pub(super) fn tell(
+    context: &Context,
+    report: &Registration,
+    done: &str,
+    dry_run: bool,
+) -> Result<(), Failure> {
     let name = &report.network;
     let value = json!({
         "network": name, "changed": !report.steps.is_empty(), "dry_run": dry_run, "steps": report.steps,
+        "pending": false,
     });
     context.output().report(&value, || {
         let steps: Vec<String> = report.steps.iter().map(Step::to_string).collect();
@@ -302,13 +354,20 @@ fn tell(context: &Context, report: &Registration, done: &str, dry_run: bool) -> 
     })
 }
 
-fn list(context: &Context) -> Result<(), Failure> {
+/// Also without libvirt, as far as the files tell; the status then says that something is missing.
+fn list(context: &Context) -> Result<ExitCode, Failure> {
     let layout = context.layout();
-    let libvirt = layout
-        .is_live()
-        .then(|| context.libvirt_for_reading())
-        .transpose()?;
+    let (libvirt, missing) = if layout.is_live() {
+        later::libvirt_if_there(context)?
+    } else {
+        (None, None)
+    };
     let all = network::overview(layout, libvirt.as_ref())?;
+    if all.is_empty()
+        && let Some(missing) = missing
+    {
+        return Err(missing);
+    }
     context.output().result(&all, || {
         let yes = |is: bool| if is { "yes" } else { "no" }.to_owned();
         let rows: Vec<_> = all
@@ -328,7 +387,8 @@ fn list(context: &Context) -> Result<(), Failure> {
                     miniascape::name::printable(&n.name, 40),
                     state.to_owned(),
                     yes(n.defined),
-                    yes(n.registered),
+                    n.pending
+                        .map_or_else(|| yes(n.registered), |verb| format!("{verb} pending")),
                     n.bridge.clone().unwrap_or_else(|| "-".to_owned()),
                     owner.to_owned(),
                 ]
@@ -339,12 +399,20 @@ fn list(context: &Context) -> Result<(), Failure> {
             &rows,
             "no networks",
         )
-    })
+    })?;
+    missing.map_or(Ok(ExitCode::SUCCESS), Err)
 }
 
 fn status(context: &Context, name: &NetworkName) -> Result<ExitCode, Failure> {
-    let libvirt: Libvirt = context.libvirt_for_reading()?;
-    let status = network::status(context.layout(), &libvirt, &Services::of(context.layout()), name)?;
+    let (libvirt, missing) = later::libvirt_if_there(context)?;
+    let services = Services::of(context.layout());
+    let (status, missing) = match (
+        network::status(context.layout(), libvirt.as_ref(), &services, name),
+        missing,
+    ) {
+        (Err(StatusError::Unknown(_)), Some(missing)) => return Err(missing),
+        (status, missing) => (status?, missing),
+    };
     context.output().result(&status, || {
         let mut lines = vec![format!("network {name}")];
         let mut line = |key: &str, value: String| lines.push(format!("  {key:<10} {value}"));
@@ -353,6 +421,7 @@ fn status(context: &Context, name: &NetworkName) -> Result<ExitCode, Failure> {
             if status.registered { "yes" } else { "no" }.to_owned(),
         );
         let libvirt = match (status.in_libvirt, status.active, status.autostart) {
+            _ if missing.is_some() => "cannot be asked".to_owned(),
             (false, _, _) => "not defined".to_owned(),
             (true, active, autostart) => format!(
                 "{}, {}",
@@ -386,6 +455,9 @@ fn status(context: &Context, name: &NetworkName) -> Result<ExitCode, Failure> {
         }
         lines.join("\n")
     })?;
+    if let Some(missing) = missing {
+        return Err(missing);
+    }
     Ok(if status.problems.is_empty() {
         ExitCode::SUCCESS
     } else {

@@ -2,14 +2,33 @@
 
 use super::Context;
 use miniascape::host::{Libvirt, Services};
-use miniascape::network::{Deferred, Target};
+use miniascape::name::NetworkName;
+use miniascape::network::Target;
 use miniascape::template::Templates;
 use miniascape::{guest, install, network};
 
-/// Tries all pending work once. What still cannot be done is told and stays pending: the command that was asked for
-/// is not held up by it.
-pub(super) fn finish(context: &Context, libvirt: &Libvirt) {
+/// Tries all pending work once, but not that of the network `except`. What still cannot be done is told and stays
+/// pending: the command that was asked for is not held up by it.
+pub(super) fn finish(context: &Context, libvirt: &Libvirt, except: Option<&NetworkName>) {
+    tell(context, libvirt, except, true);
+}
+
+/// As [`finish`], for one who comes back: what is pending for the same reason as before is told in the log only.
+pub(super) fn finish_again(context: &Context, libvirt: &Libvirt) {
+    tell(context, libvirt, None, false);
+}
+
+/// True if anything is pending. What cannot be looked at counts: the attempt will tell why.
+pub(super) fn is_any(context: &Context) -> bool {
     let layout = context.layout();
+    let guests = install::pending(layout).map_or(true, |all| !all.is_empty());
+    guests || network::pending(layout).map_or(true, |all| !all.is_empty())
+}
+
+fn tell(context: &Context, libvirt: &Libvirt, except: Option<&NetworkName>, old_news: bool) {
+    let layout = context.layout();
+    // Guests that start need their networks.
+    finish_networks(context, libvirt, except, old_news);
     let virt = || guest::virt_type(layout, false).map(|(virt, _)| virt);
     match install::finish(layout, libvirt, virt) {
         Ok(all) => {
@@ -24,34 +43,36 @@ pub(super) fn finish(context: &Context, libvirt: &Libvirt) {
         }
         Err(error) => tracing::warn!(%error, "pending work cannot be looked at"),
     }
-    // Networks become pending for the system they were written for, which is not some user's or a simulator's libvirt.
-    if libvirt.uri() != Context::SYSTEM {
-        return;
-    }
-    let Ok(templates) = Templates::with_replacements(layout.templates().on_disk()) else {
-        return;
+}
+
+fn finish_networks(context: &Context, libvirt: &Libvirt, except: Option<&NetworkName>, old_news: bool) {
+    let layout = context.layout();
+    let templates = match Templates::with_replacements(layout.templates().on_disk()) {
+        Ok(templates) => templates,
+        Err(error) => {
+            // Nobody needs them as long as nothing is pending.
+            tracing::debug!(%error, "pending networks cannot be looked at");
+            return;
+        }
     };
     let services = Services::of(layout);
-    match network::finish(
-        &Target {
-            layout,
-            libvirt,
-            services: &services,
-        },
-        &templates,
-    ) {
+    let target = Target {
+        layout,
+        libvirt,
+        services: &services,
+    };
+    match network::finish(&target, &templates, except) {
         Ok(all) => {
             for done in all {
-                let name = done.network;
-                let work = match done.work {
-                    Deferred::Register => "register",
-                    Deferred::Unregister => "unregister",
-                };
+                let (name, verb) = (done.network, done.work.verb());
                 match done.result {
                     Ok(()) => context
                         .output()
-                        .note(format!("finished pending work: {work} the network {name}")),
-                    Err(error) => tracing::warn!(network = %name, %error, "still pending"),
+                        .note(format!("finished pending work: {verb} the network {name}")),
+                    Err(error) if done.news || old_news => {
+                        tracing::warn!("to {verb} the network {name} is still pending: {error}");
+                    }
+                    Err(error) => tracing::debug!("to {verb} the network {name} is still pending: {error}"),
                 }
             }
         }

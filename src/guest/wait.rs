@@ -165,7 +165,6 @@ mod tests {
             dnsmasq,
             files: std::collections::BTreeMap::new(),
             source: "/x.yaml".into(),
-            pending: None,
         };
         let registered = [
             applied("lab", "virbr1", true),

@@ -52,6 +52,27 @@ pub fn remove_drafts(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// True if `dir` is a directory in which nothing is, or only what killed runs left.
+pub fn has_only_drafts(dir: &Path) -> io::Result<bool> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(false);
+        }
+        Err(e) => return Err(e),
+    };
+    for entry in entries {
+        if !entry?
+            .file_name()
+            .as_encoded_bytes()
+            .starts_with(DRAFT.as_bytes())
+        {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 fn is_already(path: &Path, content: &[u8], mode: u32) -> io::Result<bool> {
     match fs::symlink_metadata(path) {
         Ok(meta) => Ok(meta.is_file()
@@ -308,7 +329,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join(format!("{DRAFT}dead")), "half").unwrap();
         fs::create_dir(dir.path().join(format!("{DRAFT}directory"))).unwrap();
+        assert!(has_only_drafts(dir.path()).unwrap() && !has_only_drafts(&dir.path().join("no")).unwrap());
         write(&dir.path().join("a"), b"whole", 0o644).unwrap();
+        assert!(!has_only_drafts(dir.path()).unwrap());
         let mut names: Vec<_> = fs::read_dir(dir.path())
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())

@@ -17,6 +17,16 @@ pub struct Place {
 }
 
 impl Place {
+    /// A path that a user gave, which is the same for everyone.
+    pub fn given(path: impl Into<PathBuf>) -> Self {
+        let disk = path.into();
+        Self {
+            named: disk.clone(),
+            disk,
+            root: None,
+        }
+    }
+
     /// The path to open.
     pub fn on_disk(&self) -> &Path {
         &self.disk
@@ -106,6 +116,11 @@ impl Layout {
         root.join(path)
     }
 
+    /// `/etc/miniascape/config.yaml`: the settings of the host.
+    pub fn config(&self) -> Place {
+        self.at("etc/miniascape/config.yaml")
+    }
+
     /// `/etc/miniascape/networks`: network definitions written by people.
     pub fn definitions(&self) -> Place {
         self.at("etc/miniascape/networks")
@@ -129,6 +144,26 @@ impl Layout {
     /// Generated files and applied state of one network.
     pub fn network(&self, name: &NetworkName) -> Place {
         self.networks().join(name.as_str())
+    }
+
+    /// `/etc/miniascape/networks/NAME.d`: what people add to a network in files of their own.
+    pub fn drop_ins(&self, name: &NetworkName) -> Place {
+        self.definitions().join(format!("{name}.d"))
+    }
+
+    /// `/var/lib/miniascape/networks/NAME/hosts.d`: the host entries that guests brought, a file each.
+    pub fn guests_hosts(&self, name: &NetworkName) -> Place {
+        self.network(name).join("hosts.d")
+    }
+
+    /// The host entries that one guest brought into a network.
+    pub fn guest_hosts(&self, name: &NetworkName, guest: &GuestName) -> Place {
+        self.guests_hosts(name).join(format!("{guest}.yaml"))
+    }
+
+    /// What `auto` stands for in a network: the record of what was chosen.
+    pub fn chosen(&self, name: &NetworkName) -> Place {
+        self.network(name).join("auto.yaml")
     }
 
     /// A copy of a network's definition, kept while its registration is pending.
@@ -248,6 +283,11 @@ impl Layout {
     /// The process id of a dnsmasq that the daemon runs.
     pub fn dnsmasq_pid(&self, name: &NetworkName) -> Place {
         self.run().join(format!("dnsmasq-{name}.pid"))
+    }
+
+    /// The lock of what `auto` stands for: held while something is chosen, for any network.
+    pub fn choosing_lock(&self) -> Place {
+        self.run().join("auto.lock")
     }
 
     /// The lock of one network: held while it is changed.

@@ -14,6 +14,7 @@ pub mod kvm;
 pub mod layout;
 pub mod libvirt;
 pub mod links;
+pub mod routes;
 pub mod services;
 
 pub use command::{CommandError, Program};

@@ -25,8 +25,7 @@ pub enum PendingKind {
     },
 }
 
-/// The libvirt that work is meant for when nobody has said which: the system's.
-pub const SYSTEM: &str = "qemu:///system";
+pub use crate::host::libvirt::SYSTEM;
 
 fn system() -> String {
     SYSTEM.to_owned()
@@ -138,7 +137,7 @@ fn read(path: &Path) -> io::Result<Option<Pending>> {
     }
 }
 
-/// All pending work, in the order of the file names. A file that cannot be read is named in the log and passed over.
+/// All pending work of guests, in the order of the file names. A file that cannot be read is named in the log and passed over.
 pub fn list(layout: &Layout) -> io::Result<Vec<Pending>> {
     let dir = layout.pending();
     let entries = match fs::read_dir(dir.on_disk()) {
@@ -149,7 +148,11 @@ pub fn list(layout: &Layout) -> io::Result<Vec<Pending>> {
     let mut names: Vec<_> = entries
         .map(|entry| Ok(entry?.file_name()))
         .collect::<io::Result<_>>()?;
-    names.retain(|name| name.as_encoded_bytes().ends_with(b".json"));
+    // Networks have theirs beside these.
+    names.retain(|name| {
+        let name = name.as_encoded_bytes();
+        name.starts_with(b"guest-") && name.ends_with(b".json")
+    });
     names.sort();
     let mut all = Vec::new();
     for name in names {

@@ -1,10 +1,13 @@
 //! From what a user types to a definition: a name stands for a file in `/etc/miniascape/networks`, or for a shipped
 //! reference network; anything that looks like a path is one.
 
-use super::{Network, NetworkError, Warning, read};
-use crate::host::Layout;
+use super::clash::Surroundings;
+use super::{Chosen, Network, NetworkError, Origin, Warning, dropin, whole};
+use crate::host::{Layout, Libvirt, files};
 use crate::name::{NameError, NetworkName, is_path};
+use crate::yaml::{Problem, Problems};
 use fs_err as fs;
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
 /// Why there is no definition.
@@ -45,41 +48,183 @@ pub struct Found {
     pub network: Network,
     /// What may not be meant.
     pub warnings: Vec<Warning>,
+    /// What clashes with the running host, if that was looked at: reasons not to register or update the network.
+    pub clashes: Vec<Problem>,
+    /// What `auto` stands for in it.
+    pub chosen: Chosen,
+    /// False if some of that was chosen just now, and is on no record.
+    pub is_on_record: bool,
     /// The file.
     pub path: PathBuf,
 }
 
-/// The definition that `text`, a path or a network's name, stands for.
+impl Found {
+    /// How many of the network's hosts stand in the definition itself, in people's files beside it, and in guests'.
+    pub fn hosts_by_origin(&self) -> [usize; 3] {
+        let mut counts = [0; 3];
+        for host in self.network.hosts() {
+            counts[match host.origin {
+                Origin::Definition => 0,
+                Origin::DropIn(_) => 1,
+                Origin::Guest(_) => 2,
+            }] += 1;
+        }
+        counts
+    }
+}
+
+/// What a definition is checked against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Against {
+    /// Nothing else.
+    Itself,
+    /// The host's other definitions and its configuration.
+    Files,
+    /// These, and the running host.
+    Host,
+}
+
+/// Finds definitions and reads them with all that belongs to them. What is around them is gathered once.
+pub struct Finder<'a> {
+    layout: &'a Layout,
+    against: Against,
+    register: bool,
+    libvirt: &'a dyn Fn() -> Option<Libvirt>,
+    around: OnceCell<Result<Surroundings, Problems>>,
+}
+
+impl<'a> Finder<'a> {
+    /// Finds definitions for looking at them: nothing is checked but they themselves. Where `subnet: auto` was not chosen
+    /// yet, the choice minds all that can be seen without libvirt.
+    pub fn new(layout: &'a Layout) -> Self {
+        Self {
+            layout,
+            against: Against::Itself,
+            register: false,
+            libvirt: &|| None,
+            around: OnceCell::new(),
+        }
+    }
+
+    /// Finds definitions for validating them: those of this host are also checked against each other and against what its
+    /// configuration reserves. `libvirt` is asked at most once, and only to make a choice that is not on record.
+    pub fn to_validate(layout: &'a Layout, libvirt: &'a dyn Fn() -> Option<Libvirt>) -> Self {
+        Self {
+            against: Against::Files,
+            libvirt,
+            ..Self::new(layout)
+        }
+    }
+
+    /// Finds definitions of networks that are about to be made real, which takes in what guests brought for them and
+    /// checks them also against the running host. `libvirt` is asked at most once for its networks.
+    pub fn to_register(layout: &'a Layout, libvirt: &'a dyn Fn() -> Option<Libvirt>) -> Self {
+        Self {
+            against: Against::Host,
+            register: true,
+            libvirt,
+            ..Self::new(layout)
+        }
+    }
+
+    /// The definition that `text`, a path or a network's name, stands for.
+    pub fn find(&self, text: &str) -> Result<Found, FindError> {
+        if is_path(text) {
+            return Ok(self.read(Path::new(text))?);
+        }
+        let name: NetworkName = text.parse()?;
+        let file = format!("{name}.yaml");
+        let dirs = [self.layout.definitions(), self.layout.reference_networks()];
+        let [own, shipped] = dirs.map(|dir| dir.join(&file).on_disk().to_owned());
+        let Some(path) = [&own, &shipped].into_iter().find(|path| path.exists()).cloned() else {
+            return Err(FindError::Unknown { name, own, shipped });
+        };
+        let found = self.read(&path)?;
+        if *found.network.name() != name {
+            return Err(FindError::OtherName {
+                path,
+                wanted: name,
+                found: found.network.name().clone(),
+            });
+        }
+        Ok(found)
+    }
+
+    /// The definition at `path`.
+    pub fn read(&self, path: &Path) -> Result<Found, NetworkError> {
+        whole::read(self, path, path)
+    }
+
+    /// As [`Finder::find`], and what `auto` stands for is put on record, unless there are clashes.
+    pub fn settle(&self, text: &str) -> Result<Found, FindError> {
+        self.settle_by(|finder| finder.find(text))
+    }
+
+    /// As [`Finder::read`], and what `auto` stands for is put on record, unless there are clashes. `path` is the definition
+    /// `source`, or a copy of it; people's files are looked for beside `source`.
+    pub fn settle_at(&self, path: &Path, source: &Path) -> Result<Found, NetworkError> {
+        self.settle_by(|finder| whole::read(finder, path, source))
+    }
+
+    fn settle_by<E: From<NetworkError>>(&self, find: impl Fn(&Self) -> Result<Found, E>) -> Result<Found, E> {
+        let found = find(self)?;
+        if found.is_on_record || !found.clashes.is_empty() {
+            return Ok(found);
+        }
+        // Two runs at a time could choose the same, so it is chosen again, with a new look around.
+        let _lock = if self.layout.is_live() {
+            let lock = files::Lock::acquire(self.layout.choosing_lock().on_disk());
+            Some(lock.map_err(NetworkError::Record)?)
+        } else {
+            None
+        };
+        let again = Self {
+            around: OnceCell::new(),
+            ..*self
+        };
+        let found = find(&again)?;
+        if found.clashes.is_empty() {
+            let written = found.chosen.write(self.layout, found.network.name());
+            written.map_err(NetworkError::Record)?;
+        }
+        Ok(found)
+    }
+
+    pub(super) const fn layout(&self) -> &'a Layout {
+        self.layout
+    }
+
+    /// True if the networks are about to become this host's.
+    pub(super) const fn registers(&self) -> bool {
+        self.register
+    }
+
+    /// What to check the definition at `path` against: other files, and the running host.
+    pub(super) fn checks(&self, path: &Path, name: &NetworkName) -> (bool, bool) {
+        let own = self.register || dropin::is_own(self.layout, path, name);
+        (
+            own && self.against != Against::Itself,
+            self.against == Against::Host,
+        )
+    }
+
+    /// What is around the definitions.
+    pub(super) fn around(&self) -> Result<&Surroundings, Problems> {
+        let gather = || {
+            let files = Surroundings::of_files(self.layout)?;
+            Ok(if self.layout.is_live() {
+                files.with_host((self.libvirt)().as_ref())
+            } else {
+                files
+            })
+        };
+        self.around.get_or_init(gather).as_ref().map_err(Clone::clone)
+    }
+}
+
+/// The definition that `text`, a path or a network's name, stands for, with what stands beside it.
 pub fn find(layout: &Layout, text: &str) -> Result<Found, FindError> {
-    if is_path(text) {
-        let path = PathBuf::from(text);
-        let (network, warnings) = read(&path)?;
-        return Ok(Found {
-            network,
-            warnings,
-            path,
-        });
-    }
-    let name: NetworkName = text.parse()?;
-    let file = format!("{name}.yaml");
-    let [own, shipped] =
-        [layout.definitions(), layout.reference_networks()].map(|dir| dir.join(&file).on_disk().to_owned());
-    let Some(path) = [&own, &shipped].into_iter().find(|path| path.exists()).cloned() else {
-        return Err(FindError::Unknown { name, own, shipped });
-    };
-    let (network, warnings) = read(&path)?;
-    if *network.name() != name {
-        return Err(FindError::OtherName {
-            path,
-            wanted: name,
-            found: network.name().clone(),
-        });
-    }
-    Ok(Found {
-        network,
-        warnings,
-        path,
-    })
+    Finder::new(layout).find(text)
 }
 
 /// The names that have a definition file, with that file; the user's before the shipped one.

@@ -1,39 +1,46 @@
 //! Networks as files: reading a definition, checking it, and compiling it to what libvirt and dnsmasq read.
 //!
-//! Everything here is pure apart from [`read`], which opens one file. Making a network real is `network::register`'s
-//! business, and finding the file for a name the caller's.
+//! Reading is `find`'s and `whole`'s business, making a network real `apply`'s; what lies between is pure: values in,
+//! values out.
 
 mod apply;
+mod auto;
 pub mod check;
+mod clash;
 pub mod compile;
 pub mod definition;
+mod dropin;
 pub mod find;
 mod finish;
 pub mod import;
 mod model;
 mod observed;
+mod pending;
 pub mod render;
 mod show;
 mod state;
 mod status;
 #[cfg(test)]
 mod tests;
+mod whole;
 
 pub use apply::{
-    RegisterError, Report as Registration, Step, Target, guests_in, register, register_offline, unregister,
-    unregister_offline, update,
+    Deferral, RegisterError, Report as Registration, Step, Target, guests_in, register, register_later,
+    unregister, unregister_later, update,
 };
+pub use auto::Chosen;
 pub use compile::{CompileError, Compiled, compile};
-pub use find::{FindError, Found};
+pub use find::{FindError, Finder, Found};
 pub use finish::{FinishError, Finished, finish};
 pub use model::{Dhcp, Dns, Host, Ipv4, LeaseTime, Mode, Network, Origin, Range, Title};
 pub use observed::Observed;
+pub use pending::{Deferred, Pending, Wait, pending};
 pub use show::{Entry, From, Shown, show};
-pub use state::{Applied, Deferred, StateError, registered};
+pub use state::{Applied, StateError, registered};
 pub use status::{Overview, Owner, Status, StatusError, overview, status};
 
 use crate::host::files;
-use crate::yaml::{MAX_FILE, Problem, Problems, Report, Source};
+use crate::yaml::{MAX_FILE, Problem, Problems};
 use std::io;
 use std::path::Path;
 
@@ -52,32 +59,30 @@ pub enum NetworkError {
         /// The file.
         file: String,
     },
+    /// What `auto` stands for cannot be put on record.
+    #[error("what `auto` stands for cannot be put on record: {0}")]
+    Record(io::Error),
     /// The file holds mistakes.
     #[error(transparent)]
     Definition(#[from] Problems),
 }
 
-/// Reads and checks the definition in the file `path`.
+/// Reads and checks the definition in the file `path` alone, without what stands beside it; see [`find`].
 pub fn read(path: &Path) -> Result<(Network, Vec<Warning>), NetworkError> {
-    let name = path.display().to_string();
-    let bytes = files::read_at_most(path, MAX_FILE).map_err(|error| match error.kind() {
+    let bytes = definition_bytes(path)?;
+    Ok(read_bytes(&path.display().to_string(), &bytes)?)
+}
+
+fn definition_bytes(path: &Path) -> Result<Vec<u8>, NetworkError> {
+    files::read_at_most(path, MAX_FILE).map_err(|error| match error.kind() {
         io::ErrorKind::FileTooLarge => NetworkError::TooLarge {
-            file: crate::name::printable(&name, 4096),
+            file: crate::name::printable(&path.display().to_string(), 4096),
         },
         _ => NetworkError::Read(error),
-    })?;
-    Ok(read_bytes(&name, &bytes)?)
+    })
 }
 
 /// Reads and checks a definition that is already in memory; `name` stands for the file in messages.
 pub fn read_bytes(name: &str, bytes: &[u8]) -> Result<(Network, Vec<Warning>), Problems> {
-    let lossy = String::from_utf8_lossy(bytes);
-    let source = Source::new(name, &lossy);
-    let mut report = Report::new(source);
-    if let Some(chunk) = bytes.utf8_chunks().find(|chunk| !chunk.invalid().is_empty()) {
-        report.not_utf8(chunk.valid());
-        return report.finish(None);
-    }
-    let network = definition::read(&mut report).and_then(|definition| check::check(&definition, &mut report));
-    report.finish(network)
+    whole::read_alone(name, bytes)
 }

@@ -37,6 +37,16 @@ impl Observed {
     }
 }
 
+/// The hardware address that libvirt gives the network's bridge.
+pub(super) fn bridge_mac(xml: &str) -> Option<String> {
+    let document = Document::parse(xml).ok()?;
+    document
+        .root()
+        .child("mac")?
+        .attribute("address")
+        .map(str::to_owned)
+}
+
 fn read(xml: &str) -> Option<Observed> {
     let document = Document::parse(xml).ok()?;
     let root = document.root();
@@ -82,6 +92,13 @@ mod tests {
             <ip address='10.0.0.1' prefix='24'><dhcp><range start='10.0.0.2' end='10.0.0.9'/></dhcp></ip></network>";
         let facts = Observed::parse(theirs);
         assert!(!facts.ours && facts.dhcp && facts.dns);
+    }
+
+    #[test]
+    fn the_bridge_has_libvirts_address() {
+        let xml = "<network><name>n</name><mac address='52:54:00:00:00:01'/></network>";
+        assert_eq!(bridge_mac(xml).as_deref(), Some("52:54:00:00:00:01"));
+        assert_eq!(bridge_mac("<network><name>n</name></network>"), None);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What is registered on this host: one `applied.json` per network, written when `net register` has done its work.
-//! What a definition says, and making it real, live next door.
+//! What a definition says, making it real, and what is
+//! still to be done live next door.
 
 use super::Network;
 use super::compile::{Compiled, File};
@@ -46,23 +47,10 @@ pub struct Applied {
     pub files: BTreeMap<String, Digest>,
     /// The definition this was made from.
     pub source: PathBuf,
-    /// What libvirt and dnsmasq have not heard of yet, if anything.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pending: Option<Deferred>,
-}
-
-/// What was asked for while the system that it is for was not running.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Deferred {
-    /// The files are there; the rest is to be registered.
-    Register,
-    /// All of it is to go.
-    Unregister,
 }
 
 impl Applied {
-    /// The record of `network` in the present format, not pending.
+    /// The record of `network` in the present format.
     pub fn new(network: &Network, compiled: &Compiled, source: PathBuf) -> Self {
         Self {
             format: FORMAT,
@@ -75,7 +63,6 @@ impl Applied {
                 .map(|file| (file.name.to_owned(), file.digest()))
                 .collect(),
             source,
-            pending: None,
         }
     }
 

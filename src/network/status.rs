@@ -1,12 +1,12 @@
 //! What a network is doing: definition, record, libvirt, dnsmasq and leases side by side, and what is wrong.
 
-use super::{Deferred, Observed, StateError, find, guests_in, registered};
+use super::{Observed, Pending, StateError, find, guests_in, pending, registered};
 use crate::host::services;
 use crate::host::{Layout, Libvirt, LibvirtError, NetworkRecord, ServiceError, Services};
 use crate::lease::{self, LeaseFileError};
 use crate::name::NetworkName;
 use serde::Serialize;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Why a network's state could not be found out.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +47,8 @@ pub struct Overview {
     pub defined: bool,
     /// True if miniascape has registered it.
     pub registered: bool,
+    /// What waits until libvirt can be asked: "register" or "unregister".
+    pub pending: Option<&'static str>,
     /// True if libvirt has started it; `None` if libvirt does not know it.
     pub active: Option<bool>,
     /// Its bridge, if libvirt knows it.
@@ -60,18 +62,22 @@ pub fn overview(layout: &Layout, libvirt: Option<&Libvirt>) -> Result<Vec<Overvi
     let live = libvirt.map_or(Ok(Vec::new()), Libvirt::networks)?;
     let records: BTreeSet<String> = registered(layout)?
         .into_iter()
-        .filter(|a| a.pending != Some(Deferred::Unregister))
         .map(|a| a.name.to_string())
         .collect();
     let files: BTreeSet<String> = find::defined(layout)
         .into_iter()
         .map(|(name, _)| name.to_string())
         .collect();
+    let waiting: BTreeMap<String, &'static str> = pending(layout)?
+        .into_iter()
+        .map(|wish| (wish.network.to_string(), wish.work.verb()))
+        .collect();
     let names: BTreeSet<String> = live
         .iter()
         .map(|n| n.name.clone())
         .chain(records.iter().cloned())
         .chain(files.iter().cloned())
+        .chain(waiting.keys().cloned())
         .collect();
     let describe = |name: String| {
         let record = live.iter().find(|n| n.name == name);
@@ -79,6 +85,7 @@ pub fn overview(layout: &Layout, libvirt: Option<&Libvirt>) -> Result<Vec<Overvi
         Overview {
             defined: files.contains(&name),
             registered: records.contains(&name),
+            pending: waiting.get(&name).copied(),
             active: record.map(|n| n.active),
             bridge: observed.as_ref().and_then(|o| o.bridge.clone()),
             owner: observed.map(|o| if o.ours { Owner::Miniascape } else { Owner::Other }),
@@ -99,6 +106,8 @@ pub struct Status {
     pub name: NetworkName,
     /// True if miniascape has registered it.
     pub registered: bool,
+    /// What waits to be done with it, if anything.
+    pub pending: Option<Pending>,
     /// True if libvirt has it.
     pub in_libvirt: bool,
     /// True if libvirt has started it.
@@ -121,17 +130,18 @@ pub struct Status {
     pub problems: Vec<String>,
 }
 
-/// The state of one network.
+/// The state of one network. Without `libvirt`, which cannot be asked now, only what the files tell.
 pub fn status(
     layout: &Layout,
-    libvirt: &Libvirt,
+    libvirt: Option<&Libvirt>,
     services: &Services,
     name: &NetworkName,
 ) -> Result<Status, StatusError> {
-    let record = libvirt.network(name.as_str())?;
+    let record = libvirt.map_or(Ok(None), |libvirt| libvirt.network(name.as_str()))?;
     let applied = registered(layout)?.into_iter().find(|a| a.name == *name);
-    if record.is_none() && applied.is_none() && !find::defined(layout).iter().any(|(known, _)| known == name)
-    {
+    let pending = Pending::read(layout, name).map_err(StateError::from)?;
+    let unheard = record.is_none() && applied.is_none() && pending.is_none();
+    if unheard && !find::defined(layout).iter().any(|(known, _)| known == name) {
         return Err(StatusError::Unknown(name.clone()));
     }
     let observed = record
@@ -155,14 +165,15 @@ pub fn status(
     let mut status = Status {
         name: name.clone(),
         registered: applied.is_some(),
+        pending,
         in_libvirt: record.is_some(),
         active: record.as_ref().is_some_and(|n| n.active),
         autostart: record.as_ref().is_some_and(|n| n.autostart),
         owner: observed
             .as_ref()
             .map(|o| if o.ours { Owner::Miniascape } else { Owner::Other }),
-        guests: match &bridge {
-            Some(bridge) if record.is_some() => guests_in(name, bridge, libvirt)?,
+        guests: match (&bridge, libvirt) {
+            (Some(bridge), Some(libvirt)) if record.is_some() => guests_in(name, bridge, libvirt)?,
             _ => Vec::new(),
         },
         bridge,
@@ -175,8 +186,17 @@ pub fn status(
         },
         problems: Vec::new(),
     };
-    status.problems = problems(&status, record.as_ref(), observed.as_ref());
+    status.problems = pending_problem(&status).into_iter().collect();
+    if libvirt.is_some() {
+        let found = problems(&status, record.as_ref(), observed.as_ref());
+        status.problems.extend(found);
+    }
     Ok(status)
+}
+
+fn pending_problem(status: &Status) -> Option<String> {
+    let wish = status.pending.as_ref()?;
+    Some(format!("to {} it is pending: {}", wish.work.verb(), wish.reason))
 }
 
 /// What is wrong with a network. One that is only defined, or only libvirt's, has nothing wrong with it.

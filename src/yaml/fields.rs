@@ -149,6 +149,11 @@ impl<'a> Node<'a> {
         }
     }
 
+    /// True if it is this word, which stands where another kind of value is the usual one.
+    pub fn is_word(&self, word: &str) -> bool {
+        matches!(&self.value, Value::Scalar { text, .. } if text == word)
+    }
+
     /// A single value parsed as `T`, whose error becomes the message.
     pub fn parse<T>(&self, what: &str, report: &mut Report<'_>) -> Option<At<T>>
     where

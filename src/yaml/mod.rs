@@ -15,9 +15,9 @@ mod write;
 
 pub use comments::{Comment, comments};
 pub use fields::{Fields, Key};
-pub use report::{Also, Fault, Problem, Problems, Report, Severity};
+pub use report::{Also, Attempt, Fault, Problem, Problems, Report, Severity};
 pub use source::{At, Place, Source};
-pub use tree::{Node, Value, parse};
+pub use tree::{Node, Value, parse, parse_any};
 pub use write::{Line, joined, one_line, write, write_long};
 
 /// The largest file that is read, in bytes.

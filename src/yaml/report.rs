@@ -69,6 +69,8 @@ pub struct Also {
     pub label: &'static str,
     #[serde(skip)]
     excerpt: Excerpt,
+    #[serde(skip)]
+    place: Place,
 }
 
 /// Something wrong in a source file. Its `Display` form is the whole message of several lines, safe for a terminal,
@@ -112,10 +114,16 @@ impl Problem {
                 column: place.column,
                 label,
                 excerpt: Excerpt::new(source(place), place),
+                place,
             }),
             excerpt: Excerpt::new(own, fault.place),
             place: fault.place,
         }
+    }
+
+    /// The places that it is about: its own first, then the second one, if there is one.
+    pub fn places(&self) -> impl Iterator<Item = Place> {
+        std::iter::once(self.place).chain(self.also.as_ref().map(|also| also.place))
     }
 }
 
@@ -172,6 +180,21 @@ impl fmt::Display for Problems {
 }
 
 impl std::error::Error for Problems {}
+
+/// What was found in a part of the work that can be given up; see [`Report::attempt`].
+#[derive(Debug)]
+pub struct Attempt {
+    errors: Vec<Problem>,
+    warnings: Vec<Problem>,
+    count: usize,
+}
+
+impl Attempt {
+    /// Its errors, at most 50 of them, in the order in which they were found.
+    pub fn errors(&self) -> &[Problem] {
+        &self.errors
+    }
+}
 
 /// Collects what is wrong with one or several sources while they are read and checked.
 #[derive(Debug)]
@@ -231,6 +254,48 @@ impl<'a> Report<'a> {
         if self.warnings.len() < KEPT {
             self.warnings
                 .push(Problem::new(&self.sources, Severity::Warning, fault));
+        }
+    }
+
+    /// Does `work`, and keeps apart what it reports: [`Report::accept`] takes that in, dropping it forgets it.
+    pub fn attempt<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> (T, Attempt) {
+        let mut before = Attempt {
+            errors: std::mem::take(&mut self.errors),
+            warnings: std::mem::take(&mut self.warnings),
+            count: std::mem::take(&mut self.count),
+        };
+        let value = work(self);
+        std::mem::swap(&mut self.errors, &mut before.errors);
+        std::mem::swap(&mut self.warnings, &mut before.warnings);
+        std::mem::swap(&mut self.count, &mut before.count);
+        (value, before)
+    }
+
+    /// Takes in what was found in an attempt.
+    pub fn accept(&mut self, attempt: Attempt) {
+        self.count += attempt.count;
+        self.errors.extend(attempt.errors);
+        self.errors.truncate(KEPT);
+        self.warnings.extend(attempt.warnings);
+        self.warnings.truncate(KEPT);
+    }
+
+    /// Takes in the warnings of an attempt, and hands over its errors, which are no mistakes in the sources.
+    pub fn set_aside(&mut self, attempt: Attempt) -> Vec<Problem> {
+        self.warnings.extend(attempt.warnings);
+        self.warnings.truncate(KEPT);
+        attempt.errors
+    }
+
+    /// Adds an error of an attempt as a warning; `consequence` says what is done without.
+    pub fn excuse(&mut self, mut error: Problem, consequence: &str) {
+        if self.warnings.len() < KEPT {
+            error.severity = Severity::Warning;
+            error.help = Some(match error.help {
+                Some(help) => format!("{consequence}; {help}"),
+                None => consequence.to_owned(),
+            });
+            self.warnings.push(error);
         }
     }
 

@@ -56,6 +56,21 @@ impl Node<'_> {
 /// The source's only document, or `None` after reporting why there is none. Duplicate keys are reported, and their
 /// first value stays.
 pub fn parse<'a>(report: &mut Report<'a>) -> Option<Node<'a>> {
+    let root = parse_any(report)?;
+    if root.is_none() {
+        let start = Place {
+            file: report.source().1,
+            line: 1,
+            column: 1,
+            length: 1,
+        };
+        report.error(Fault::new(start, "the file is empty").help("a definition begins with `network:`"));
+    }
+    root
+}
+
+/// As [`parse`], for a file that may be empty: `Some(None)` if it has no content beside comments.
+pub fn parse_any<'a>(report: &mut Report<'a>) -> Option<Option<Node<'a>>> {
     let mut options = granit_parser::options! {
         disallow_directives: true,
         flow_nesting_limit: MAX_DEPTH,
@@ -77,16 +92,7 @@ pub fn parse<'a>(report: &mut Report<'a>) -> Option<Node<'a>> {
             return None;
         }
     }
-    if builder.root.is_none() {
-        let start = Place {
-            file,
-            line: 1,
-            column: 1,
-            length: 1,
-        };
-        report.error(Fault::new(start, "the file is empty").help("a definition begins with `network:`"));
-    }
-    builder.root
+    Some(builder.root)
 }
 
 fn syntax_fault(error: &granit_parser::ScanError, file: u16) -> Fault {

@@ -1,9 +1,11 @@
 //! Tests of the program itself that need no daemon: arguments, messages, exit statuses, generated files.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod dropins;
 mod import;
 mod net;
 mod offline;
+mod pending;
 mod repack;
 mod show;
 mod usage;

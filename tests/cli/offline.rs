@@ -64,8 +64,16 @@ fn a_network_is_registered_below_a_root_for_its_first_boot() {
         (&true.into(), &dry["steps"])
     );
     let state = root.join("var/lib/miniascape/networks/net-1");
-    let record: Value = serde_json::from_slice(&fs::read(state.join("applied.json")).unwrap()).unwrap();
-    assert_eq!(record["pending"], "register");
+    assert_eq!(
+        (&first["pending"], state.join("applied.json").exists()),
+        (&true.into(), false)
+    );
+    let wish = root.join("var/lib/miniascape/pending/network-net-1.json");
+    let wish = || -> Value { serde_json::from_slice(&fs::read(&wish).unwrap()).unwrap() };
+    assert_eq!(
+        (&wish()["work"], &wish()["uri"]),
+        (&"register-network".into(), &"qemu:///system".into())
+    );
     // Everything names itself as the other system will see it.
     let outside = root.to_str().unwrap();
     let after = files(root);
@@ -80,7 +88,7 @@ fn a_network_is_registered_below_a_root_for_its_first_boot() {
         "{conf}"
     );
     assert_eq!(
-        record["source"],
+        wish()["source"],
         "/var/lib/miniascape/networks/net-1/definition.yaml"
     );
 
@@ -89,7 +97,10 @@ fn a_network_is_registered_below_a_root_for_its_first_boot() {
     let list = json_of(&in_root(root, ["net", "list"]));
     assert_eq!(
         list,
-        json!([{ "name": "net-1", "defined": true, "registered": true, "active": null, "bridge": null, "owner": null }])
+        json!([{
+            "name": "net-1", "defined": true, "registered": false, "pending": "register",
+            "active": null, "bridge": null, "owner": null,
+        }])
     );
 
     // Taking it away is left for that system too: its libvirt may know the network by then.
@@ -98,14 +109,20 @@ fn a_network_is_registered_below_a_root_for_its_first_boot() {
     assert_eq!(dry["steps"], json!(["defer"]));
     assert_eq!(json_of(&in_root(root, gone))["changed"], true);
     assert_eq!(json_of(&in_root(root, gone))["changed"], false);
-    assert_eq!(json_of(&in_root(root, ["net", "list"]))[0]["registered"], false);
-    assert_eq!(files(root), after);
+    assert_eq!(
+        json_of(&in_root(root, ["net", "list"]))[0]["pending"],
+        "unregister"
+    );
+    assert_eq!(
+        (files(root), &wish()["work"]),
+        (after, &"unregister-network".into())
+    );
     // And back again.
     assert_eq!(
         json_of(&in_root(root, ["net", "register", "net-1"]))["changed"],
         true
     );
-    assert_eq!(json_of(&in_root(root, ["net", "list"]))[0]["registered"], true);
+    assert_eq!(json_of(&in_root(root, ["net", "list"]))[0]["pending"], "register");
 }
 
 #[test]

@@ -12,8 +12,10 @@ mod support;
 mod demo;
 mod guests;
 mod harness;
+mod kills;
 mod lifecycle;
 mod networks;
+mod pending;
 mod refusals;
 mod travel;
 mod updates;
@@ -83,7 +85,7 @@ fn tests() -> Vec<Trial> {
             net_1_and_net_10_do_not_touch_each_other,
             a_network_of_someone_else_is_left_alone,
             a_taken_bridge_is_refused,
-            without_libvirt_or_daemon_nothing_is_changed,
+            without_a_daemon_nothing_is_changed,
             dnsmasq_comes_back_after_a_kill_and_after_a_killed_daemon,
             a_network_written_into_a_root_is_registered_at_its_first_run,
             a_damaged_record_is_named_and_written_anew,
@@ -93,6 +95,20 @@ fn tests() -> Vec<Trial> {
             a_state_directory_holds_everything_and_its_daemon_comes_and_goes,
             killed_registrations_are_made_up_for_by_the_next_run,
             work_left_for_a_root_is_done_by_its_first_changing_run,
+        }
+        kills {
+            a_register_killed_at_every_point_is_made_up_for,
+            an_unregister_killed_at_any_point_is_made_up_for,
+            an_update_of_hosts_killed_at_any_point_is_made_up_for,
+            an_update_of_the_domain_killed_at_any_point_is_made_up_for,
+            an_update_of_the_subnet_killed_at_any_point_is_made_up_for,
+        }
+        pending {
+            what_libvirt_did_not_hear_is_done_by_the_next_run,
+            the_daemon_does_what_is_pending_when_libvirt_comes_up,
+            a_piece_that_fails_stays_pending_and_holds_up_no_other,
+            a_lost_libvirt_leaves_the_rest_pending,
+            runs_of_one_network_wait_for_each_other,
         }
         refusals {
             every_refusal_says_what_to_do_and_changes_nothing,

@@ -31,7 +31,7 @@ impl From<std::io::Error> for Failure {
 impl From<LibvirtError> for Failure {
     fn from(error: LibvirtError) -> Self {
         match &error {
-            LibvirtError::Unreachable { message, .. } if is_denial(message) => Self::missing(error.to_string())
+            LibvirtError::Unreachable { .. } if !error.is_away() => Self::missing(error.to_string())
                 .hint("run it as root, or as a user whom libvirt trusts (on Debian the group `libvirt`)"),
             LibvirtError::Unreachable { uri, .. } => Self::missing(error.to_string()).hint(format!(
                 "is libvirt running? `systemctl status libvirtd` (or virtqemud, virtnetworkd) tells; `virsh -c {uri} version` tries it"
@@ -42,13 +42,6 @@ impl From<LibvirtError> for Failure {
             LibvirtError::Call { .. } => Self::failed(error.to_string()),
         }
     }
-}
-
-/// Whether libvirt's words mean that it is there, but not for this user.
-fn is_denial(message: &str) -> bool {
-    ["Permission denied", "authentication", "authorization", "polkit"]
-        .iter()
-        .any(|word| message.contains(word))
 }
 
 impl From<CommandError> for Failure {
@@ -138,6 +131,7 @@ impl From<NetworkError> for Failure {
     fn from(error: NetworkError) -> Self {
         match error {
             NetworkError::Definition(problems) => problems.into(),
+            NetworkError::Record(error) => error.into(),
             NetworkError::Read(_) | NetworkError::TooLarge { .. } => Self::usage(error.to_string()),
         }
     }
@@ -145,10 +139,13 @@ impl From<NetworkError> for Failure {
 
 impl From<Problems> for Failure {
     fn from(problems: Problems) -> Self {
-        let file = problems.list().first().map_or("", |problem| &problem.file);
-        let message = match problems.list().len() + problems.more() {
-            1 => format!("{file}: 1 mistake"),
-            count => format!("{file}: {count} mistakes"),
+        let mut files: Vec<&str> = problems.list().iter().map(|p| p.file.as_str()).collect();
+        files.dedup();
+        let count = problems.list().len() + problems.more();
+        let message = match (files.as_slice(), count) {
+            (&[file], 1) => format!("{file}: 1 mistake"),
+            (&[file], _) => format!("{file}: {count} mistakes"),
+            (files, _) => format!("{count} mistakes in {} files", files.len()),
         };
         Self {
             problems: problems.list().to_vec(),

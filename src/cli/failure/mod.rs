@@ -4,6 +4,7 @@
 mod from;
 
 use super::Format;
+use miniascape::name::NetworkName;
 use miniascape::yaml::Problem;
 use std::io::Write;
 use std::process::ExitCode;
@@ -63,6 +64,15 @@ impl Failure {
         Self::new(Kind::Missing, message)
     }
 
+    /// The network cannot be made real beside what the host has (status 3).
+    pub(crate) fn clashes(network: &NetworkName, clashes: Vec<Problem>) -> Self {
+        let mut failure = Self::refused(format!(
+            "{network} clashes with what this host has; nothing was changed"
+        ));
+        failure.problems = clashes;
+        failure
+    }
+
     pub(super) fn reader_gone() -> Self {
         Self::new(Kind::ReaderGone, "")
     }
@@ -70,6 +80,11 @@ impl Failure {
     /// What happened.
     pub(crate) fn message(&self) -> &str {
         &self.message
+    }
+
+    /// True if a needed part of the host is missing.
+    pub(crate) fn is_missing(&self) -> bool {
+        self.kind == Kind::Missing
     }
 
     /// Adds what the user can do next.
@@ -106,7 +121,7 @@ impl Failure {
         for problem in &self.problems {
             text.extend(["error: ", &problem.to_string(), "\n"]);
         }
-        if self.problems.len() != 1 {
+        if self.problems.len() != 1 || self.kind == Kind::Refused {
             text.extend([prefix, self.message.trim_end(), "\n"]);
         }
         for hint in &self.hints {

@@ -39,6 +39,23 @@ pub enum LibvirtError {
     },
 }
 
+impl LibvirtError {
+    /// True if libvirt is not there now, as opposed to there but not for this user.
+    pub fn is_away(&self) -> bool {
+        matches!(self, Self::Unreachable { message, .. } if !is_denial(message))
+    }
+}
+
+/// Whether libvirt's words mean that it is there, but not for this user.
+fn is_denial(message: &str) -> bool {
+    ["Permission denied", "authentication", "authorization", "polkit"]
+        .iter()
+        .any(|word| message.contains(word))
+}
+
+/// The libvirt of the whole system, which work is meant for when nobody has said which.
+pub const SYSTEM: &str = "qemu:///system";
+
 /// True if `uri` means libvirt on this host: it has no host part.
 pub fn is_local_uri(uri: &str) -> bool {
     uri.split_once("://")
@@ -87,19 +104,18 @@ impl Libvirt {
 
     fn error(&self, what: impl Into<String>, error: &Error) -> LibvirtError {
         let message = error.message().to_owned();
-        match error.code().known() {
-            Some(ErrorNumber::NoConnect | ErrorNumber::InvalidConn | ErrorNumber::SystemError)
-                if !self.connection.is_alive().unwrap_or(false) =>
-            {
-                LibvirtError::Unreachable {
-                    uri: self.uri.clone(),
-                    message,
-                }
+        // Where each driver has a daemon of its own, that of the networks can be away while this connection lives.
+        let driver_away = message.starts_with("Failed to connect socket to ");
+        if driver_away || !self.connection.is_alive().unwrap_or(false) {
+            LibvirtError::Unreachable {
+                uri: self.uri.clone(),
+                message,
             }
-            _ => LibvirtError::Call {
+        } else {
+            LibvirtError::Call {
                 what: what.into(),
                 message,
-            },
+            }
         }
     }
 }

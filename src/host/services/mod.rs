@@ -1,10 +1,12 @@
 //! Who runs the networks' dnsmasq processes: systemd, one unit a network; or, on hosts without it and for files at
 //! other places, our own `miniascape daemon`, asked over its socket.
 
+mod chore;
 mod protocol;
 mod supervisor;
 mod systemd;
 
+pub use chore::Chore;
 pub use protocol::{Request, Verb};
 pub use supervisor::{Daemon, DaemonError};
 

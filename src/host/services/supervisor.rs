@@ -1,6 +1,7 @@
-//! `miniascape daemon`: starts, watches, restarts and stops the dnsmasq of every registered network, and finishes
-//! pending work now and then. Under systemd the units do the first part, and the daemon leaves dnsmasq alone.
+//! `miniascape daemon`: starts, watches, restarts and stops the dnsmasq of every registered network, and takes
+//! up pending work. Under systemd the units do the first part, and the daemon leaves dnsmasq alone.
 
+use super::chore::{self, Chore};
 use super::protocol::{self, Reply, Request, Verb};
 use crate::host::{CommandError, Layout, Program, bus, command::Run, files};
 use crate::name::NetworkName;
@@ -22,8 +23,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
 /// After this long a dnsmasq counts as well.
 const SETTLED: Duration = Duration::from_secs(60);
-/// How often `chore` is called.
-const CHORE_EVERY: Duration = Duration::from_secs(10);
 /// Accounts that dnsmasq may give its root rights up for, the first that exists.
 const ACCOUNTS: [&str; 3] = ["miniascape-dnsmasq", "dnsmasq", "nobody"];
 
@@ -94,12 +93,13 @@ impl Daemon {
         })
     }
 
-    /// Runs until SIGTERM or SIGINT. `networks` are started first; `chore` is called at the start and every ten
-    /// seconds, in a thread of its own, so that it may itself ask the daemon; `ready` once, when the socket answers.
+    /// Runs until SIGTERM or SIGINT. `networks` are started first; `chore` takes up pending work, at the start and
+    /// later, in a thread of its own, so that it may itself ask the daemon; `ready` is called once, when the socket
+    /// answers.
     pub fn run(
         mut self,
         networks: &[NetworkName],
-        chore: impl FnMut() + Send + 'static,
+        chore: impl FnMut() -> Chore + Send + 'static,
         ready: impl FnOnce(),
     ) -> Result<(), DaemonError> {
         let socket = self.layout.daemon_socket();
@@ -122,7 +122,8 @@ impl Daemon {
         let sender = self.events.0.clone();
         std::thread::spawn(move || accept(&listener, &sender));
         ready();
-        std::thread::spawn(move || repeat(chore));
+        let layout = self.layout.clone();
+        std::thread::spawn(move || chore::repeat(&layout, chore));
         loop {
             self.start_due();
             let left = self
@@ -363,14 +364,6 @@ impl Daemon {
         while fs::metadata(format!("/proc/{}", pid.as_raw_nonzero())).is_ok() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(10));
         }
-    }
-}
-
-/// Calls `chore` now and every ten seconds, for ever.
-fn repeat(mut chore: impl FnMut()) {
-    loop {
-        chore();
-        std::thread::sleep(CHORE_EVERY);
     }
 }
 

@@ -4,15 +4,19 @@
 //! next one. What the files say is decided in `compile`.
 
 mod guests;
+mod later;
 mod register;
 mod step;
 mod unregister;
 mod update;
 
 pub use guests::guests_in;
-pub use register::{register, register_offline};
+pub use later::{Deferral, register_later, unregister_later};
+pub use register::register;
+pub(super) use register::register_locked;
 pub use step::Step;
-pub use unregister::{unregister, unregister_offline};
+pub use unregister::unregister;
+pub(super) use unregister::unregister_locked;
 pub use update::update;
 
 use super::{Observed, StateError};
@@ -116,6 +120,13 @@ fn plugged(guests: &[String]) -> String {
     match guests {
         [one] => format!("the guest {one} is"),
         many => format!("the guests {} are", many.join(", ")),
+    }
+}
+
+impl RegisterError {
+    /// True if libvirt could not be asked, or not to the end: it can be done when libvirt is back.
+    pub fn is_libvirt_away(&self) -> bool {
+        matches!(self, Self::Libvirt(error) if error.is_away())
     }
 }
 

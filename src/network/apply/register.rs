@@ -3,10 +3,11 @@
 use super::guests::refuse_in_use;
 use super::step::{take, write_files};
 use super::{RegisterError, Report, Step, Target, lock, owned};
-use crate::host::{Layout, Libvirt, NetworkRecord, files};
+use crate::host::{Layout, Libvirt, NetworkRecord, files, links};
 use crate::name::NetworkName;
 use crate::network::compile::{self, Compiled};
-use crate::network::{Applied, Deferred, Network, Observed};
+use crate::network::observed::bridge_mac;
+use crate::network::{Applied, Deferred, Network, Observed, Pending};
 use std::path::Path;
 
 /// What the plan of a registration is made from.
@@ -16,7 +17,7 @@ use std::path::Path;
     reason = "facts are independent of each other"
 )]
 pub(super) struct Facts {
-    /// The record of an earlier registration, pending ones included.
+    /// The record of an earlier registration.
     pub(super) record: Option<Applied>,
     /// libvirt's network, if there is one.
     pub(super) existing: Option<NetworkRecord>,
@@ -26,6 +27,8 @@ pub(super) struct Facts {
     stale_definition: bool,
     /// The network is active with another bridge, address or connection than the compiled one.
     stale_bridge: bool,
+    /// A bridge is there that libvirt made for the network and does not know any more.
+    stale_interface: bool,
     /// dnsmasq has not read the compiled configuration.
     stale_conf: bool,
     /// dnsmasq has not read the compiled hosts, reservations or options.
@@ -43,7 +46,7 @@ impl Facts {
         let (name, layout) = (network.name(), target.layout);
         let existing = owned(target.libvirt, name)?;
         let record = Applied::read_sound(layout, name)?;
-        let applied = record.as_ref().filter(|record| record.pending.is_none());
+        let applied = record.as_ref();
         let stale = |file: &compile::File| !applied.is_some_and(|applied| applied.has(file));
         let mut facts = Self::default();
         for file in compiled.files() {
@@ -63,6 +66,7 @@ impl Facts {
                 .live_xml
                 .as_ref()
                 .is_some_and(|live| Observed::parse(live) != wanted);
+            facts.stale_interface = is_leftover(network, record) && target.libvirt.is_local();
         }
         if network.needs_dnsmasq() || applied.is_some_and(|applied| applied.dnsmasq) {
             facts.dnsmasq_running = target.services.running(name)?.pid.is_some();
@@ -93,6 +97,7 @@ pub(super) fn plan(facts: &Facts, needs_dnsmasq: bool) -> Vec<Step> {
             .is_none_or(|n| !n.autostart)
             .then_some(Step::Autostart),
         restart.then_some(Step::Stop),
+        facts.stale_interface.then_some(Step::RemoveBridge),
         (restart || !active).then_some(Step::Start),
         dnsmasq,
     ];
@@ -108,16 +113,27 @@ pub fn register(
     target: &Target<'_>,
     dry_run: bool,
 ) -> Result<Report, RegisterError> {
+    let _lock = lock(target.layout, network.name(), dry_run)?;
+    register_locked(network, compiled, source, target, dry_run)
+}
+
+/// As [`register`], for a caller who holds the network's lock.
+pub(in crate::network) fn register_locked(
+    network: &Network,
+    compiled: &Compiled,
+    source: &Path,
+    target: &Target<'_>,
+    dry_run: bool,
+) -> Result<Report, RegisterError> {
     let name = network.name();
     let layout = target.layout;
-    let _lock = lock(layout, name, dry_run)?;
     if network.needs_dnsmasq() {
         target.services.check()?;
     }
     let facts = Facts::gather(network, compiled, target)?;
     refuse_taken_bridge(network, facts.existing.as_ref(), target.libvirt)?;
     let uuid = facts.existing.as_ref().map(|n| n.uuid);
-    let steps = plan(&facts, network.needs_dnsmasq());
+    let mut steps = plan(&facts, network.needs_dnsmasq());
     if steps.contains(&Step::Stop) {
         let live = facts.existing.as_ref().and_then(|r| r.live_xml.as_deref());
         let bridge = live
@@ -125,12 +141,20 @@ pub fn register(
             .unwrap_or_default();
         refuse_in_use(name, &bridge, target.libvirt)?;
     }
+    let wish = Pending::read(layout, name)?;
+    if wish.is_some() {
+        steps.push(Step::Forget);
+    }
     let report = Report {
         network: name.clone(),
         steps,
     };
     if dry_run {
         return Ok(report);
+    }
+    // Nobody is to take away meanwhile what is wanted again.
+    if wish.is_some_and(|wish| wish.work == Deferred::UnregisterNetwork) {
+        take(Step::Forget, name, target)?;
     }
     begin(facts.record.clone(), compiled, layout)?;
     let mut taken = Vec::new();
@@ -141,6 +165,9 @@ pub fn register(
                 let xml = with_uuid(compiled.libvirt_xml(), uuid);
                 target.libvirt.define_network(name.as_str(), &xml)?;
             }
+            Step::RemoveBridge => links::remove_bridge(network.bridge())?,
+            // Only when the record tells that it is done.
+            Step::Forget => {}
             other => take(*other, name, target)?,
         }
         taken.push(*step);
@@ -148,11 +175,13 @@ pub fn register(
     });
     let record = || {
         let applied = Applied::new(network, compiled, source.to_owned());
-        applied.write(layout).map(drop).map_err(RegisterError::from)
+        applied.write(layout)?;
+        settle(&applied, layout)
     };
     if let Err(error) = done.and_then(|()| record()) {
-        // Only what this run has made is taken back, and only if nothing was there before.
-        if facts.existing.is_none() && facts.record.is_none() {
+        // Only what this run has made is taken back, only if nothing was there before, and not if libvirt has gone:
+        // what it keeps would have lost its files.
+        if facts.existing.is_none() && facts.record.is_none() && !error.is_libvirt_away() {
             undo(&taken, name, target);
         }
         return Err(error);
@@ -166,7 +195,7 @@ pub(super) fn begin(
     compiled: &Compiled,
     layout: &Layout,
 ) -> Result<(), RegisterError> {
-    if let Some(mut record) = record.filter(|record| record.pending.is_none())
+    if let Some(mut record) = record
         && record.begin(compiled)
     {
         record.write(layout)?;
@@ -174,34 +203,15 @@ pub(super) fn begin(
     Ok(())
 }
 
-/// Writes the files of a network into another system's root, with a copy of the `definition`'s text, from which the
-/// first run of miniascape there registers it.
-pub fn register_offline(
-    network: &Network,
-    compiled: &Compiled,
-    definition: &[u8],
-    layout: &Layout,
-    dry_run: bool,
-) -> Result<Report, RegisterError> {
-    let name = network.name();
-    let copy = layout.kept_definition(name);
-    let mut applied = Applied::new(network, compiled, copy.named().to_owned());
-    applied.pending = Some(Deferred::Register);
-    let mut steps = Vec::new();
-    let done =
-        |before: &Applied| before.files == applied.files && before.pending != Some(Deferred::Unregister);
-    if !Applied::read(layout, name)?.is_some_and(|before| done(&before)) {
-        steps.extend([Step::WriteFiles, Step::Defer]);
-        if !dry_run {
-            write_files(compiled, layout, name)?;
-            files::write(copy.on_disk(), definition, 0o644)?;
-            applied.write(layout)?;
-        }
+/// Forgets what was to be done with the network, now that it is `applied`, and the copy of its definition, unless
+/// that is all there is.
+pub(super) fn settle(applied: &Applied, layout: &Layout) -> Result<(), RegisterError> {
+    Pending::forget(layout, &applied.name)?;
+    let copy = layout.kept_definition(&applied.name);
+    if applied.source != copy.named() {
+        files::remove(copy.on_disk())?;
     }
-    Ok(Report {
-        network: name.clone(),
-        steps,
-    })
+    Ok(())
 }
 
 pub(super) fn refuse_taken_bridge(
@@ -225,7 +235,24 @@ pub(super) fn refuse_taken_bridge(
     }
     let live = |r: &NetworkRecord| r.live_xml.as_deref().and_then(|xml| Observed::parse(xml).bridge);
     let mine = existing.is_some_and(|r| live(r).as_deref() == Some(bridge.as_str()));
-    if !mine && libvirt.is_local() && Path::new("/sys/class/net").join(bridge.as_str()).exists() {
+    if mine || !libvirt.is_local() || existing.is_some_and(|record| is_leftover(network, record)) {
+        return Ok(());
+    }
+    refuse_interface(network)
+}
+
+/// True if libvirt has made the network's bridge and does not know it any more: it was killed while it started the
+/// network, `record`, so nobody was plugged in yet. The hardware address, which libvirt chose, tells.
+fn is_leftover(network: &Network, record: &NetworkRecord) -> bool {
+    let same_bridge = Observed::parse(&record.xml).bridge.as_deref() == Some(network.bridge().as_str());
+    let address = bridge_mac(&record.xml);
+    !record.active && same_bridge && address.is_some() && links::idle_bridge(network.bridge()) == address
+}
+
+/// Refuses if the host has an interface with the name of the network's bridge.
+pub(super) fn refuse_interface(network: &Network) -> Result<(), RegisterError> {
+    let bridge = network.bridge();
+    if links::exists(bridge) {
         return Err(RegisterError::BridgeOfHost {
             network: network.name().clone(),
             bridge: bridge.clone(),
@@ -325,6 +352,16 @@ mod tests {
         ];
         assert_eq!(plan(&facts, true), steps);
         assert_eq!(plan(&facts, false), &steps[..4]);
+    }
+
+    #[test]
+    fn what_a_killed_libvirt_left_goes_before_the_start() {
+        let facts = Facts {
+            existing: Some(record(false)),
+            stale_interface: true,
+            ..registered()
+        };
+        assert_eq!(plan(&facts, true), [Step::RemoveBridge, Step::Start]);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::{RegisterError, Target};
 use crate::host::{Layout, bus, files};
 use crate::name::NetworkName;
 use crate::network::compile::{self, Compiled};
+use crate::network::{Deferred, Pending};
 use serde::Serialize;
 use std::io;
 use std::time::{Duration, Instant};
@@ -23,6 +24,8 @@ pub enum Step {
     Autostart,
     /// Stop it in libvirt.
     Stop,
+    /// Remove the bridge that a libvirt which was killed while it started the network has left.
+    RemoveBridge,
     /// Start it in libvirt.
     Start,
     /// Put the taps of running guests on its new bridge, and let the guests ask for addresses again.
@@ -39,8 +42,10 @@ pub enum Step {
     Undefine,
     /// Remove the generated files.
     RemoveFiles,
-    /// Leave libvirt and dnsmasq for the system whose files these are.
+    /// Leave libvirt and dnsmasq for later: for the time when libvirt answers, or the system whose files these are.
     Defer,
+    /// Forget what an earlier run left for later.
+    Forget,
 }
 
 impl std::fmt::Display for Step {
@@ -50,6 +55,7 @@ impl std::fmt::Display for Step {
             Self::Define => "define it in libvirt",
             Self::Autostart => "set it to start at boot",
             Self::Stop => "stop it",
+            Self::RemoveBridge => "remove the bridge that a killed libvirt left",
             Self::Start => "start it",
             Self::Replug => "plug running guests in again",
             Self::StartDnsmasq => "start its dnsmasq",
@@ -58,7 +64,8 @@ impl std::fmt::Display for Step {
             Self::StopDnsmasq => "stop its dnsmasq",
             Self::Undefine => "remove it from libvirt",
             Self::RemoveFiles => "remove its files",
-            Self::Defer => "leave libvirt and dnsmasq for the first boot of that system",
+            Self::Defer => "leave libvirt and dnsmasq for later",
+            Self::Forget => "forget what was left for later",
         })
     }
 }
@@ -82,8 +89,9 @@ pub(super) fn take(step: Step, name: &NetworkName, target: &Target<'_>) -> Resul
         Step::StopDnsmasq => drop(target.services.stop(name)?),
         Step::Undefine => target.libvirt.undefine_network(text)?,
         Step::RemoveFiles => remove_files(target.layout, name)?,
+        Step::Forget => drop(Pending::forget(target.layout, name)?),
         // These need more than the name; their verbs take them.
-        Step::WriteFiles | Step::Define | Step::Replug | Step::Defer => {}
+        Step::WriteFiles | Step::Define | Step::RemoveBridge | Step::Replug | Step::Defer => {}
     }
     Ok(())
 }
@@ -100,10 +108,7 @@ fn await_dnsmasq(name: &NetworkName) -> Result<(), RegisterError> {
 }
 
 /// What registering a network makes in its directory. The record goes last: as long as it is there, so is the network.
-const GENERATED: [&[&str]; 2] = [
-    &compile::FILES,
-    &[compile::LEASES, "definition.yaml", "applied.json"],
-];
+const GENERATED: [&[&str]; 2] = [&compile::FILES, &[compile::LEASES, "applied.json"]];
 
 /// Whether anything is left of a network's generated files, though a run be killed before it wrote the record.
 pub(super) fn has_files(layout: &Layout, name: &NetworkName) -> bool {
@@ -114,15 +119,29 @@ pub(super) fn has_files(layout: &Layout, name: &NetworkName) -> bool {
         .any(|file| dir.join(file).on_disk().exists())
 }
 
-/// Removes what was generated; what guests brought (`hosts.d/`) stays for the next registration.
+/// Whether there is anything for [`remove_files`] to remove: also what a run that was killed early or late has left,
+/// the directory with a copy of the definition, a draft, or nothing.
+pub(super) fn has_leftovers(layout: &Layout, name: &NetworkName) -> io::Result<bool> {
+    let dir = layout.network(name);
+    Ok(has_files(layout, name)
+        || layout.kept_definition(name).on_disk().exists()
+        || files::has_only_drafts(dir.on_disk())?)
+}
+
+/// Removes what was generated; what guests brought (`hosts.d/`) stays for the next registration, and the copy of the
+/// definition as long as the network is to be registered from it.
 pub(super) fn remove_files(layout: &Layout, name: &NetworkName) -> Result<(), RegisterError> {
     let dir = layout.network(name);
+    if !dir.on_disk().is_dir() {
+        return Ok(());
+    }
     for file in GENERATED.into_iter().flatten() {
         files::remove(dir.join(file).on_disk())?;
     }
-    if dir.on_disk().is_dir() {
-        files::remove_drafts(dir.on_disk())?;
+    if Pending::read(layout, name)?.is_none_or(|wish| wish.work != Deferred::RegisterNetwork) {
+        files::remove(layout.kept_definition(name).on_disk())?;
     }
+    files::remove_drafts(dir.on_disk())?;
     match fs_err::remove_dir(dir.on_disk()) {
         Err(e)
             if !matches!(

@@ -1,11 +1,11 @@
 //! `net unregister`: everything that `net register` made goes; the definition stays.
 
 use super::guests::refuse_in_use;
-use super::step::{has_files, remove_files, take};
+use super::step::{has_leftovers, take};
 use super::{RegisterError, Report, Step, Target, lock, owned};
-use crate::host::{Layout, ServiceError};
+use crate::host::ServiceError;
 use crate::name::NetworkName;
-use crate::network::{Applied, Deferred, Observed};
+use crate::network::{Applied, Deferred, Observed, Pending, Wait};
 
 /// Unregisters the network `name`: its dnsmasq stopped, libvirt's network gone, generated files removed. Running
 /// guests in it are a reason to refuse, unless `force`.
@@ -15,9 +15,26 @@ pub fn unregister(
     force: bool,
     dry_run: bool,
 ) -> Result<Report, RegisterError> {
+    let _lock = lock(target.layout, name, dry_run)?;
+    unregister_locked(name, target, force, dry_run)
+}
+
+/// As [`unregister`], for a caller who holds the network's lock.
+pub(in crate::network) fn unregister_locked(
+    name: &NetworkName,
+    target: &Target<'_>,
+    force: bool,
+    dry_run: bool,
+) -> Result<Report, RegisterError> {
     let layout = target.layout;
-    let _lock = lock(layout, name, dry_run)?;
-    let existing = owned(target.libvirt, name)?;
+    let wish = Pending::read(layout, name)?;
+    let existing = match owned(target.libvirt, name) {
+        // Someone else's is left alone; what was only wished for can still be forgotten.
+        Err(RegisterError::Foreign(_)) if wish.is_some() && Applied::read_sound(layout, name)?.is_none() => {
+            None
+        }
+        result => result?,
+    };
     let mut steps = Vec::new();
     if layout.dnsmasq_conf(name).on_disk().exists() {
         match target.services.running(name) {
@@ -41,41 +58,22 @@ pub fn unregister(
     if existing.is_some() {
         steps.push(Step::Undefine);
     }
-    if has_files(layout, name) {
+    if has_leftovers(layout, name)? {
         steps.push(Step::RemoveFiles);
     }
-    if !dry_run {
-        steps.iter().try_for_each(|step| take(*step, name, target))?;
+    if wish.is_some() {
+        steps.push(Step::Forget);
     }
-    Ok(Report {
-        network: name.clone(),
-        steps,
-    })
-}
-
-/// Notes in another system's root that the network `name` is to go; the first run of miniascape there takes it away.
-pub fn unregister_offline(
-    name: &NetworkName,
-    layout: &Layout,
-    dry_run: bool,
-) -> Result<Report, RegisterError> {
-    let mut steps = Vec::new();
-    match Applied::read(layout, name)? {
-        Some(applied) if applied.pending == Some(Deferred::Unregister) => {}
-        Some(mut applied) => {
-            steps.push(Step::Defer);
-            applied.pending = Some(Deferred::Unregister);
-            if !dry_run {
-                applied.write(layout)?;
-            }
+    if !dry_run {
+        // Nobody is to register it meanwhile, and whoever comes after a killed run goes on.
+        if let Some(wish) = wish.filter(|wish| wish.work == Deferred::RegisterNetwork) {
+            let wait = Wait {
+                uri: target.libvirt.uri(),
+                reason: "a run of miniascape was interrupted",
+            };
+            Pending::unregister(&wish.network, force, wait).write(layout)?;
         }
-        None if has_files(layout, name) => {
-            steps.push(Step::RemoveFiles);
-            if !dry_run {
-                remove_files(layout, name)?;
-            }
-        }
-        None => {}
+        steps.iter().try_for_each(|step| take(*step, name, target))?;
     }
     Ok(Report {
         network: name.clone(),

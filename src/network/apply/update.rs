@@ -2,12 +2,12 @@
 //! at afterwards, and put back if it is not as it should be.
 
 use super::guests::{plugged, replug};
-use super::register::{Facts, begin, plan, refuse_taken_bridge, with_uuid};
+use super::register::{Facts, begin, plan, refuse_taken_bridge, settle, with_uuid};
 use super::step::{take, write_files};
 use super::{RegisterError, Report, Step, Target, lock};
 use crate::domain::Plug;
 use crate::host::dns::{self, Kind};
-use crate::host::{bus, files};
+use crate::host::{bus, files, links};
 use crate::name::{DnsName, InterfaceName, NetworkName};
 use crate::network::compile::{self, Compiled};
 use crate::network::{Applied, Network};
@@ -37,8 +37,7 @@ pub fn update(
 ) -> Result<Report, RegisterError> {
     let (name, layout) = (network.name(), target.layout);
     let _lock = lock(layout, name, dry_run)?;
-    let applied = Applied::read_sound(layout, name)?.filter(|applied| applied.pending.is_none());
-    let Some(applied) = applied else {
+    let Some(applied) = Applied::read_sound(layout, name)? else {
         return Err(RegisterError::NotRegistered(name.clone()));
     };
     target.services.check()?;
@@ -84,6 +83,7 @@ pub fn update(
                 let xml = with_uuid(compiled.libvirt_xml(), uuid);
                 Ok(target.libvirt.define_network(name.as_str(), &xml)?)
             }
+            Step::RemoveBridge => Ok(links::remove_bridge(network.bridge())?),
             Step::Replug => replug(&guests, network.bridge(), target.libvirt),
             other => take(*other, name, target),
         })
@@ -92,7 +92,10 @@ pub fn update(
             verify(network, compiled, target)
         });
     match done {
-        Ok(()) => Ok(report),
+        Ok(()) => {
+            settle(&Applied::new(network, compiled, source.to_owned()), layout)?;
+            Ok(report)
+        }
         Err(cause) => Err(undo(name, &report.steps, &before, &guests, target, cause)),
     }
 }

@@ -3,7 +3,7 @@
 use super::address::unusable;
 use crate::name::{DnsName, Mac};
 use crate::network::definition::HostEntry;
-use crate::network::model::{Host, Ipv4, Origin};
+use crate::network::model::{Host, Ipv4};
 use crate::yaml::{At, Fault, Place, Report};
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -57,7 +57,7 @@ pub(super) fn check(
             macs: entry.macs.iter().map(|mac| mac.value).collect(),
             ipv4: entry.ips.iter().find_map(v4),
             ipv6: entry.ips.iter().find_map(v6),
-            origin: Origin::Definition,
+            origin: entry.origin.clone(),
         });
     }
     if let Some((place, count)) = swapped {

@@ -11,6 +11,8 @@ use std::net::Ipv4Addr;
 pub struct Ipv4Section {
     /// `subnet`
     pub subnet: At<Ipv4Net>,
+    /// True if it says `auto`; `network::auto` then chooses, before the check, what `subnet` is to be
+    pub auto: bool,
     /// `gateway`
     pub gateway: Option<At<Ipv4Addr>>,
 }
@@ -26,10 +28,17 @@ const IPV4: &[Key] = &[
 
 pub(super) fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Ipv4Section> {
     let fields = Fields::read(node, "`ipv4`", IPV4, report)?;
-    let subnet = fields.need("subnet", report).and_then(|n| read_subnet(n, report));
+    let subnet = fields.need("subnet", report).and_then(|n| {
+        if n.is_word("auto") {
+            return Some((At::new(Ipv4Net::default(), n.place), true));
+        }
+        Some((read_subnet(n, report)?, false))
+    });
     let gateway = optional(fields.get("gateway"), |n| n.ipv4("`gateway`", report));
+    let (subnet, auto) = subnet?;
     Some(Ipv4Section {
-        subnet: subnet?,
+        subnet,
+        auto,
         gateway: gateway?,
     })
 }

@@ -1,7 +1,8 @@
 //! `hosts`: the machines of a network that have a name or a reservation.
 
 use crate::name::{HostName, Mac};
-use crate::yaml::{At, Fault, Fields, Key, Node, Report, Value};
+use crate::network::model::Origin;
+use crate::yaml::{At, Fault, Fields, Key, Node, Place, Report, Value};
 use std::net::IpAddr;
 
 /// One of `hosts`
@@ -13,6 +14,10 @@ pub struct HostEntry {
     pub macs: Vec<At<Mac>>,
     /// `ip`, one or several
     pub ips: Vec<At<IpAddr>>,
+    /// Where `ip: auto` stands, if it does; its address is put into `ips` by `network::auto`
+    pub auto: Option<Place>,
+    /// The file that it stands in
+    pub origin: Origin,
 }
 
 const HOST: &[Key] = &[
@@ -23,18 +28,30 @@ const HOST: &[Key] = &[
     Key::Instead("address", "write `ip`"),
 ];
 
-pub(super) fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<HostEntry> {
+pub(in crate::network) fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<HostEntry> {
     let fields = Fields::read(node, "this host entry", HOST, report)?;
     let name = fields
         .need("name", report)
         .and_then(|n| n.parse("`name`", report));
     let mac = fields.need("mac", report).and_then(|n| read_mac(n, report));
-    let ip = fields.need("ip", report).and_then(|n| n.ipv4("`ip`", report));
+    let ip = fields.need("ip", report).and_then(|n| read_ip(n, report));
+    let (ips, auto) = ip?;
     Some(HostEntry {
         name: name?,
         macs: vec![mac?],
-        ips: vec![ip.map(|ip| At::new(IpAddr::V4(ip.value), ip.place))?],
+        ips,
+        auto,
+        origin: Origin::Definition,
     })
+}
+
+/// The addresses of `ip`, and where `auto` stands for one.
+fn read_ip(node: &Node<'_>, report: &mut Report<'_>) -> Option<(Vec<At<IpAddr>>, Option<Place>)> {
+    if node.is_word("auto") {
+        return Some((Vec::new(), Some(node.place)));
+    }
+    let ip = node.ipv4("`ip`", report)?;
+    Some((vec![At::new(IpAddr::V4(ip.value), ip.place)], None))
 }
 
 fn read_mac(node: &Node<'_>, report: &mut Report<'_>) -> Option<At<Mac>> {

@@ -5,7 +5,7 @@
 mod address;
 mod dhcp;
 mod dns;
-mod hosts;
+pub(super) mod hosts;
 mod original;
 
 pub use address::Ipv4Section;
@@ -103,7 +103,7 @@ pub fn read(report: &mut Report<'_>) -> Option<Definition> {
 
 /// The value of a key that may be absent: `None` only when it is there and cannot be read.
 #[expect(clippy::option_option, reason = "absent and unreadable are different")]
-fn optional<'n, 'a, T>(
+pub(super) fn optional<'n, 'a, T>(
     node: Option<&'n Node<'a>>,
     read: impl FnOnce(&'n Node<'a>) -> Option<T>,
 ) -> Option<Option<T>> {

@@ -2,7 +2,7 @@
 
 use crate::name::{HostName, Mac};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A machine: it is known by this name, and whoever comes with one of these MAC addresses gets its addresses.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -40,4 +40,14 @@ pub enum Origin {
     DropIn(PathBuf),
     /// A file that came with a guest, `hosts.d/GUEST.yaml`.
     Guest(PathBuf),
+}
+
+impl Origin {
+    /// The file, if it is not the definition itself.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Definition => None,
+            Self::DropIn(path) | Self::Guest(path) => Some(path),
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! Definitions from `tests/data/network`: what each bad one is refused with, and what each good one compiles to.
 
+mod auto;
 mod hostile;
 mod import;
 mod render;

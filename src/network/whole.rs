@@ -1,0 +1,230 @@
+//! A network from all its files: the definition, people's drop-ins, and what guests brought, checked as one.
+
+use super::auto::{self, Chosen};
+use super::definition::{self, Definition, HostEntry};
+use super::dropin::{self, Part};
+use super::model::{Network, Origin};
+use super::{Applied, Finder, Found, NetworkError, Warning, check, definition_bytes};
+use crate::config::Networks;
+use crate::yaml::{Attempt, Fault, Place, Problem, Problems, Report, Source};
+use std::cell::OnceCell;
+use std::path::Path;
+
+/// What becomes of an entry of a guest that cannot be used.
+pub(super) const LEFT_OUT: &str = "this entry of a guest is left out";
+
+/// Reads and checks the definition at `path` with everything that belongs to it, as far as `finder` wants. People's
+/// files are beside `source`, of which `path` may be a copy.
+pub(super) fn read(finder: &Finder<'_>, path: &Path, source: &Path) -> Result<Found, NetworkError> {
+    let name = path.display().to_string();
+    let bytes = definition_bytes(path)?;
+    let (checked, warnings) = checked(&name, &bytes, Some((finder, source)))?;
+    Ok(Found {
+        network: checked.network,
+        warnings,
+        clashes: checked.clashes,
+        chosen: checked.chosen,
+        is_on_record: checked.is_on_record,
+        path: path.to_owned(),
+    })
+}
+
+/// Reads and checks a definition from memory, and nothing else.
+pub(super) fn read_alone(name: &str, bytes: &[u8]) -> Result<(Network, Vec<Warning>), Problems> {
+    let (checked, warnings) = checked(name, bytes, None)?;
+    Ok((checked.network, warnings))
+}
+
+struct Checked {
+    network: Network,
+    clashes: Vec<Problem>,
+    chosen: Chosen,
+    is_on_record: bool,
+}
+
+fn checked(
+    name: &str,
+    bytes: &[u8],
+    place: Option<(&Finder<'_>, &Path)>,
+) -> Result<(Checked, Vec<Warning>), Problems> {
+    let lossy = String::from_utf8_lossy(bytes);
+    // Before the report, which refers to what is in it.
+    let late = OnceCell::new();
+    let mut report = Report::new(Source::new(name, &lossy));
+    if let Some(chunk) = bytes.utf8_chunks().find(|chunk| !chunk.invalid().is_empty()) {
+        report.not_utf8(chunk.valid());
+        return report.finish(None);
+    }
+    let Some(mut definition) = definition::read(&mut report) else {
+        return report.finish(None);
+    };
+    let parts = late.get_or_init(|| match place {
+        Some((finder, path)) => {
+            let name = &definition.name.value;
+            dropin::load(finder.layout(), path, name, finder.registers())
+        }
+        None => Vec::new(),
+    });
+    for part in parts {
+        if part.is_guests() {
+            read_guests(part, &mut definition, &mut report);
+        } else {
+            part.read(&mut definition, &mut report);
+        }
+    }
+    let record = match place {
+        Some((finder, _)) => Chosen::read(finder.layout(), &definition.name.value),
+        None => Chosen::default(),
+    };
+    let finder = place.map(|(finder, _)| finder);
+    if !choose_subnet(&mut definition, &record, finder, &mut report)? {
+        return report.finish(None);
+    }
+    auto::hosts(&mut definition, &record, &mut report);
+    let network = check_without_culprits(&mut definition, &mut report);
+    let mut clashes = Vec::new();
+    if let Some((finder, path)) = place
+        && network.is_some()
+    {
+        let (files, host) = finder.checks(path, &definition.name.value);
+        if files {
+            finder.around()?.check_files(&definition, &mut report);
+        }
+        if host {
+            let own = own_bridges(&definition, finder);
+            let around = finder.around()?;
+            let ((), attempt) = report.attempt(|report| around.check_host(&definition, &own, report));
+            clashes = report.set_aside(attempt);
+        }
+    }
+    report.finish(network.map(|network| {
+        let chosen = record.renewed(&definition, &network);
+        Checked {
+            is_on_record: chosen == record,
+            chosen,
+            network,
+            clashes,
+        }
+    }))
+}
+
+/// Gives a definition with `subnet: auto` its subnet; false after reporting that there is none.
+fn choose_subnet(
+    definition: &mut Definition,
+    record: &Chosen,
+    finder: Option<&Finder<'_>>,
+    report: &mut Report<'_>,
+) -> Result<bool, Problems> {
+    let name = &definition.name.value;
+    let Some(section) = definition.ipv4.filter(|section| section.auto) else {
+        return Ok(true);
+    };
+    let registered = finder.is_some_and(|finder| finder.layout().applied(name).on_disk().exists());
+    let chosen = match (record.subnet, finder) {
+        // Guests may have addresses in it.
+        (Some(recorded), _) if registered => Some(recorded),
+        (_, Some(finder)) => {
+            let around = finder.around()?;
+            let taken = around.taken(name, &own_bridges(definition, finder));
+            let pool = around.pool();
+            match record.subnet {
+                Some(recorded) if auto::is_free(recorded, &taken) => Some(recorded),
+                _ => auto::subnet(name, pool, &taken),
+            }
+        }
+        (_, None) => auto::subnet(name, &Networks::default().pool, &[]),
+    };
+    match (chosen, &mut definition.ipv4) {
+        (Some(subnet), Some(section)) => section.subnet.value = subnet,
+        _ => report.error(
+            Fault::new(section.subnet.place, "no subnet is free to be chosen")
+                .help("write one, or make `networks.pool` in the configuration larger"),
+        ),
+    }
+    Ok(chosen.is_some())
+}
+
+/// The bridges that are the network's own: the one that it is to have, and the one that it has.
+fn own_bridges(definition: &Definition, finder: &Finder<'_>) -> Vec<String> {
+    let name = &definition.name.value;
+    let wanted = match &definition.bridge {
+        Some(bridge) => Some(bridge.value.clone()),
+        None => check::default_bridge(name),
+    };
+    let present = Applied::read(finder.layout(), name).ok().flatten();
+    wanted
+        .into_iter()
+        .chain(present.map(|applied| applied.bridge))
+        .map(|bridge| bridge.to_string())
+        .collect()
+}
+
+/// Checks the definition, leaving out what guests brought and cannot be used.
+fn check_without_culprits(definition: &mut Definition, report: &mut Report<'_>) -> Option<Network> {
+    loop {
+        let (network, attempt) = report.attempt(|report| check::check(definition, report));
+        let culprits = culprits(definition, &attempt);
+        if culprits.is_empty() {
+            report.accept(attempt);
+            return network;
+        }
+        let mut index = 0..;
+        definition.hosts.retain(|_| {
+            index
+                .next()
+                .is_none_or(|i| culprits.iter().all(|(culprit, _)| *culprit != i))
+        });
+        for (_, problem) in culprits {
+            report.excuse(problem, LEFT_OUT);
+        }
+    }
+}
+
+/// Reads what a guest brought, or nothing of it.
+fn read_guests<'a>(part: &'a Part, definition: &mut Definition, report: &mut Report<'a>) {
+    let before = definition.hosts.len();
+    let ((), attempt) = report.attempt(|report| part.read(definition, report));
+    match attempt.errors().first() {
+        None => report.accept(attempt),
+        Some(error) => {
+            report.excuse(error.clone(), "this file of a guest is left out");
+            definition.hosts.truncate(before);
+        }
+    }
+}
+
+/// The entries of guests that errors are about, by their index in `definition.hosts`, each with the first error. People's
+/// entries come first and guests' in the order of their files, so that of two that clash it is the later guest's of
+/// which the check says so.
+fn culprits(definition: &Definition, attempt: &Attempt) -> Vec<(usize, Problem)> {
+    let guests = |hit: &dyn Fn(&HostEntry) -> bool| -> Vec<usize> {
+        let entries = definition.hosts.iter().enumerate();
+        entries
+            .filter(|(_, entry)| matches!(entry.origin, Origin::Guest(_)) && hit(entry))
+            .map(|(index, _)| index)
+            .collect()
+    };
+    let mut all: Vec<(usize, Problem)> = Vec::new();
+    for error in attempt.errors() {
+        let hits = error.places().map(|place| {
+            let exact = guests(&|entry| stands_at(entry, place));
+            if exact.is_empty() {
+                guests(&|entry| entry.name.place.file == place.file)
+            } else {
+                exact
+            }
+        });
+        for index in hits.into_iter().find(|hits| !hits.is_empty()).unwrap_or_default() {
+            if all.iter().all(|(known, _)| *known != index) {
+                all.push((index, error.clone()));
+            }
+        }
+    }
+    all
+}
+
+fn stands_at(entry: &HostEntry, place: Place) -> bool {
+    entry.name.place == place
+        || entry.macs.iter().any(|mac| mac.place == place)
+        || entry.ips.iter().any(|ip| ip.place == place)
+}

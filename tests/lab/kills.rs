@@ -1,0 +1,288 @@
+//! `kill -9` at every step of register, update and unregister, and what the next run makes of it.
+//!
+//! strace kills the real program when it enters a chosen system call: each one that changes a file, each message to
+//! libvirt, each request to the daemon, and each wait for the daemon's answer. An undisturbed run tells which there are.
+//! After each kill the same command runs again, and everything has to be as after the undisturbed run.
+//!
+//! Register is killed at every point; of the others, unless the environment has MINIASCAPE_TEST_FULL, every third
+//! point is taken, and always the messages to libvirt and the daemon.
+
+use crate::networks::host_with_daemon;
+use crate::support::{Host, MINIASCAPE, Output, Running, note};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+const FILE: &str = "/etc/miniascape/networks/lab.yaml";
+const TRACE: &str = "/root/trace";
+
+/// System calls by which the program changes something, or waits for someone who does.
+const CALLS: &str = "mkdir,rename,renameat,renameat2,unlink,unlinkat,rmdir,fsync,fdatasync,fchmod,write,sendto,sendmsg,read,recvfrom,vfork,clone,clone3";
+
+/// A moment of a run: the call, how many of its kind came before it, and what it did, for messages.
+#[derive(Debug, Clone)]
+struct Point {
+    call: String,
+    ordinal: usize,
+    what: String,
+    talk: bool,
+}
+
+/// What is tried: a command, how its beginning is brought about, and what holds when it is done.
+struct Operation<'a> {
+    host: &'a Host,
+    verb: &'a str,
+    reset: &'a dyn Fn(),
+    /// A shell command whose output tells that dnsmasq and libvirt do what the files say.
+    probe: &'a str,
+    every: usize,
+}
+
+fn definition(domain: &str, subnet: &str, hosts: &[(&str, u8)]) -> String {
+    let mut text = format!(
+        "network:\n  name: lab\n  mode: isolated\n  bridge: virbr66\n  domain: {domain}\n  ipv4: {{ subnet: {subnet}.0/24 }}\n  \
+         dhcp: {{ ranges: [ {{ start: {subnet}.100, end: {subnet}.199 }} ] }}\n  hosts:\n"
+    );
+    for (name, last) in hosts {
+        writeln!(
+            text,
+            "    - {{ name: {name}, mac: \"52:54:00:00:00:{last}\", ip: {subnet}.{last} }}"
+        )
+        .expect("a String takes everything");
+    }
+    text
+}
+
+impl std::fmt::Display for Point {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} number {} ({})", self.call, self.ordinal, self.what)
+    }
+}
+
+impl Operation<'_> {
+    fn command(&self) -> [&str; 4] {
+        [MINIASCAPE, "net", self.verb, "lab"]
+    }
+
+    fn traced(&self, options: &[&str]) -> Output {
+        let trace = format!("--trace={CALLS}");
+        let fixed = [
+            "strace",
+            "--follow-forks",
+            "--output",
+            TRACE,
+            "--signal=none",
+            &trace,
+        ];
+        let words: Vec<&str> = fixed
+            .iter()
+            .chain(options)
+            .copied()
+            .chain(self.command())
+            .collect();
+        self.host.run(words)
+    }
+
+    /// The points of an undisturbed run.
+    fn points(&self) -> Vec<Point> {
+        let run = self.traced(&[]);
+        assert!(run.ok(), "{run}");
+        let trace = self.host.read_file(TRACE);
+        let first = trace
+            .split_whitespace()
+            .next()
+            .expect("strace writes process numbers")
+            .to_owned();
+        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+        let mut points = Vec::new();
+        for line in trace.lines() {
+            // Other threads only ask the bus.
+            let Some((process, rest)) = line.split_once(char::is_whitespace) else {
+                continue;
+            };
+            let Some((call, arguments)) = rest.trim_start().split_once('(') else {
+                continue;
+            };
+            if process != first || call.contains(' ') {
+                continue;
+            }
+            let count = counts.entry(call.to_owned()).or_default();
+            *count += 1;
+            let libvirt =
+                call == "write" && arguments.contains(", \"\\0\\0\\") && !arguments.contains("\", 8)");
+            let daemon = call == "sendto"
+                || (matches!(call, "read" | "recvfrom") && arguments.contains("\"{\\\"error"));
+            // What fails changes nothing.
+            let changes = !rest.contains(" = -1 E")
+                && match call {
+                    "write" => libvirt || !(arguments.contains("\", 8)") || arguments.starts_with("1,")),
+                    "read" | "recvfrom" | "sendto" => daemon,
+                    _ => true,
+                };
+            if changes {
+                points.push(Point {
+                    call: call.to_owned(),
+                    ordinal: *count,
+                    what: rest.chars().take(120).collect(),
+                    talk: libvirt || daemon,
+                });
+            }
+        }
+        points
+    }
+
+    /// Everything that has to be the same however it came about.
+    fn state(&self) -> String {
+        let script = format!(
+            "find /var/lib/miniascape /run/miniascape /etc/miniascape -printf '%y %m %p\\n' | sort
+             find /var/lib/miniascape -type f ! -name leases -exec sha256sum {{}} + | sort -k2
+             virsh -q net-list --all
+             for net in $(virsh -q net-list --all --name); do
+                 virsh net-dumpxml $net | grep -v '<uuid>\\|<mac '; virsh net-dumpxml --inactive $net | grep -v '<uuid>\\|<mac '
+             done
+             ls /sys/class/net; ls /etc/libvirt/qemu/networks /etc/libvirt/qemu/networks/autostart
+             ip -o -4 addr show dev virbr66 2>&1 | sed 's/^[0-9]*: //'
+             pgrep -a -x dnsmasq | sed 's/^[0-9]* //'; pgrep -c -x miniascape
+             {}",
+            self.probe
+        );
+        self.host.run(["sh", "-c", &script]).stdout
+    }
+
+    /// Kills at each point.
+    fn run(&self) {
+        // Once for what stays: directories, and libvirt's own.
+        (self.reset)();
+        self.host.check(self.command());
+        (self.reset)();
+        let points = self.points();
+        let wanted = self.state();
+        let full = std::env::var_os("MINIASCAPE_TEST_FULL").is_some();
+        let every = if full { 1 } else { self.every };
+        let chosen: Vec<&Point> = points
+            .iter()
+            .enumerate()
+            .filter(|(index, point)| index % every == 0 || point.talk)
+            .map(|(_, point)| point)
+            .collect();
+        let mut killed = 0;
+        for point in &chosen {
+            (self.reset)();
+            let inject = format!("--inject={}:signal=SIGKILL:when={}", point.call, point.ordinal);
+            let run = self.traced(&[&inject]);
+            if run.ok() {
+                // The number of libvirt's wakings is not always the same.
+                assert!(point.call == "write", "not killed at {point}: {run}");
+            } else {
+                killed += 1;
+            }
+            let again = self.host.run(self.command());
+            assert!(again.ok(), "after a kill at {point}: {again}");
+            let state = self.state();
+            let difference = similar::TextDiff::from_lines(&wanted, &state);
+            assert!(
+                wanted == state,
+                "after a kill at {point} and {again}:\n{}",
+                difference.unified_diff().context_radius(0)
+            );
+            let last = self.host.run(self.command());
+            assert!(
+                last.ok() && last.stdout.contains("nothing to do"),
+                "after a kill at {point}, {again} and again: {last}"
+            );
+        }
+        note(format_args!(
+            "net {}: killed {killed} times, at {} of {} points",
+            self.verb,
+            chosen.len(),
+            points.len()
+        ));
+        assert!(
+            killed * 10 >= chosen.len() * 9,
+            "only {killed} of {} were killed",
+            chosen.len()
+        );
+    }
+}
+
+/// dnsmasq has the hosts, and its configuration: names of its own domain that nobody has do not exist.
+fn probe(name: &str, domain: &str, server: &str) -> String {
+    format!(
+        "busybox nslookup {name}.{domain} {server} 2>&1 | grep Address; \
+         busybox nslookup nobody.{domain} {server} 2>&1 | grep -c NXDOMAIN; \
+         miniascape net status lab >/dev/null; echo status $?"
+    )
+}
+
+fn started() -> (Host, Running) {
+    let (host, daemon) = host_with_daemon();
+    host.remove("/etc/miniascape/networks/net-1.yaml");
+    host.write_file(FILE, definition("lab.internal", "10.66.6", &[("one", 11)]));
+    (host, daemon)
+}
+
+pub(crate) fn a_register_killed_at_every_point_is_made_up_for() {
+    let (host, _daemon) = started();
+    Operation {
+        host: &host,
+        verb: "register",
+        reset: &|| drop(host.miniascape_check(["net", "unregister", "lab"])),
+        probe: &probe("one", "lab.internal", "10.66.6.1"),
+        every: 1,
+    }
+    .run();
+}
+
+pub(crate) fn an_unregister_killed_at_any_point_is_made_up_for() {
+    let (host, _daemon) = started();
+    Operation {
+        host: &host,
+        verb: "unregister",
+        reset: &|| drop(host.miniascape_check(["net", "register", "lab"])),
+        probe: "miniascape net list",
+        every: 3,
+    }
+    .run();
+}
+
+fn update(before: &str, after: &str, probe: &str) {
+    let (host, _daemon) = started();
+    let to = |text: &str| host.write_file(FILE, text);
+    to(before);
+    host.miniascape_check(["net", "register", "lab"]);
+    Operation {
+        host: &host,
+        verb: "update",
+        reset: &|| {
+            to(before);
+            host.miniascape_check(["net", "update", "lab"]);
+            to(after);
+        },
+        probe,
+        every: 3,
+    }
+    .run();
+}
+
+pub(crate) fn an_update_of_hosts_killed_at_any_point_is_made_up_for() {
+    update(
+        &definition("lab.internal", "10.66.6", &[("one", 11)]),
+        &definition("lab.internal", "10.66.6", &[("one", 11), ("two", 12)]),
+        &probe("two", "lab.internal", "10.66.6.1"),
+    );
+}
+
+pub(crate) fn an_update_of_the_domain_killed_at_any_point_is_made_up_for() {
+    update(
+        &definition("lab.internal", "10.66.6", &[("one", 11)]),
+        &definition("other.internal", "10.66.6", &[("one", 11)]),
+        &probe("one", "other.internal", "10.66.6.1"),
+    );
+}
+
+pub(crate) fn an_update_of_the_subnet_killed_at_any_point_is_made_up_for() {
+    update(
+        &definition("lab.internal", "10.66.6", &[("one", 11)]),
+        &definition("lab.internal", "10.66.7", &[("one", 11)]),
+        &probe("one", "lab.internal", "10.66.7.1"),
+    );
+}
