@@ -1,5 +1,6 @@
 //! `miniascape net`: networks as files.
 
+mod import;
 mod show;
 
 use super::later::{self, Reached};
@@ -44,6 +45,11 @@ pub(crate) enum Args {
         #[arg(value_name = "NAME|FILE")]
         network: String,
     },
+    /// Make a definition of a libvirt network, its XML, or a file in the form of the first releases
+    #[command(
+        after_help = "Examples: miniascape net import default --output -\n          miniascape net import default --adopt\n          miniascape net import /srv/old/net-1.yaml"
+    )]
+    Import(import::Args),
     /// Make a network real: libvirt's network and its own dnsmasq
     #[command(after_help = "Example: miniascape net register net-1\n\n\
         While libvirt is down it is put on record as pending, with exit status 0; the next command that\n\
@@ -101,6 +107,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
     match args {
         Args::Validate { networks } => validate(context, networks),
         Args::Compile { network, output } => compile(context, network, output).map(|()| ExitCode::SUCCESS),
+        Args::Import(args) => import::run(context, args).map(|()| ExitCode::SUCCESS),
         Args::Show { network } => show::run(context, network).map(|()| ExitCode::SUCCESS),
         Args::Register { network, dry_run } => {
             register(context, network, *dry_run).map(|()| ExitCode::SUCCESS)

@@ -12,6 +12,7 @@ pub mod definition;
 mod dropin;
 pub mod find;
 mod finish;
+pub mod import;
 mod model;
 mod needs;
 mod observed;

@@ -6,18 +6,20 @@
 //! and scalars as they were written (`54:52:00:01:00:10` unquoted is an integer to YAML 1.1). What the keys mean is
 //! the readers' business (`network::definition`).
 
+mod comments;
 mod fields;
 mod report;
 mod source;
 mod tree;
 mod write;
 
+pub use comments::{Comment, comments};
 pub(crate) use fields::nearest;
 pub use fields::{Fields, Key};
 pub use report::{Also, Attempt, Fault, Problem, Problems, Report, Severity};
 pub use source::{At, Place, Source};
 pub use tree::{Node, Value, parse, parse_any};
-pub use write::{Line, joined, write};
+pub use write::{Line, joined, one_line, write, write_long};
 
 /// The largest file that is read, in bytes.
 pub const MAX_FILE: u64 = 16 * 1024 * 1024;

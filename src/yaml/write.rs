@@ -19,9 +19,26 @@ pub struct Line {
 
 /// The lines of a document with this value, which YAML 1.1 and YAML 1.2 readers take for the same.
 pub fn write(value: &Value) -> Vec<Line> {
-    let mut lines = Vec::new();
-    block("", "", "", value, &mut lines);
-    lines
+    within(WIDTH, value)
+}
+
+/// As [`write()`], with a line for each single value, so that a place in the text tells the value exactly.
+pub fn write_long(value: &Value) -> Vec<Line> {
+    within(0, value)
+}
+
+/// `value` on one line, as far as it would be written so.
+pub fn one_line(value: &Value) -> String {
+    flow(value).unwrap_or_else(|| value.to_string())
+}
+
+fn within(width: usize, value: &Value) -> Vec<Line> {
+    let mut writer = Writer {
+        width,
+        lines: Vec::new(),
+    };
+    writer.block("", "", "", value);
+    writer.lines
 }
 
 /// The lines as one text.
@@ -34,60 +51,71 @@ pub fn joined<'l>(lines: impl IntoIterator<Item = &'l Line>) -> String {
     text
 }
 
-/// Writes `value` behind `lead` (a key, or the dash of a list, with its indentation), or below it.
-fn block(path: &str, indent: &str, lead: &str, value: &Value, lines: &mut Vec<Line>) {
-    let line = |text: String| Line {
-        path: path.to_owned(),
-        text,
-    };
-    if let Some(flow) = flow(value).filter(|flow| fits(value, lead, flow)) {
-        lines.push(line(format!(
-            "{lead}{}{flow}",
-            if lead.is_empty() { "" } else { " " }
-        )));
-        return;
-    }
-    let below = |key: &str| match path {
-        "" => key.to_owned(),
-        path => format!("{path}.{key}"),
-    };
-    if !lead.is_empty() {
-        lines.push(line(lead.to_owned()));
-    }
-    match value {
-        Value::Object(entries) => {
-            for (key, value) in entries {
-                let lead = format!("{indent}{}:", scalar(key));
-                block(&below(key), &format!("{indent}  "), &lead, value, lines);
-            }
-        }
-        Value::Array(items) => {
-            for (index, item) in items.iter().enumerate() {
-                let path = below(&index.to_string());
-                let lead = format!("{indent}-");
-                match item {
-                    // The first key stands beside the dash.
-                    Value::Object(_) if flow(item).is_none_or(|flow| !fits(item, &lead, &flow)) => {
-                        let first = lines.len();
-                        block(&path, &format!("{indent}  "), "", item, lines);
-                        if let Some(line) = lines.get_mut(first) {
-                            line.text.replace_range(indent.len()..=indent.len(), "-");
-                            line.path = path;
-                        }
-                    }
-                    _ => block(&path, &format!("{indent}  "), &lead, item, lines),
-                }
-            }
-        }
-        _ => {}
-    }
+struct Writer {
+    width: usize,
+    lines: Vec<Line>,
 }
 
-/// True if `value` may stand on one line: single values always, others if they fit.
-fn fits(value: &Value, lead: &str, flow: &str) -> bool {
-    let single = !matches!(value, Value::Array(_) | Value::Object(_));
-    // The document itself is never on one line.
-    single || !lead.is_empty() && lead.chars().count() + 1 + flow.chars().count() <= WIDTH
+impl Writer {
+    /// Writes `value` behind `lead` (a key, or the dash of a list, with its indentation), or below it.
+    fn block(&mut self, path: &str, indent: &str, lead: &str, value: &Value) {
+        let line = |text: String| Line {
+            path: path.to_owned(),
+            text,
+        };
+        if let Some(flow) = flow(value).filter(|flow| self.fits(value, lead, flow)) {
+            self.lines.push(line(format!(
+                "{lead}{}{flow}",
+                if lead.is_empty() { "" } else { " " }
+            )));
+            return;
+        }
+        let below = |key: &str| match path {
+            "" => key.to_owned(),
+            path => format!("{path}.{key}"),
+        };
+        if !lead.is_empty() {
+            self.lines.push(line(lead.to_owned()));
+        }
+        match value {
+            Value::Object(entries) => {
+                for (key, value) in entries {
+                    let lead = format!("{indent}{}:", scalar(key));
+                    self.block(&below(key), &format!("{indent}  "), &lead, value);
+                }
+            }
+            Value::Array(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    let path = below(&index.to_string());
+                    let lead = format!("{indent}-");
+                    match item {
+                        // The first key stands beside the dash.
+                        Value::Object(_) if flow(item).is_none_or(|flow| !self.fits(item, &lead, &flow)) => {
+                            let first = self.lines.len();
+                            self.block(&path, &format!("{indent}  "), "", item);
+                            if let Some(line) = self.lines.get_mut(first) {
+                                line.text.replace_range(indent.len()..=indent.len(), "-");
+                                line.path = path;
+                            }
+                        }
+                        _ => self.block(&path, &format!("{indent}  "), &lead, item),
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// True if `value` may stand on one line: single values always, others if they fit.
+    fn fits(&self, value: &Value, lead: &str, flow: &str) -> bool {
+        let single = match value {
+            Value::Array(items) => items.is_empty(),
+            Value::Object(entries) => entries.is_empty(),
+            _ => true,
+        };
+        // The document itself is never on one line.
+        single || !lead.is_empty() && lead.chars().count() + 1 + flow.chars().count() <= self.width
+    }
 }
 
 /// `value` on one line; `None` for what has a structure worth showing: lists of mappings, and what holds them.

@@ -10,6 +10,7 @@ use miniascape::image::ImageError;
 use miniascape::install::InstallError;
 use miniascape::lease::{LeaseFileError, WatchError};
 use miniascape::name::printable;
+use miniascape::network::import::ImportError;
 use miniascape::network::{
     CompileError, FindError, NetworkError, RefreshError, RegisterError, StateError, StatusError,
 };
@@ -163,6 +164,22 @@ impl From<FindError> for Failure {
                 Self::usage(error.to_string()).hint("`miniascape net list` shows what there is")
             }
             FindError::Name(_) | FindError::OtherName { .. } => Self::usage(error.to_string()),
+        }
+    }
+}
+
+impl From<ImportError> for Failure {
+    fn from(error: ImportError) -> Self {
+        let message = error.to_string();
+        match error {
+            ImportError::Definition(problems) => problems.into(),
+            ImportError::Native(_) => {
+                Self::usage(message).hint("`miniascape net show FILE` shows what it means")
+            }
+            ImportError::Xml(_)
+            | ImportError::NotANetwork(_)
+            | ImportError::Unsupported { .. }
+            | ImportError::Differs(_) => Self::usage(message),
         }
     }
 }

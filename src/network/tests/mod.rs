@@ -2,6 +2,7 @@
 
 mod auto;
 mod hostile;
+mod import;
 mod render;
 
 use super::compile::{CompileError, DHCP_HOSTSFILE, DHCP_OPTSFILE};
