@@ -1,7 +1,7 @@
 //! Makes the images that the plan asks for, as files in a working directory, and says what a guest reads from them.
 
+use super::disks::{DiskPlan, Split};
 use super::manifest::Role;
-use super::plan::DiskPlan;
 use super::progress::{Progress, Step};
 use super::stream::Payload;
 use crate::image::{self, ContentDigest, Format, ImageError};
@@ -40,7 +40,7 @@ impl Payload for Image {
 /// Refuses damaged sources: in a damaged image QEMU reads zeros where data is missing, and nobody would notice before
 /// it is too late.
 pub(super) fn check(plan: &DiskPlan, progress: &dyn Progress) -> Result<(), ImageError> {
-    for source in [Some(&plan.base), plan.delta.as_ref()].into_iter().flatten() {
+    for source in &plan.chain {
         if source.format == Format::Qcow2 {
             let title = format!("check {}", source.path.display());
             begin(progress, "check", title, 0);
@@ -53,10 +53,14 @@ pub(super) fn check(plan: &DiskPlan, progress: &dyn Progress) -> Result<(), Imag
 /// Makes the base of a disk in `dir`.
 pub(super) fn base(plan: &DiskPlan, dir: &Path, progress: &dyn Progress) -> Result<Image, ImageError> {
     let part = dir.join("base.part");
+    let (source, bytes) = match plan.split {
+        Split::Bottom => (plan.bottom(), plan.bottom().disk_usage),
+        Split::Flat => (plan.top(), plan.bytes()),
+    };
     let title = format!("copy the base of {}", plan.target);
-    begin(progress, "convert", title, plan.base.disk_usage);
-    image::convert(&plan.base.path, plan.base.format, &part)?;
-    finish(part, &[], Role::Base, plan.base.virtual_size, progress)
+    begin(progress, "convert", title, bytes);
+    image::convert(&source.path, source.format, &part)?;
+    finish(part, &[], Role::Base, source.virtual_size, progress)
 }
 
 /// Makes the delta of a disk in `dir`, where the base was made. `below` is the base's final name.
@@ -69,12 +73,18 @@ pub(super) fn delta(
     let (part, base) = (dir.join("delta.part"), dir.join(below));
     fs::rename(dir.join("base.part"), &base)?;
     let title = format!("copy the delta of {}", plan.target);
-    if let Some(delta) = &plan.delta {
-        begin(progress, "convert", title, delta.disk_usage);
-        image::convert_delta(&delta.path, below, &part)?;
-    } else {
-        begin(progress, "convert", title, 0);
-        image::create_overlay(&part, below, Format::Qcow2, Some(plan.virtual_size))?;
+    begin(
+        progress,
+        "convert",
+        title,
+        plan.bytes() - plan.bottom().disk_usage,
+    );
+    let top = plan.top();
+    match plan.chain.len() {
+        1 => image::create_overlay(&part, below, Format::Qcow2, Some(plan.virtual_size))?,
+        // What one image has above its backing file is what it has allocated.
+        2 => image::convert_delta(&top.path, below, &part)?,
+        _ => image::delta_on(&top.path, top.format, below, &part)?,
     }
     finish(part, &[&base], Role::Delta, plan.virtual_size, progress)
 }

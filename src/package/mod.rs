@@ -6,6 +6,7 @@
 
 mod archive;
 mod deb;
+mod disks;
 mod error;
 mod images;
 mod installed;
@@ -25,6 +26,7 @@ mod text;
 mod tree;
 mod work;
 
+pub use disks::{DiskChoice, DiskPlan, Selected, Split, Volume};
 pub use error::RepackError;
 pub use installed::{Installed, InstalledError, Presence, list, show};
 pub use manifest::{
@@ -33,7 +35,7 @@ pub use manifest::{
     Timestamp,
 };
 pub use name::{GuestPackage, ImagePackage, PackageNameError, guest_name};
-pub use plan::{Activity, DiskPlan, Plan, PlanError, Reservation, Selected, plan, select};
+pub use plan::{Activity, Plan, PlanError, Reservation};
 pub use progress::{Progress, Step};
 pub use repack::{Options, Repacked, Request, build, prepare, repack};
 pub use stream::Codec;

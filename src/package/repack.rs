@@ -2,6 +2,7 @@
 //!
 //! The two halves are apart, so that a caller can show what will not travel before any byte is copied.
 
+use super::disks::{DiskChoice, DiskPlan, Selected, Split, Volume};
 use super::error::RepackError;
 use super::images;
 use super::make::Maker;
@@ -37,6 +38,10 @@ pub struct Request {
     pub activity: Activity,
     /// The guest package's version.
     pub version: PackageVersion,
+    /// What the user has decided about disks.
+    pub disks: DiskChoice,
+    /// Where libvirt has the volumes that the domain XML names.
+    pub volumes: Vec<Volume>,
     /// What this host's networks reserve; entries for other guests are ignored.
     pub reservations: Vec<Reservation>,
     /// Directories (or files) outside the disk's own directory where a raw backing file may lie. A qcow2 backing
@@ -70,40 +75,47 @@ pub struct Repacked {
     pub manifest: Manifest,
 }
 
-/// Looks at the guest's disk and decides what will be done. Reads headers only and writes nothing.
+/// Looks at the guest's disks and decides what will be done. Reads headers only and writes nothing.
 pub fn prepare(request: &Request) -> Result<Plan, RepackError> {
     let domain = Domain::parse(&request.xml).map_err(PlanError::from)?;
-    let disk = select(&domain, request.activity)?;
-    let own_dir = fs::canonicalize(disk.path.parent().unwrap_or(Path::new("/"))).ok();
-    let allow = |backing: &Path, format: Format| {
-        let Ok(real) = fs::canonicalize(backing) else {
-            // Not there: opening it says so.
-            return true;
-        };
-        let declared = || {
-            disk.declared_backing
-                .iter()
-                .any(|path| fs::canonicalize(path).is_ok_and(|path| path == real))
-        };
-        let allowed = || {
-            request
-                .allowed_backing
-                .iter()
-                .any(|path| fs::canonicalize(path).is_ok_and(|path| real.starts_with(path)))
-        };
-        // Only a raw "image" can be a file that was never a disk.
-        format == Format::Qcow2 || real.parent() == own_dir.as_deref() || declared() || allowed()
-    };
-    let chain = image::chain(&disk.path, disk.format, &allow)?;
-    for image in [Some(&chain.top), chain.base.as_ref()].into_iter().flatten() {
-        image::ensure_unused(image)?;
+    let mut disks = Vec::new();
+    for disk in select(&domain, request.activity, &request.disks, &request.volumes)? {
+        let chain = image::chain(&disk.path, disk.format, &|backing, format| {
+            may_open(&disk, &request.allowed_backing, backing, format)
+        })?;
+        for image in &chain.0 {
+            image::ensure_unused(image)?;
+        }
+        disks.push((disk, chain));
     }
     let reservations = &request.reservations;
-    let plan = plan(&request.xml, &disk, chain, request.version.clone(), reservations)?;
+    let plan = plan(
+        &request.xml,
+        disks,
+        &request.disks,
+        request.version.clone(),
+        reservations,
+    )?;
     Ok(Plan {
         private: plan.private || !request.xml_is_public,
         ..plan
     })
+}
+
+/// Whether a backing file of `disk` may be opened.
+fn may_open(disk: &Selected, allowed: &[PathBuf], backing: &Path, format: Format) -> bool {
+    let Ok(real) = fs::canonicalize(backing) else {
+        // Not there: opening it says so.
+        return true;
+    };
+    let is = |path: &PathBuf| fs::canonicalize(path).is_ok_and(|path| path == real);
+    let has = |path: &PathBuf| fs::canonicalize(path).is_ok_and(|path| real.starts_with(path));
+    let own_dir = fs::canonicalize(disk.path.parent().unwrap_or(Path::new("/"))).ok();
+    // Only a raw "image" can be a file that was never a disk.
+    format == Format::Qcow2
+        || real.parent() == own_dir.as_deref()
+        || disk.declared_backing.iter().any(is)
+        || allowed.iter().any(has)
 }
 
 /// Carries a plan out.
@@ -157,10 +169,38 @@ fn build_in(
         beside.path(),
         &scratch.path().join("tree"),
     )?;
-    let disk = &plan.disk;
-    images::check(disk, progress)?;
+    for disk in &plan.disks {
+        images::check(disk, progress)?;
+    }
+    let mut disks = Vec::new();
+    for disk in &plan.disks {
+        disks.push(DiskSection {
+            target: disk.target.clone(),
+            bus: disk.bus.clone(),
+            format: Format::Qcow2,
+            layers: layers(disk, scratch.path(), &mut maker, progress)?,
+        });
+    }
+    let manifest = manifest(plan, disks, options.created);
+    let results = maker.finish(&manifest, &plan.xml)?;
+    let files = results.publish(output, trees, if plan.private { 0o600 } else { 0o644 })?;
+    Ok(Repacked { files, manifest })
+}
+
+/// Packs the images of one disk, which are made in `scratch` and removed again.
+fn layers(
+    disk: &DiskPlan,
+    scratch: &Path,
+    maker: &mut Maker<'_>,
+    progress: &dyn Progress,
+) -> Result<Vec<Layer>, RepackError> {
+    let scratch = tempfile::tempdir_in(scratch)?;
     let mut layers: Vec<Layer> = Vec::new();
-    for role in [Role::Base, Role::Delta] {
+    let roles: &[Role] = match disk.split {
+        Split::Bottom => &[Role::Base, Role::Delta],
+        Split::Flat => &[Role::Base],
+    };
+    for &role in roles {
         let image = match layers.last() {
             None => images::base(disk, scratch.path(), progress)?,
             Some(below) => images::delta(disk, &below.digest.file_name(), scratch.path(), progress)?,
@@ -174,10 +214,7 @@ fn build_in(
             image.content,
         ));
     }
-    let manifest = manifest(plan, layers, options.created);
-    let results = maker.finish(&manifest, &plan.xml)?;
-    let files = results.publish(output, trees, if plan.private { 0o600 } else { 0o644 })?;
-    Ok(Repacked { files, manifest })
+    Ok(layers)
 }
 
 /// [`prepare`] and [`build`] in one.
@@ -189,7 +226,7 @@ pub fn repack(
     build(&prepare(request)?, options, progress)
 }
 
-fn manifest(plan: &Plan, layers: Vec<Layer>, created: Timestamp) -> Manifest {
+fn manifest(plan: &Plan, disks: Vec<DiskSection>, created: Timestamp) -> Manifest {
     Manifest {
         format: FORMAT,
         tool: Line::lossy(concat!("miniascape ", env!("CARGO_PKG_VERSION"))),
@@ -202,12 +239,7 @@ fn manifest(plan: &Plan, layers: Vec<Layer>, created: Timestamp) -> Manifest {
         },
         renamed_from: Vec::new(),
         domain: plan.domain.clone(),
-        disks: vec![DiskSection {
-            target: plan.disk.target.clone(),
-            bus: plan.disk.bus.clone(),
-            format: Format::Qcow2,
-            layers,
-        }],
+        disks,
         networks: plan.networks.clone(),
         not_packed: plan.not_packed.clone(),
         warnings: plan.warnings.clone(),
