@@ -12,7 +12,7 @@ use miniascape::lease::{LeaseFileError, WatchError};
 use miniascape::name::printable;
 use miniascape::network::import::ImportError;
 use miniascape::network::{
-    CompileError, FindError, NetworkError, RefreshError, RegisterError, StateError, StatusError,
+    CompileError, DiffError, FindError, NetworkError, RefreshError, RegisterError, StateError, StatusError,
 };
 use miniascape::package::{InstalledError, PlanError, RepackError};
 use miniascape::template::TemplateError;
@@ -255,6 +255,16 @@ impl From<StatusError> for Failure {
     }
 }
 
+impl From<DiffError> for Failure {
+    fn from(error: DiffError) -> Self {
+        match error {
+            DiffError::Libvirt(error) => error.into(),
+            DiffError::Io(error) => error.into(),
+            DiffError::State(_) | DiffError::Leases(_) => Self::failed(error.to_string()),
+        }
+    }
+}
+
 impl From<KvmError> for Failure {
     fn from(error: KvmError) -> Self {
         match error {
@@ -429,10 +439,10 @@ impl From<PlanError> for Failure {
             PlanError::Active { guest } => {
                 Self::refused(message).hint(format!("miniascape guest shutdown {guest}"))
             }
-            PlanError::Xml(_) | PlanError::Value { .. } => Self::usage(message),
-            PlanError::NoDisk { .. } | PlanError::SeveralDisks { .. } | PlanError::Disk { .. } => {
-                Self::failed(message)
+            PlanError::Xml(_) | PlanError::Value { .. } | PlanError::NoSuchDisk { .. } => {
+                Self::usage(message)
             }
+            PlanError::NoDisk { .. } | PlanError::Disk { .. } => Self::failed(message),
         }
     }
 }
