@@ -158,7 +158,7 @@ fn read_mode(node: &Node<'_>, report: &mut Report<'_>) -> Option<At<Mode>> {
         Ok(mode) => Some(At::new(mode, text.place)),
         Err(error) => {
             let all = Mode::ALL.map(|mode| format!("`{mode}`")).join(", ");
-            let near = nearest(&text.value, Mode::ALL.iter().map(|mode| mode.as_str()));
+            let near = nearest(text.value, Mode::ALL.iter().map(|mode| mode.as_str()));
             let help = near.map_or(String::new(), |near| format!("did you mean `{near}`? "));
             report
                 .error(Fault::new(text.place, error.to_string()).help(format!("{help}the modes are {all}")));
