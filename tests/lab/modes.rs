@@ -49,6 +49,11 @@ impl<'h> Lan<'h> {
         self.host.check(self.argv(script))
     }
 
+    fn mac(&self) -> String {
+        let shown = self.sh("ip -o link show lan1 | sed 's|.*link/ether ||; s| .*||'");
+        shown.text().to_owned()
+    }
+
     /// A DHCP client on that machine, which takes no address.
     fn client(&self) -> Output {
         self.sh("busybox udhcpc -i lan1 -n -q -f -s /bin/true 2>&1")
@@ -374,7 +379,7 @@ pub(crate) fn a_bridge_of_the_hosts_own_is_looked_at_and_never_touched() {
     missing_bridges_are_refused(&host);
 
     let rest = "bridge: br0\nipv4: { subnet: 10.5.0.0/24, gateway: 10.5.0.2 }\ndomain: lan.internal\n\
-                dhcp: { serve: true, ranges: [ { start: 10.5.0.200, end: 10.5.0.210 } ] }\n\
+                dhcp: { serve: true, ranges: [ { start: 10.5.0.200, end: 10.5.0.209 } ] }\n\
                 require_interfaces: [ lan0, lan9, eth9 ]\nforbid_interfaces: [ lan8, lan7 ]";
     define(&host, "lan", "bridge", rest);
     // Somebody else serves DHCP there.
@@ -432,33 +437,7 @@ pub(crate) fn a_bridge_of_the_hosts_own_is_looked_at_and_never_touched() {
     obey(&host, &status.stdout, "eth9 is not in");
     host.miniascape_check(["net", "status", "lan"]);
 
-    // Machines there are served now, and a server that comes later is named.
-    let leased = lan.client();
-    assert!(leased.stdout.contains("10.5.0.20"), "{leased}");
-    let server = lan.dhcp_server();
-    let status = host.miniascape(["net", "status", "lan"]);
-    status.expect_code(1);
-    assert!(
-        status.stdout.contains(&format!(
-            "another DHCP server answers on the bridge br0: 10.5.0.2 ({mac})"
-        )),
-        "{status}"
-    );
-    assert_eq!(status.stdout.matches("problem ").count(), 1, "{status}");
-    // It goes on all the same.
-    define(
-        &host,
-        "lan",
-        "bridge",
-        &rest
-            .replace("lan.internal", "site.internal")
-            .replace("lan9, eth9", "lan9"),
-    );
-    let updated = host.miniascape_check(["net", "update", "lan"]);
-    assert!(updated.stderr.contains("10.5.0.2"), "{updated}");
-    drop(server);
-    host.miniascape_check(["net", "status", "lan"]);
-
+    a_server_that_comes_later_is_named(&host, &lan, rest);
     // A bridge of ours is made by libvirt; what is to be in it is not put there.
     define(
         &host,
@@ -480,6 +459,36 @@ pub(crate) fn a_bridge_of_the_hosts_own_is_looked_at_and_never_touched() {
     }
     assert_eq!(bridge(&host), during);
     assert!(!host.exists("/sys/class/net/own0"));
+}
+
+fn a_server_that_comes_later_is_named(host: &Host, lan: &Lan<'_>, rest: &str) {
+    let mac = lan.mac();
+    // Machines there are served now, and a server that comes later is named.
+    let leased = lan.client();
+    assert!(leased.stdout.contains("10.5.0.20"), "{leased}");
+    let server = lan.dhcp_server();
+    let status = host.miniascape(["net", "status", "lan"]);
+    status.expect_code(1);
+    assert!(
+        status.stdout.contains(&format!(
+            "another DHCP server answers on the bridge br0: 10.5.0.2 ({mac})"
+        )),
+        "{status}"
+    );
+    assert_eq!(status.stdout.matches("problem ").count(), 1, "{status}");
+    // It goes on all the same.
+    define(
+        host,
+        "lan",
+        "bridge",
+        &rest
+            .replace("lan.internal", "site.internal")
+            .replace("lan9, eth9", "lan9"),
+    );
+    let updated = host.miniascape_check(["net", "update", "lan"]);
+    assert!(updated.stderr.contains("10.5.0.2"), "{updated}");
+    drop(server);
+    host.miniascape_check(["net", "status", "lan"]);
 }
 
 fn missing_bridges_are_refused(host: &Host) {
