@@ -6,4 +6,5 @@ mod build;
 mod guest;
 mod install;
 mod refuse;
+mod verify;
 mod what;
