@@ -5,6 +5,7 @@
 
 mod chain;
 mod finish;
+mod networks;
 mod overlay;
 mod pending;
 mod record;

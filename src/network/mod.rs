@@ -27,12 +27,12 @@ mod tests;
 mod whole;
 
 pub use apply::{
-    Deferral, RegisterError, Report as Registration, Step, Target, guests_in, register, register_later,
-    unregister, unregister_later, update,
+    Deferral, RegisterError, Report as Registration, Step, Target, adopt, guests_in, register,
+    register_later, unregister, unregister_later, update,
 };
 pub use auto::Chosen;
 pub use compile::{CompileError, Compiled, compile};
-pub use dropin::{Brought, bring, networks_of};
+pub use dropin::{Brought, bring, has_brought, networks_of};
 pub use find::{FindError, Finder, Found};
 pub use finish::{FinishError, Finished, finish};
 pub use model::{

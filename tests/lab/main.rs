@@ -14,8 +14,10 @@ mod demo;
 mod dropins;
 mod guests;
 mod harness;
+mod import;
 mod kills;
 mod lifecycle;
+mod luggage;
 mod networks;
 mod pending;
 mod refusals;
@@ -64,6 +66,12 @@ fn tests() -> Vec<Trial> {
             guests_live_as_rpms,
             a_guest_starts_only_on_the_images_it_was_made_from,
             what_could_not_be_finished_is_finished_by_a_later_run,
+        }
+        import {
+            a_network_with_a_running_guest_is_adopted,
+        }
+        luggage {
+            a_packaged_guests_entry_comes_and_goes_with_its_package,
         }
         guests {
             shutdown_is_graceful_and_hard_only_on_demand,

@@ -22,6 +22,8 @@ pub enum Step {
     Define,
     /// Let libvirt start it at boot.
     Autostart,
+    /// Write down the leases of libvirt's dnsmasq for ours.
+    TakeLeases,
     /// Stop it in libvirt.
     Stop,
     /// Remove the bridge that a libvirt which was killed while it started the network has left.
@@ -54,6 +56,7 @@ impl std::fmt::Display for Step {
             Self::WriteFiles => "write its files",
             Self::Define => "define it in libvirt",
             Self::Autostart => "set it to start at boot",
+            Self::TakeLeases => "take over the leases of libvirt's dnsmasq",
             Self::Stop => "stop it",
             Self::RemoveBridge => "remove the bridge that a killed libvirt left",
             Self::Start => "start it",
@@ -91,7 +94,12 @@ pub(super) fn take(step: Step, name: &NetworkName, target: &Target<'_>) -> Resul
         Step::RemoveFiles => remove_files(target.layout, name)?,
         Step::Forget => drop(Pending::forget(target.layout, name)?),
         // These need more than the name; their verbs take them.
-        Step::WriteFiles | Step::Define | Step::RemoveBridge | Step::Replug | Step::Defer => {}
+        Step::WriteFiles
+        | Step::Define
+        | Step::TakeLeases
+        | Step::RemoveBridge
+        | Step::Replug
+        | Step::Defer => {}
     }
     Ok(())
 }
