@@ -11,6 +11,7 @@ use crate::host::dns::{self, Kind};
 use crate::host::{bus, files};
 use crate::name::{DnsName, NetworkName};
 use crate::network::compile::{self, Compiled};
+use crate::network::firewall;
 use crate::network::{Applied, Network};
 use std::net::IpAddr;
 use std::path::Path;
@@ -95,6 +96,7 @@ pub fn update(
             Step::WriteFiles => write_files(compiled, layout, name),
             Step::Define => define(name, compiled, uuid, target),
             Step::RemoveBridge => remove_bridge(network),
+            Step::OpenFirewall => Ok(firewall::open(network, layout)?),
             Step::Replug => match network.bridge() {
                 Some(bridge) => replug(&guests, bridge, target.libvirt),
                 None => Ok(()),
@@ -213,6 +215,9 @@ fn put_back(
             take(Step::Stop, name, target)?;
         }
         take(Step::Start, name, target)?;
+    }
+    if taken.contains(&Step::OpenFirewall) || taken.contains(&Step::CloseFirewall) {
+        firewall::put_back(&before.applied, target.layout)?;
     }
     if before.applied.dnsmasq {
         take(Step::RestartDnsmasq, name, target)?;
