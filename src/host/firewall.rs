@@ -42,7 +42,7 @@ pub enum Opening {
     Closed,
     /// It is for that bridge, whole.
     Open,
-    /// It is for another bridge, or parts of it are gone.
+    /// It is for another bridge, or a part only.
     Stale,
 }
 
@@ -68,10 +68,21 @@ pub fn opening(network: &NetworkName, bridge: Option<&InterfaceName>) -> Result<
     let rules = run(&["--list-rules"])?;
     let own = own_rules(&rules, network);
     Ok(match bridge {
-        _ if own.is_empty() => Opening::Closed,
+        // A run that was killed may have left the chain without a rule.
+        _ if own.is_empty() && (!has_chain(&rules) || has_rules(&rules)) => Opening::Closed,
         Some(bridge) if has_jump(&rules) && is_whole(&own, bridge) => Opening::Open,
         _ => Opening::Stale,
     })
+}
+
+fn has_chain(rules: &str) -> bool {
+    rules.lines().any(|line| line.strip_prefix("-N ") == Some(CHAIN))
+}
+
+/// True if the chain has a rule, whosever it is.
+fn has_rules(rules: &str) -> bool {
+    let begin = format!("-A {CHAIN} ");
+    rules.lines().any(|line| line.starts_with(&begin))
 }
 
 /// The rules of the network, as words behind `-A CHAIN`.
@@ -108,7 +119,7 @@ pub fn open(layout: &Layout, network: &NetworkName, bridge: &InterfaceName) -> R
         return Ok(());
     }
     let rules = run(&["--list-rules"])?;
-    if !rules.lines().any(|line| line == format!("-N {CHAIN}")) {
+    if !has_chain(&rules) {
         run(&["--new-chain", CHAIN])?;
     }
     delete(&own_rules(&rules, network))?;
@@ -135,14 +146,13 @@ pub fn close(layout: &Layout, network: &NetworkName) -> Result<(), FirewallError
     let rules = run(&["--list-rules"])?;
     delete(&own_rules(&rules, network))?;
     let rules = run(&["--list-rules"])?;
-    let begin = format!("-A {CHAIN} ");
-    if rules.lines().any(|line| line.starts_with(&begin)) {
+    if has_rules(&rules) {
         return Ok(());
     }
     if has_jump(&rules) {
         run(&["--delete", "INPUT", "-j", CHAIN])?;
     }
-    if rules.lines().any(|line| line == format!("-N {CHAIN}")) {
+    if has_chain(&rules) {
         run(&["--delete-chain", CHAIN])?;
     }
     Ok(())
