@@ -1,17 +1,17 @@
 //! Carries out the part of a plan that is about disks: writes base and delta under the names of their digests.
 
+use super::disks::{DiskPlan, Split};
 use super::manifest::{Layer, Role};
-use super::plan::DiskPlan;
 use super::progress::{Progress, Step};
 use crate::image::{self, Format, ImageError};
 use fs_err as fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-/// Writes base and delta of the disk into `dir` as `sha256-<digest>.qcow2`, mode 0444. Each file's content and the
-/// name of its backing file are final.
+/// Writes the layers of the disk into `dir` as `sha256-<digest>.qcow2`, mode 0444, and describes them, the base first.
+/// Each file's content and the name of its backing file are final.
 pub(super) fn write(plan: &DiskPlan, dir: &Path, progress: &dyn Progress) -> Result<Vec<Layer>, ImageError> {
-    for source in [Some(&plan.base), plan.delta.as_ref()].into_iter().flatten() {
+    for source in &plan.chain {
         // In a damaged image QEMU reads zeros where data is missing, and nobody would notice before it is too late.
         if source.format == Format::Qcow2 {
             let title = format!("check {}", source.path.display());
@@ -20,22 +20,26 @@ pub(super) fn write(plan: &DiskPlan, dir: &Path, progress: &dyn Progress) -> Res
         }
     }
     let part = dir.join("image.part");
-    begin(
-        progress,
-        "convert",
-        format!("write the base of {}", plan.target),
-        plan.base.disk_usage,
-    );
-    image::convert(&plan.base.path, plan.base.format, &part)?;
-    let base = finish(&part, dir, Role::Base, plan.base.virtual_size, &[], progress)?;
+    let (source, bytes) = match plan.split {
+        Split::Bottom => (plan.bottom(), plan.bottom().disk_usage),
+        Split::Flat => (plan.top(), plan.bytes()),
+    };
+    let title = format!("write the base of {}", plan.target);
+    begin(progress, "convert", title, bytes);
+    image::convert(&source.path, source.format, &part)?;
+    let base = finish(&part, dir, Role::Base, source.virtual_size, &[], progress)?;
+    if plan.split == Split::Flat {
+        return Ok(vec![base]);
+    }
     let below = base.digest.file_name();
     let title = format!("write the delta of {}", plan.target);
-    if let Some(delta) = &plan.delta {
-        begin(progress, "convert", title, delta.disk_usage);
-        image::convert_delta(&delta.path, &below, &part)?;
-    } else {
-        begin(progress, "convert", title, 0);
-        image::create_overlay(&part, &below, Format::Qcow2, Some(plan.virtual_size))?;
+    begin(progress, "convert", title, plan.bytes() - bytes);
+    let top = plan.top();
+    match plan.chain.len() {
+        1 => image::create_overlay(&part, &below, Format::Qcow2, Some(plan.virtual_size))?,
+        // What one image has above its backing file is what it has allocated.
+        2 => image::convert_delta(&top.path, &below, &part)?,
+        _ => image::delta_on(&top.path, top.format, &below, &part)?,
     }
     let base_file = dir.join(&below);
     let delta = finish(

@@ -5,6 +5,7 @@
 //! (`image`), and everything that happens to a package on the host where it is installed (`install`).
 
 mod deb;
+mod disks;
 mod error;
 mod images;
 mod installed;
@@ -21,6 +22,7 @@ mod text;
 mod tree;
 mod work;
 
+pub use disks::{DiskChoice, DiskPlan, Selected, Split, Volume};
 pub use error::RepackError;
 pub use installed::{Installed, InstalledError, Presence, list, show};
 pub use manifest::{
@@ -29,7 +31,7 @@ pub use manifest::{
     Timestamp,
 };
 pub use name::{GuestPackage, ImagePackage, PackageNameError, guest_name};
-pub use plan::{Activity, DiskPlan, Plan, PlanError, Reservation, Selected, plan, select};
+pub use plan::{Activity, Plan, PlanError, Reservation};
 pub use progress::{Progress, Step};
 pub use repack::{Options, Repacked, Request, build, prepare, repack};
 pub use target::{OutputFile, Target};

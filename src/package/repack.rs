@@ -2,6 +2,7 @@
 //!
 //! The two halves are apart, so that a caller can show what will not travel before any byte is copied.
 
+use super::disks::{DiskChoice, Selected, Volume};
 use super::error::RepackError;
 use super::manifest::{DiskSection, FORMAT, Manifest, PackageSection, Timestamp};
 use super::plan::{Activity, Plan, PlanError, Reservation, plan, select};
@@ -37,6 +38,10 @@ pub struct Request {
     pub activity: Activity,
     /// The guest package's version.
     pub version: PackageVersion,
+    /// What the user has decided about disks.
+    pub disks: DiskChoice,
+    /// Where libvirt has the volumes that the domain XML names.
+    pub volumes: Vec<Volume>,
     /// What this host's networks reserve; entries for other guests are ignored.
     pub reservations: Vec<Reservation>,
     /// Directories (or files) outside the disk's own directory where a raw backing file may lie. A qcow2 backing
@@ -68,40 +73,47 @@ pub struct Repacked {
     pub manifest: Manifest,
 }
 
-/// Looks at the guest's disk and decides what will be done. Reads headers only and writes nothing.
+/// Looks at the guest's disks and decides what will be done. Reads headers only and writes nothing.
 pub fn prepare(request: &Request) -> Result<Plan, RepackError> {
     let domain = Domain::parse(&request.xml).map_err(PlanError::from)?;
-    let disk = select(&domain, request.activity)?;
-    let own_dir = fs::canonicalize(disk.path.parent().unwrap_or(Path::new("/"))).ok();
-    let allow = |backing: &Path, format: Format| {
-        let Ok(real) = fs::canonicalize(backing) else {
-            // Not there: opening it says so.
-            return true;
-        };
-        let declared = || {
-            disk.declared_backing
-                .iter()
-                .any(|path| fs::canonicalize(path).is_ok_and(|path| path == real))
-        };
-        let allowed = || {
-            request
-                .allowed_backing
-                .iter()
-                .any(|path| fs::canonicalize(path).is_ok_and(|path| real.starts_with(path)))
-        };
-        // Only a raw "image" can be a file that was never a disk.
-        format == Format::Qcow2 || real.parent() == own_dir.as_deref() || declared() || allowed()
-    };
-    let chain = image::chain(&disk.path, disk.format, &allow)?;
-    for image in [Some(&chain.top), chain.base.as_ref()].into_iter().flatten() {
-        image::ensure_unused(image)?;
+    let mut disks = Vec::new();
+    for disk in select(&domain, request.activity, &request.disks, &request.volumes)? {
+        let chain = image::chain(&disk.path, disk.format, &|backing, format| {
+            may_open(&disk, &request.allowed_backing, backing, format)
+        })?;
+        for image in &chain.0 {
+            image::ensure_unused(image)?;
+        }
+        disks.push((disk, chain));
     }
     let reservations = &request.reservations;
-    let plan = plan(&request.xml, &disk, chain, request.version.clone(), reservations)?;
+    let plan = plan(
+        &request.xml,
+        disks,
+        &request.disks,
+        request.version.clone(),
+        reservations,
+    )?;
     Ok(Plan {
         private: plan.private || !request.xml_is_public,
         ..plan
     })
+}
+
+/// Whether a backing file of `disk` may be opened.
+fn may_open(disk: &Selected, allowed: &[PathBuf], backing: &Path, format: Format) -> bool {
+    let Ok(real) = fs::canonicalize(backing) else {
+        // Not there: opening it says so.
+        return true;
+    };
+    let is = |path: &PathBuf| fs::canonicalize(path).is_ok_and(|path| path == real);
+    let has = |path: &PathBuf| fs::canonicalize(path).is_ok_and(|path| real.starts_with(path));
+    let own_dir = fs::canonicalize(disk.path.parent().unwrap_or(Path::new("/"))).ok();
+    // Only a raw "image" can be a file that was never a disk.
+    format == Format::Qcow2
+        || real.parent() == own_dir.as_deref()
+        || disk.declared_backing.iter().any(is)
+        || allowed.iter().any(has)
 }
 
 /// Carries a plan out.
@@ -139,8 +151,16 @@ fn build_in(
     let work = WorkDir::create(parent)?;
     let dir = work.path().join("tree");
     files::make_dir(&dir, 0o700)?;
-    let layers = images::write(&plan.disk, &dir, progress)?;
-    let manifest = manifest(plan, layers, options.created);
+    let mut disks = Vec::new();
+    for disk in &plan.disks {
+        disks.push(DiskSection {
+            target: disk.target.clone(),
+            bus: disk.bus.clone(),
+            format: Format::Qcow2,
+            layers: images::write(disk, &dir, progress)?,
+        });
+    }
+    let manifest = manifest(plan, disks, options.created);
     let texts = Texts::new(&manifest)?;
     let tree = Tree::complete(&dir, &manifest, &texts, &plan.xml)?;
     let bytes: u64 = manifest.images().iter().map(|layer| layer.file_size).sum();
@@ -190,7 +210,7 @@ pub fn repack(
     build(&prepare(request)?, options, progress)
 }
 
-fn manifest(plan: &Plan, layers: Vec<super::manifest::Layer>, created: Timestamp) -> Manifest {
+fn manifest(plan: &Plan, disks: Vec<DiskSection>, created: Timestamp) -> Manifest {
     Manifest {
         format: FORMAT,
         tool: Line::lossy(concat!("miniascape ", env!("CARGO_PKG_VERSION"))),
@@ -203,12 +223,7 @@ fn manifest(plan: &Plan, layers: Vec<super::manifest::Layer>, created: Timestamp
         },
         renamed_from: Vec::new(),
         domain: plan.domain.clone(),
-        disks: vec![DiskSection {
-            target: plan.disk.target.clone(),
-            bus: plan.disk.bus.clone(),
-            format: Format::Qcow2,
-            layers,
-        }],
+        disks,
         networks: plan.networks.clone(),
         not_packed: plan.not_packed.clone(),
         warnings: plan.warnings.clone(),

@@ -124,35 +124,85 @@ pub(crate) fn another_subnet_replugs_running_guests() {
     );
 }
 
+/// Refuses to start a network with the addresses 10.66.8.*, as a host's own hook may.
+const HOOK: &str = "#!/bin/sh\nif [ \"$1 $2\" = 'lab start' ] && grep -q 10.66.8.; then echo 'no room for 10.66.8' >&2; exit 1; fi\n";
+
 pub(crate) fn an_update_that_fails_is_taken_back() {
-    let (host, running) = host_with_daemon();
-    host.write_file(FILE, lab("10.66.6", &[GUEST]));
+    let (mut host, running) = host_with_daemon();
+    host.write_file("/etc/libvirt/hooks/network", HOOK);
+    host.check(["chmod", "755", "/etc/libvirt/hooks/network"]);
+    // libvirt looks for hooks at its start only.
+    host.stop_libvirtd();
+    host.start_libvirtd();
+    let old = lab("10.66.6", &[GUEST]);
+    host.write_file(FILE, &old);
     host.miniascape_check(["net", "register", "lab"]);
-    let before = host.check(["virsh", "net-dumpxml", "lab"]).stdout;
-    let hosts = host.read_file("/var/lib/miniascape/networks/lab/addn-hosts");
-    // Another interface of the host has the new subnet: libvirt refuses to start the network with it.
+    let mut console = start_guest(&host);
+    // Everything but dnsmasq's process, its leases, which go on, and libvirt's count of plugs, which it begins anew with
+    // every start of a network.
+    let state = || {
+        host.check([
+            "sh",
+            "-c",
+            "virsh net-dumpxml lab | sed \"s/ connections='1'//\"; virsh net-dumpxml --inactive lab; virsh -q net-list --all; cat /sys/class/net/virbr66/address
+             ip -o addr show dev virbr66 | sed 's/^[0-9]*: //'; ls /sys/class/net/virbr66/brif
+             cd /var/lib/miniascape; find . /run/miniascape -printf '%y %m %p\\n' | sort; find . -type f ! -name leases -exec sha256sum {} + | sort -k2",
+        ])
+        .stdout
+    };
+    let before = state();
+    assert!(before.contains("vnet0"), "{before}");
+    console.wait("LEASE", BOOT_TIMEOUT);
+    let mut put_back = |why: &str, said: &str, replugged: bool| {
+        let failed = host.miniascape(["net", "update", "lab"]);
+        failed.expect_code(1);
+        assert!(
+            failed.stderr.contains(said) && failed.stderr.contains("was put back to what it was"),
+            "{why}: {failed}"
+        );
+        assert_eq!(state(), before, "{why}");
+        host.miniascape_check(["net", "status", "lab"]);
+        if replugged {
+            // Its link went down and up, so it asked again.
+            assert_eq!(
+                console.wait("LEASE", BOOT_TIMEOUT).value("ip"),
+                "10.66.6.66",
+                "{why}"
+            );
+        }
+        assert_eq!(console.ask("ping 10.66.6.1", "PONG").0, "PONG 10.66.6.1", "{why}");
+    };
+    // libvirt stops the network and cannot start it again.
+    host.write_file(FILE, lab("10.66.8", &[GUEST]));
+    put_back("a hook", "could not start the network lab", true);
+    // dnsmasq does not take what the host's own template makes.
+    let own = format!(
+        "{}\nenable-tftp\ntftp-root=/srv/nowhere\n",
+        include_str!("../../data/templates/dnsmasq.conf")
+    );
+    host.write_file("/etc/miniascape/templates/dnsmasq.conf", own);
+    host.write_file(FILE, &old);
+    put_back("a template", "/srv/nowhere", false);
+    host.remove("/etc/miniascape/templates/dnsmasq.conf");
+    // What can be seen before is refused before: another interface of the host has the new subnet.
     host.check([
         "sh",
         "-c",
-        "ip link add other type bridge && ip addr add 10.66.8.1/24 dev other && ip link set other up",
+        "ip link add other type bridge && ip addr add 10.66.9.1/24 dev other && ip link set other up",
     ]);
-    host.write_file(FILE, lab("10.66.8", &[GUEST]));
-    let failed = host.miniascape(["net", "update", "lab"]);
-    failed.expect_code(1);
-    assert!(failed.stderr.contains("was put back to what it was"), "{failed}");
-    assert_eq!(host.check(["virsh", "net-dumpxml", "lab"]).stdout, before);
-    assert_eq!(
-        host.read_file("/var/lib/miniascape/networks/lab/addn-hosts"),
-        hosts
-    );
-    host.miniascape_check(["net", "status", "lab"]);
+    host.write_file(FILE, lab("10.66.9", &[GUEST]));
+    let refused = host.miniascape(["net", "update", "lab"]);
+    refused.expect_code(3);
+    assert!(refused.stderr.contains("10.66.9.0/24 overlaps"), "{refused}");
+    assert_eq!(state(), before);
     // A dnsmasq that cannot be told, either: the daemon is gone.
     drop(running);
+    let files = host.read_file("/var/lib/miniascape/networks/lab/addn-hosts");
     host.write_file(FILE, lab("10.66.6", &[GUEST, ("new", "52:54:00:00:00:67", "67")]));
     host.miniascape(["net", "update", "lab"]).expect_code(4);
     assert_eq!(
         host.read_file("/var/lib/miniascape/networks/lab/addn-hosts"),
-        hosts
+        files
     );
     let _daemon = daemon(&host);
     host.miniascape_check(["net", "update", "lab"]);

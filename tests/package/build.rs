@@ -237,7 +237,7 @@ fn the_plan_names_firmware_variables_and_what_the_other_host_needs() {
         "{}",
         plan.xml
     );
-    assert_eq!(plan.disk.delta, None);
+    assert_eq!(plan.disks[0].chain.len(), 1);
 }
 
 /// `text` with digests and sizes, which depend on the version of qemu-img, replaced by names.

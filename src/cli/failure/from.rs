@@ -440,10 +440,10 @@ impl From<PlanError> for Failure {
             PlanError::Active { guest } => {
                 Self::refused(message).hint(format!("miniascape guest shutdown {guest}"))
             }
-            PlanError::Xml(_) | PlanError::Value { .. } => Self::usage(message),
-            PlanError::NoDisk { .. } | PlanError::SeveralDisks { .. } | PlanError::Disk { .. } => {
-                Self::failed(message)
+            PlanError::Xml(_) | PlanError::Value { .. } | PlanError::NoSuchDisk { .. } => {
+                Self::usage(message)
             }
+            PlanError::NoDisk { .. } | PlanError::Disk { .. } => Self::failed(message),
         }
     }
 }

@@ -263,7 +263,10 @@ impl Daemon {
             if let Some(errors) = errors {
                 for line in BufReader::new(errors).lines().map_while(Result::ok) {
                     tracing::info!(network = %name, "{}", crate::name::printable(&line, 400));
-                    last = crate::name::printable(line.trim(), 400);
+                    // The line before says why.
+                    if !line.trim_end().ends_with(": FAILED to start up") {
+                        last = crate::name::printable(line.trim(), 400);
+                    }
                 }
             }
             if let Ok(status) = child.wait() {
