@@ -32,6 +32,7 @@ pub(super) fn lines(network: &Network) -> Vec<String> {
         }
     }
     for (firmware, file) in &boot.files {
+        let condition = |kind: Firmware| format!("tag:{},", tag(kind));
         let not = |kind: Firmware| format!("tag:!{},", tag(kind));
         let mut tags = String::new();
         if *firmware != Firmware::Ipxe && has(Firmware::Ipxe) {
@@ -39,7 +40,7 @@ pub(super) fn lines(network: &Network) -> Vec<String> {
         }
         match firmware {
             Firmware::Other => told.iter().for_each(|kind| tags += &not(*kind)),
-            kind => tags += &format!("tag:{},", tag(*kind)),
+            kind => tags.push_str(&condition(*kind)),
         }
         let server = boot
             .server
