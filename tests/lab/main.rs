@@ -12,6 +12,7 @@ mod support;
 mod boot;
 mod clients;
 mod demo;
+mod diff;
 mod dropins;
 mod guests;
 mod harness;
@@ -82,6 +83,9 @@ fn tests() -> Vec<Trial> {
             two_hundred_changes_reach_dnsmasq_and_no_ping_is_lost,
             another_subnet_replugs_running_guests,
             an_update_that_fails_is_taken_back,
+        }
+        diff {
+            changes_are_told_as_an_update_makes_them,
         }
         demo {
             the_whole_demo_works_and_leaves_nothing_behind,

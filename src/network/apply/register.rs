@@ -7,6 +7,7 @@ use super::{RegisterError, Report, Step, Target, lock, owned};
 use crate::host::{Layout, Libvirt, NetworkRecord, files, links};
 use crate::name::NetworkName;
 use crate::network::compile::{self, Compiled};
+use crate::network::diff::keep;
 use crate::network::firewall;
 use crate::network::observed::bridge_mac;
 use crate::network::{Applied, Deferred, Network, Observed, Pending};
@@ -194,6 +195,7 @@ pub(in crate::network) fn register_locked(
     let record = || {
         let applied = Applied::new(network, compiled, source.to_owned());
         applied.write(layout)?;
+        keep(network, layout)?;
         settle(&applied, layout)
     };
     if let Err(error) = done.and_then(|()| record()) {

@@ -4,6 +4,7 @@ use super::{RegisterError, Target};
 use crate::host::{Layout, bus, files, firewall};
 use crate::name::NetworkName;
 use crate::network::compile::{self, Compiled};
+use crate::network::diff::KEPT;
 use crate::network::{Deferred, Pending};
 use serde::Serialize;
 use std::io;
@@ -120,7 +121,7 @@ fn await_dnsmasq(name: &NetworkName) -> Result<(), RegisterError> {
 }
 
 /// What registering a network makes in its directory. The record goes last: as long as it is there, so is the network.
-const GENERATED: [&[&str]; 2] = [&compile::FILES, &[compile::LEASES, "applied.json"]];
+const GENERATED: [&[&str]; 2] = [&compile::FILES, &[compile::LEASES, KEPT, "applied.json"]];
 
 /// Whether anything is left of a network's generated files, though a run be killed before it wrote the record.
 pub(super) fn has_files(layout: &Layout, name: &NetworkName) -> bool {

@@ -11,6 +11,7 @@ use crate::host::dns::{self, Kind};
 use crate::host::{bus, files};
 use crate::name::{DnsName, NetworkName};
 use crate::network::compile::{self, Compiled};
+use crate::network::diff::keep;
 use crate::network::firewall;
 use crate::network::{Applied, Network};
 use std::net::IpAddr;
@@ -72,6 +73,7 @@ pub fn update(
     if report.steps.is_empty() {
         // What the network needs of the host may have changed all the same.
         Applied::new(network, compiled, source.to_owned()).write(layout)?;
+        keep(network, layout)?;
         return Ok(report);
     }
     let before = Before {
@@ -109,6 +111,7 @@ pub fn update(
         });
     match done {
         Ok(()) => {
+            keep(network, layout)?;
             settle(&Applied::new(network, compiled, source.to_owned()), layout)?;
             Ok(report)
         }
