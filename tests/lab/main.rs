@@ -18,6 +18,7 @@ mod guests;
 mod harness;
 mod kills;
 mod lifecycle;
+mod modes;
 mod netboot;
 mod networks;
 mod pending;
@@ -92,6 +93,10 @@ fn tests() -> Vec<Trial> {
             an_ordinary_user_sees_the_same_demo,
             nothing_is_left_behind_whenever_the_demo_is_killed,
             without_private_hosts_the_demo_shows_less_and_says_so,
+        }
+        modes {
+            a_guest_reaches_in_every_mode_what_it_should,
+            a_bridge_of_the_hosts_own_is_looked_at_and_never_touched,
         }
         networks {
             net_1_is_registered_once_and_unregistered_once,

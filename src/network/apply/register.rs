@@ -66,6 +66,10 @@ impl Facts {
                 _ => facts.stale_data |= stale,
             }
         }
+        let mut gone = compile::FILES
+            .into_iter()
+            .filter(|name| compiled.file(name).is_none());
+        facts.stale_files |= gone.any(|file| layout.network(name).join(file).on_disk().exists());
         facts.without_libvirt = compiled.libvirt_xml().is_none();
         if let (Some(record), Some(xml)) = (&existing, compiled.libvirt_xml()) {
             let wanted = Observed::parse(xml);
@@ -105,7 +109,12 @@ pub(super) fn plan(facts: &Facts, needs_dnsmasq: bool) -> Vec<Step> {
             facts.firewall,
             dnsmasq,
         ];
-        return steps.into_iter().flatten().collect();
+        let steps: Vec<Step> = steps.into_iter().flatten().collect();
+        return match (steps.as_slice(), &facts.record) {
+            // Its guests bring all that it consists of.
+            ([], None) => vec![Step::Record],
+            _ => steps,
+        };
     }
     let steps = [
         facts.stale_files.then_some(Step::WriteFiles),
@@ -186,7 +195,7 @@ pub(in crate::network) fn register_locked(
             Step::RemoveBridge => remove_bridge(network)?,
             Step::OpenFirewall => firewall::open(network, layout)?,
             // Only when the record tells that it is done.
-            Step::Forget => {}
+            Step::Forget | Step::Record => {}
             other => take(*other, name, target)?,
         }
         taken.push(*step);
@@ -444,6 +453,11 @@ mod tests {
             ..facts
         };
         assert_eq!(plan(&facts, false), [Step::WriteFiles, Step::StopDnsmasq]);
+        let nothing = Facts {
+            without_libvirt: true,
+            ..Facts::default()
+        };
+        assert_eq!(plan(&nothing, false), [Step::Record]);
     }
 
     #[test]

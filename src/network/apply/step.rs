@@ -19,6 +19,8 @@ const DNSMASQ_PATIENCE: Duration = Duration::from_secs(5);
 pub enum Step {
     /// Write the generated files.
     WriteFiles,
+    /// Put on record that it is registered, where there is nothing else to do.
+    Record,
     /// Define the network in libvirt, or define it anew.
     Define,
     /// Let libvirt start it at boot.
@@ -57,6 +59,7 @@ impl std::fmt::Display for Step {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.pad(match self {
             Self::WriteFiles => "write its files",
+            Self::Record => "put it on record",
             Self::Define => "define it in libvirt",
             Self::Autostart => "set it to start at boot",
             Self::Stop => "stop it",
@@ -100,6 +103,7 @@ pub(super) fn take(step: Step, name: &NetworkName, target: &Target<'_>) -> Resul
         Step::CloseFirewall => firewall::close(target.layout, name)?,
         // These need more than the name; their verbs take them.
         Step::WriteFiles
+        | Step::Record
         | Step::Define
         | Step::RemoveBridge
         | Step::Replug
