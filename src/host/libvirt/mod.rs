@@ -4,6 +4,7 @@
 mod domains;
 mod leases;
 mod networks;
+mod volumes;
 
 pub use domains::{Blocker, DomainRecord, DomainState, GraceError};
 pub use leases::NetworkLease;

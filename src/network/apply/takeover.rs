@@ -74,6 +74,7 @@ pub fn adopt(
             Step::Define => define(name, compiled, Some(&existing), target),
             Step::TakeLeases => write_leases(layout, target.libvirt, name),
             Step::RemoveBridge => remove_bridge(network),
+            Step::OpenFirewall => Ok(firewall::open(network, layout)?),
             Step::Replug => plug_in(network, &taps),
             other => take(*other, name, target),
         })
@@ -83,6 +84,7 @@ pub fn adopt(
         });
     match done {
         Ok(()) => {
+            keep(network, layout)?;
             settle(&Applied::new(network, compiled, source.to_owned()), layout)?;
             Ok(report)
         }
@@ -225,6 +227,9 @@ fn give_back(
             take(Step::Start, name, target)?;
         }
         plug_in(network, taps)?;
+    }
+    if target.libvirt.is_local() {
+        take(Step::CloseFirewall, name, target)?;
     }
     match record {
         Some(record) => drop(record.write(target.layout)?),
