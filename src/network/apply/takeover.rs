@@ -18,6 +18,8 @@ use crate::host::libvirt::NetworkLease;
 use crate::host::{Layout, Libvirt, LibvirtError, NetworkRecord, files, links};
 use crate::name::{DnsName, InterfaceName, Mac, NetworkName};
 use crate::network::compile::Compiled;
+use crate::network::diff::keep;
+use crate::network::firewall;
 use crate::network::{Applied, Network, Observed};
 use std::path::Path;
 
@@ -205,6 +207,7 @@ fn give_back(
     before: &NetworkRecord,
     taps: &[InterfaceName],
     record: Option<&Applied>,
+    steps: &[Step],
     target: &Target<'_>,
 ) -> Result<(), RegisterError> {
     let (name, libvirt) = (network.name(), target.libvirt);
@@ -228,7 +231,7 @@ fn give_back(
         }
         plug_in(network, taps)?;
     }
-    if target.libvirt.is_local() {
+    if steps.contains(&Step::OpenFirewall) {
         take(Step::CloseFirewall, name, target)?;
     }
     match record {
