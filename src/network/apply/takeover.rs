@@ -93,21 +93,20 @@ pub fn adopt(
         // What libvirt keeps would have lost its files; the next run goes on.
         Err(cause) if cause.is_libvirt_away() => Err(cause),
         Err(cause) => {
-            let cause = Box::new(cause);
-            let network_name = name.clone();
-            Err(
-                match give_back(network, &existing, &taps, facts.record.as_ref(), target) {
-                    Ok(()) => RegisterError::RolledBack {
-                        network: network_name,
-                        cause,
-                    },
-                    Err(rollback) => RegisterError::RollbackFailed {
-                        network: network_name,
-                        cause,
-                        rollback: Box::new(rollback),
-                    },
+            let (network_name, cause) = (name.clone(), Box::new(cause));
+            let record = facts.record.as_ref();
+            let back = give_back(network, &existing, &taps, record, &report.steps, target);
+            Err(match back {
+                Ok(()) => RegisterError::RolledBack {
+                    network: network_name,
+                    cause,
                 },
-            )
+                Err(rollback) => RegisterError::RollbackFailed {
+                    network: network_name,
+                    cause,
+                    rollback: Box::new(rollback),
+                },
+            })
         }
     }
 }
