@@ -86,61 +86,8 @@ pub(crate) fn a_network_with_a_running_guest_is_adopted() {
     let process = host.check(["pgrep", "-f", "guest=g,"]).stdout;
     let bridge = host.read_file("/sys/class/net/virbr66/address");
 
-    // What cannot be done changes nothing.
-    let before = everything(&host);
-    let planned = host.miniascape_check(["net", "import", "old", "--adopt", "--dry-run", "--format", "json"]);
-    let steps = [
-        "write-files",
-        "define",
-        "autostart",
-        "take-leases",
-        "stop",
-        "start",
-        "start-dnsmasq",
-        "replug",
-    ];
-    assert_eq!(planned.json()["steps"], serde_json::json!(steps), "{planned}");
-    host.miniascape(["net", "import", "/root/old.xml", "--adopt"])
-        .expect_code(2);
-    host.miniascape(["net", "import", "none", "--adopt"])
-        .expect_code(1);
-    host.write_file(FILE, crate::networks::definition("old", "10.66.7", "virbr66"));
-    let refused = host.miniascape(["net", "import", "old", "--adopt"]);
-    refused.expect_code(3);
-    assert!(
-        refused
-            .stderr
-            .contains("has the addresses 10.66.7.1/24, which libvirt's network has not"),
-        "{refused}"
-    );
-    host.remove(FILE);
-    assert_eq!(everything(&host), before);
-
-    // What fails half way is taken back, with the guest on its bridge and libvirt's dnsmasq at work.
-    let hook = "#!/bin/sh\nif [ \"$1 $2\" = 'old start' ] && grep -q miniascape; then echo 'not today' >&2; exit 1; fi\n";
-    host.write_file("/etc/libvirt/hooks/network", hook);
-    host.check(["chmod", "755", "/etc/libvirt/hooks/network"]);
-    host.stop_libvirtd();
-    host.start_libvirtd();
-    let failed = host.miniascape(["net", "import", "old", "--adopt"]);
-    failed.expect_code(1);
-    assert!(
-        failed.stderr.contains("not today") && failed.stderr.contains("old was put back to what it was"),
-        "{failed}"
-    );
-    assert!(
-        is_libvirts(&host) && dnsmasqs(&host).contains("old.conf"),
-        "{failed}{}",
-        dnsmasqs(&host)
-    );
-    assert!(host.exists(FILE), "the definition has gone");
-    host.remove(FILE);
-    assert_eq!(everything(&host), before);
-    reaches_the_host(&mut console);
-    host.remove("/etc/libvirt/hooks/network");
-    host.stop_libvirtd();
-    host.start_libvirtd();
-
+    what_cannot_be_done_changes_nothing(&host);
+    what_fails_is_taken_back(&mut host, &mut console);
     let adopted = host.miniascape_check(["net", "import", "old", "--adopt"]);
     assert!(
         adopted.stdout.contains("old adopted: write its files, define it"),
@@ -178,7 +125,69 @@ pub(crate) fn a_network_with_a_running_guest_is_adopted() {
     let again = host.miniascape_check(["net", "import", "old", "--adopt"]);
     assert!(again.stdout.contains("nothing to do"), "{again}");
 
-    // It is like any other now, and keeps its bridge's address.
+    it_is_like_any_other_now(&host, &bridge);
+}
+
+fn what_cannot_be_done_changes_nothing(host: &Host) {
+    let before = everything(host);
+    let planned = host.miniascape_check(["net", "import", "old", "--adopt", "--dry-run", "--format", "json"]);
+    let steps = [
+        "write-files",
+        "define",
+        "autostart",
+        "take-leases",
+        "stop",
+        "start",
+        "start-dnsmasq",
+        "replug",
+    ];
+    assert_eq!(planned.json()["steps"], serde_json::json!(steps), "{planned}");
+    host.miniascape(["net", "import", "/root/old.xml", "--adopt"])
+        .expect_code(2);
+    host.miniascape(["net", "import", "none", "--adopt"])
+        .expect_code(1);
+    host.write_file(FILE, crate::networks::definition("old", "10.66.7", "virbr66"));
+    let refused = host.miniascape(["net", "import", "old", "--adopt"]);
+    refused.expect_code(3);
+    assert!(
+        refused
+            .stderr
+            .contains("has the addresses 10.66.7.1/24, which libvirt's network has not"),
+        "{refused}"
+    );
+    host.remove(FILE);
+    assert_eq!(everything(host), before);
+}
+
+/// With the guest on its bridge, and libvirt's dnsmasq at work.
+fn what_fails_is_taken_back(host: &mut Host, console: &mut Console) {
+    let before = everything(host);
+    let hook = "#!/bin/sh\nif [ \"$1 $2\" = 'old start' ] && grep -q miniascape; then echo 'not today' >&2; exit 1; fi\n";
+    host.write_file("/etc/libvirt/hooks/network", hook);
+    host.check(["chmod", "755", "/etc/libvirt/hooks/network"]);
+    host.stop_libvirtd();
+    host.start_libvirtd();
+    let failed = host.miniascape(["net", "import", "old", "--adopt"]);
+    failed.expect_code(1);
+    assert!(
+        failed.stderr.contains("not today") && failed.stderr.contains("old was put back to what it was"),
+        "{failed}"
+    );
+    assert!(
+        is_libvirts(host) && dnsmasqs(host).contains("old.conf"),
+        "{failed}{}",
+        dnsmasqs(host)
+    );
+    assert!(host.exists(FILE), "the definition has gone");
+    host.remove(FILE);
+    assert_eq!(everything(host), before);
+    reaches_the_host(console);
+    host.remove("/etc/libvirt/hooks/network");
+    host.stop_libvirtd();
+    host.start_libvirtd();
+}
+
+fn it_is_like_any_other_now(host: &Host, bridge: &str) {
     let text = host.read_file(FILE);
     host.write_file(FILE, text.replace("domain: old.internal", "domain: new.internal"));
     host.miniascape_check(["net", "update", "old"]);

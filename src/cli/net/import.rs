@@ -113,16 +113,15 @@ fn adopt(context: &Context, args: &Args) -> Result<(), Failure> {
     } else {
         None
     };
-    let report = match report {
-        Some(report) => report,
-        None => {
-            let found = settled(context, name.as_str(), args.dry_run)?;
-            let compiled = compiled(context, &found)?;
-            let source = later::source(&found);
-            let report = network::adopt(&found.network, &compiled, &source, &target, args.dry_run)?;
-            super::warn_of_needs(context, &found.network, &report, &target, args.dry_run);
-            report
-        }
+    let report = if let Some(report) = report {
+        report
+    } else {
+        let found = settled(context, name.as_str(), args.dry_run)?;
+        let compiled = compiled(context, &found)?;
+        let source = later::source(&found);
+        let report = network::adopt(&found.network, &compiled, &source, &target, args.dry_run)?;
+        super::warn_of_needs(context, &found.network, &report, &target, args.dry_run);
+        report
     };
     let kept = context.layout().adopted(&name).on_disk().to_owned();
     let value = json!({
