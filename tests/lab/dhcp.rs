@@ -50,6 +50,14 @@ fn last_number(lease: &BTreeMap<String, String>) -> u8 {
     last.parse().expect("a number")
 }
 
+fn ask(client: &Client<'_>, mac: &str, more: &[&str]) -> Option<BTreeMap<String, String>> {
+    client.dhcp(mac, &[&ASK[..], more].concat())
+}
+
+fn get(client: &Client<'_>, mac: &str, more: &[&str]) -> BTreeMap<String, String> {
+    ask(client, mac, more).unwrap_or_else(|| panic!("no lease for {mac}"))
+}
+
 pub(crate) fn every_machine_gets_what_is_meant_for_it() {
     let (host, _daemon) = host_with_daemon();
     host.write_file("/etc/miniascape/networks/lab.yaml", LAB);
@@ -57,11 +65,23 @@ pub(crate) fn every_machine_gets_what_is_meant_for_it() {
     host.miniascape_check(["net", "register", "lab"]);
     host.miniascape_check(["net", "register", "closed"]);
     let client = Client::plug(&host, "virbr66", "client");
-    let ask = |mac: &str, more: &[&str]| client.dhcp(mac, &[&ASK[..], more].concat());
-    let get = |mac: &str, more: &[&str]| ask(mac, more).unwrap_or_else(|| panic!("no lease for {mac}"));
+    by_range(&client);
+    by_reservation(&client);
+    assert_eq!(
+        ask(&client, "52:54:00:00:00:66", &[]),
+        None,
+        "it is to be ignored"
+    );
+    drop(client);
+    let client = Client::plug(&host, "virbr67", "client");
+    assert_eq!(client.dhcp(STRANGER, &[]), None);
+    let lease = client.dhcp("52:54:00:00:00:01", &[]).expect("a lease");
+    assert_eq!(lease["ip"], "10.66.7.11");
+}
 
+fn by_range(client: &Client<'_>) {
     // A stranger: the range for everyone, and the options for everyone.
-    let lease = get(STRANGER, &[]);
+    let lease = get(client, STRANGER, &[]);
     assert!((100..=109).contains(&last_number(&lease)), "{lease:?}");
     for (key, value) in [
         ("lease", "7200"),
@@ -80,43 +100,30 @@ pub(crate) fn every_machine_gets_what_is_meant_for_it() {
         );
     }
     assert!(!lease.contains_key("mtu"), "{lease:?}");
-
     // One that its hardware address puts into the other range.
-    let lease = get("52:54:00:00:0e:01", &[]);
+    let lease = get(client, "52:54:00:00:0e:01", &[]);
     assert!((200..=209).contains(&last_number(&lease)), "{lease:?}");
     assert_eq!((lease["lease"].as_str(), lease["mtu"].as_str()), ("1200", "1400"));
+}
 
-    // Reservations: outside all ranges, by either of two hardware addresses, by client identifier, by either of both.
-    let lease = get("52:54:00:00:00:01", &[]);
-    assert_eq!(
-        (
-            last_number(&lease),
-            lease["lease"].as_str(),
-            lease["mtu"].as_str()
-        ),
-        (11, "600", "9000")
-    );
+/// Outside all ranges, by either of two hardware addresses, by client identifier, by either of both.
+fn by_reservation(client: &Client<'_>) {
+    let lease = get(client, "52:54:00:00:00:01", &[]);
+    let (time, mtu) = (lease["lease"].as_str(), lease["mtu"].as_str());
+    assert_eq!((last_number(&lease), time, mtu), (11, "600", "9000"));
     assert_eq!(lease["hostname"], "outside");
-    assert_eq!(last_number(&get("52:54:00:00:00:02", &[])), 12);
-    assert_eq!(last_number(&get("52:54:00:00:00:03", &[])), 12);
-    assert_eq!(
-        last_number(&get("52:54:00:00:00:02", &["-x", "0x3d:0055aa"])),
-        12,
-        "another identifier"
-    );
-    let lease = get("52:54:00:00:00:f1", &["-x", "0x3d:ff010203"]);
-    assert_eq!((last_number(&lease), lease["mtu"].as_str()), (13, "1400"));
-    assert_eq!(last_number(&get("52:54:00:00:00:04", &[])), 14);
-    let by_id = get("52:54:00:00:00:f2", &["-x", "0x3d:7072696e746572"]);
-    assert_eq!(last_number(&by_id), 14);
-
-    // No answer.
-    assert_eq!(ask("52:54:00:00:00:66", &[]), None);
-    drop(client);
-    let client = Client::plug(&host, "virbr67", "client");
-    assert_eq!(client.dhcp(STRANGER, &[]), None);
-    assert_eq!(
-        client.dhcp("52:54:00:00:00:01", &[]).expect("a lease")["ip"],
-        "10.66.7.11"
-    );
+    for (mac, options, last) in [
+        ("52:54:00:00:00:02", &[][..], 12),
+        ("52:54:00:00:00:03", &[], 12),
+        // Whatever identifier it brings.
+        ("52:54:00:00:00:02", &["-x", "0x3d:0055aa"], 12),
+        ("52:54:00:00:00:f1", &["-x", "0x3d:ff010203"], 13),
+        ("52:54:00:00:00:04", &[], 14),
+        ("52:54:00:00:00:f2", &["-x", "0x3d:7072696e746572"], 14),
+    ] {
+        let lease = get(client, mac, options);
+        assert_eq!(last_number(&lease), last, "{mac} {options:?}");
+        // The tag of its entry decides on the option.
+        assert_eq!(lease.contains_key("mtu"), last == 13, "{lease:?}");
+    }
 }
