@@ -47,6 +47,7 @@ macro_rules! tests {
     };
 }
 
+#[expect(clippy::too_many_lines, reason = "a list of all tests")]
 fn tests() -> Vec<Trial> {
     tests! {
         harness {
