@@ -214,7 +214,10 @@ fn validate(context: &Context, networks: &[String]) -> Result<ExitCode, Failure>
 /// The number of a network's hosts, and where they stand if not all do in the definition.
 fn count(found: &Found) -> String {
     let [own, people, guests] = found.hosts_by_origin();
-    let mut text = format!("{} hosts", own + people + guests);
+    let mut text = match own + people + guests {
+        1 => "1 host".to_owned(),
+        all => format!("{all} hosts"),
+    };
     let others: Vec<String> = [(people, "in drop-ins"), (guests, "from guests")]
         .into_iter()
         .filter(|(count, _)| *count > 0)
