@@ -172,7 +172,8 @@ pub(crate) fn a_guest_reaches_in_every_mode_what_it_should() {
     );
 
     assert_eq!(taps(&host), "");
-    let mut console = start_guest_everywhere(&host);
+    let mut console = start_guest(&host, &NICS);
+    leases(&mut console);
     reach(&host, &lan, &mut console);
     let refused = host.miniascape(["net", "unregister", "m-route"]);
     refused.expect_code(3);
@@ -264,7 +265,7 @@ fn forwarding_is_named_and_left_to_others(host: &Host) {
     host.miniascape_check(["net", "status", "m-open"]);
 }
 
-fn start_guest_everywhere(host: &Host) -> Console {
+fn start_guest(host: &Host, nics: &[&str]) -> Console {
     DiskSpec::new("m").make(host, "/srv/g.qcow2");
     let mut words = vec![
         "guest",
@@ -276,11 +277,16 @@ fn start_guest_everywhere(host: &Host) -> Console {
         "/srv/g.qcow2",
     ];
     words.extend(["--serial-log", "/var/log/libvirt/qemu/g-serial.log"]);
-    words.extend(NICS.iter().flat_map(|nic| ["--network", nic]));
+    words.extend(nics.iter().flat_map(|nic| ["--network", nic]));
     host.miniascape_check(words);
     host.miniascape_check(["guest", "start", "g"]);
     let mut console = Console::attach(host, "g");
     console.wait_ready();
+    console
+}
+
+/// What the guest was given by DHCP.
+fn leases(console: &mut Console) {
     let mut leases = [
         console.wait("LEASE", BOOT_TIMEOUT),
         console.wait("LEASE", BOOT_TIMEOUT),
@@ -288,7 +294,6 @@ fn start_guest_everywhere(host: &Host) -> Console {
     leases.sort_by_key(|lease| lease.value("iface").to_owned());
     assert!(leases[0].value("ip").starts_with("10.61.0.1"), "{leases:?}");
     assert_eq!(leases[1].value("ip"), "10.62.0.10");
-    console
 }
 
 /// What the guest reaches by each of its interfaces.
@@ -355,6 +360,81 @@ fn reach(host: &Host, lan: &Lan<'_>, console: &mut Console) {
     let lookup = |name: &str, server: &str| host.run(["busybox", "nslookup", name, server]).stdout;
     assert!(lookup("g.m-isolated.internal", "10.63.0.1").contains("Address: 10.63.0.10\n"));
     assert!(lookup("g.m-routed.internal", "10.62.0.1").contains("Address: 10.62.0.10\n"));
+}
+
+#[rustfmt::skip]
+fn define_ipv6(host: &Host) {
+    define(host, "six", "nat", "domain: six.internal\nipv4: { subnet: 10.71.0.0/24 }\nipv6: { subnet: \"fd00:71::/64\", ra: stateful }\n\
+        dhcp: { ranges: [ { start: \"fd00:71::1000\", end: \"fd00:71::1fff\" } ] }\n\
+        hosts: [ { name: g, mac: \"52:54:00:00:71:10\", ip: [ 10.71.0.10, \"fd00:71::10\" ] } ]");
+    define(host, "own", "routed", "domain: own.internal\nipv4: { subnet: 10.72.0.0/24 }\nipv6: { subnet: \"fd00:72::/64\", ra: slaac }\n\
+        dhcp: {}\nhosts: [ { name: g, mac: \"52:54:00:00:72:10\", ip: 10.72.0.10 } ]");
+    define(host, "half", "isolated", "domain: half.internal\nipv6: { subnet: \"fd00:73::/64\", ra: stateless }");
+}
+
+pub(crate) fn a_guest_gets_its_ipv6_addresses_and_names() {
+    let (host, _daemon) = host_with_daemon();
+    define_ipv6(&host);
+    for name in ["six", "own", "half"] {
+        host.miniascape_check(["net", "register", name]);
+        host.miniascape_check(["net", "status", name]);
+    }
+    let mut console = start_guest(
+        &host,
+        &[
+            "six,mac=52:54:00:00:71:10",
+            "own,mac=52:54:00:00:72:10",
+            "half,mac=52:54:00:00:73:10",
+        ],
+    );
+    let lookup = |name: &str, server: &str| host.run(["busybox", "nslookup", name, server]).stdout;
+
+    // From DHCPv6: the reserved address, known by the guest's hardware address; as long as the other servers answer, too.
+    console.send("dhcp6 eth0");
+    let lease = console.wait("LEASE6", BOOT_TIMEOUT);
+    assert_eq!(
+        ["ip", "dns", "domain", "iface"].map(|key| lease.value(key)),
+        ["fd00:71::10", "fd00:71::1", "six.internal", "eth0"]
+    );
+    let has = |console: &mut Console, text: &str| {
+        let command = format!(
+            "run for i in $(seq 50); do ip -6 addr show scope global | grep -q '{text}' && break; sleep 0.2; done; echo HAS $?"
+        );
+        console.ask(&command, "HAS").0 == "HAS 0"
+    };
+    assert!(has(&mut console, "inet6 fd00:71::10/"));
+    assert!(lookup("g.six.internal", "10.71.0.1").contains("Address: fd00:71::10\n"));
+    assert!(lookup("g.six.internal", "fd00:71::1").contains("Address: 10.71.0.10\n"));
+    assert!(lookup("fd00:71::10", "10.71.0.1").contains("name = g.six.internal"));
+    let leases = host
+        .miniascape_check(["lease", "list", "six", "--format", "json"])
+        .json();
+    let leases: Vec<_> = leases
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|lease| (lease["ip"].as_str(), lease["name"].as_str()))
+        .collect();
+    assert_eq!(
+        leases,
+        [(Some("10.71.0.10"), Some("g")), (Some("fd00:71::10"), Some("g"))]
+    );
+
+    // An address of its own, which dnsmasq finds out when it knows the guest by DHCP of IPv4.
+    assert!(has(&mut console, "inet6 fd00:72::5054:ff:fe00:7210/"));
+    let own = "Address: fd00:72::5054:ff:fe00:7210\n";
+    wait_until("the name of an address of its own", PATIENCE, || {
+        lookup("g.own.internal", "10.72.0.1").contains(own)
+    });
+
+    // An address of its own, and DHCPv6 for the rest.
+    console.send("dhcp6 eth2");
+    let lease = console.wait("LEASE6", BOOT_TIMEOUT);
+    assert_eq!(
+        ["ip", "dns", "domain", "iface"].map(|key| lease.value(key)),
+        ["-", "fd00:73::1", "half.internal", "eth2"]
+    );
+    assert!(has(&mut console, "inet6 fd00:73::"));
 }
 
 /// All that a registration could have left.
