@@ -32,7 +32,12 @@ fn guest(tree: &Tree, manifest: &Manifest, texts: &Texts, out: &Path) -> Result<
     let place = stage.layout.guest_package(package.name.guest());
     stage.directories(&place)?;
     let mut installed = 0;
-    for (name, mode) in [("domain.xml", 0o600), ("manifest.json", 0o644)] {
+    let own = [("domain.xml", 0o600), ("manifest.json", 0o644)];
+    let more = manifest
+        .files
+        .iter()
+        .map(|file| (file.name.as_str(), file.mode()));
+    for (name, mode) in own.into_iter().chain(more) {
         let content = fs::read(tree.dir.join(name))?;
         installed += content.len() as u64;
         files::write(place.join(name).on_disk(), &content, mode)?;

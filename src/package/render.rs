@@ -5,7 +5,7 @@
 
 use super::manifest::{Layer, Manifest, NotPacked, Role};
 use super::name::{GuestPackage, ImagePackage};
-use super::text::Line;
+use super::text::{Line, Word};
 use crate::host::{Layout, Place};
 use crate::name::{Digest, GuestName, PackageVersion};
 use serde::Serialize;
@@ -85,6 +85,13 @@ pub(super) fn tree_name(package: &GuestPackage, version: &PackageVersion) -> Str
     format!("{package}-repacked-{version}")
 }
 
+/// A file of the guest package besides domain XML and manifest.
+#[derive(Serialize)]
+struct File<'a> {
+    name: &'a Word,
+    mode: String,
+}
+
 /// What the templates may use.
 #[derive(Serialize)]
 struct Fields<'a> {
@@ -102,6 +109,7 @@ struct Fields<'a> {
     guest_dir: String,
     records_dir: String,
     instances_dir: String,
+    files: Vec<File<'a>>,
     image_dir: String,
     images_parent: String,
     images: Vec<Image<'a>>,
@@ -128,6 +136,14 @@ impl Texts {
             guest_dir: named(layout.guest_package(guest)),
             records_dir: named(layout.instances()),
             instances_dir: named(layout.all_instance_disks()),
+            files: manifest
+                .files
+                .iter()
+                .map(|file| File {
+                    name: &file.name,
+                    mode: format!("{:04o}", file.mode()),
+                })
+                .collect(),
             image_dir: named(layout.packaged_images()),
             images_parent: named(layout.images()),
             images: images(manifest),

@@ -4,6 +4,7 @@
 
 use super::disks::{DiskChoice, Selected, Volume};
 use super::error::RepackError;
+use super::files::GuestFile;
 use super::manifest::{DiskSection, FORMAT, Manifest, PackageSection, Timestamp};
 use super::plan::{Activity, Plan, PlanError, Reservation, plan, select};
 use super::progress::{Progress, Step};
@@ -14,7 +15,7 @@ use super::target::{OutputFile, Target};
 use super::text::Line;
 use super::tree::Tree;
 use super::work::{self, WorkDir};
-use super::{deb, images, rpm};
+use super::{deb, firmware, images, rpm};
 use crate::domain::Domain;
 use crate::host::{access, files};
 use crate::image::{self, Format};
@@ -42,6 +43,8 @@ pub struct Request {
     pub disks: DiskChoice,
     /// Where libvirt has the volumes that the domain XML names.
     pub volumes: Vec<Volume>,
+    /// The state of the guest's emulated TPM goes into the package, with the keys that are in it.
+    pub with_tpm: bool,
     /// What this host's networks reserve; entries for other guests are ignored.
     pub reservations: Vec<Reservation>,
     /// Directories (or files) outside the disk's own directory where a raw backing file may lie. A qcow2 backing
@@ -86,10 +89,15 @@ pub fn prepare(request: &Request) -> Result<Plan, RepackError> {
         }
         disks.push((disk, chain));
     }
+    let mut files: Vec<GuestFile> = firmware::variables(&domain)?.into_iter().collect();
+    if request.with_tpm {
+        files.push(firmware::tpm_state(&domain)?);
+    }
     let reservations = &request.reservations;
     let plan = plan(
         &request.xml,
         disks,
+        files,
         &request.disks,
         request.version.clone(),
         reservations,
@@ -162,7 +170,7 @@ fn build_in(
     }
     let manifest = manifest(plan, disks, options.created);
     let texts = Texts::new(&manifest)?;
-    let tree = Tree::complete(&dir, &manifest, &texts, &plan.xml)?;
+    let tree = Tree::complete(&dir, &manifest, &texts, plan)?;
     let bytes: u64 = manifest.images().iter().map(|layer| layer.file_size).sum();
     let step = |target: Target| {
         progress.step(&Step {
@@ -225,6 +233,7 @@ fn manifest(plan: &Plan, disks: Vec<DiskSection>, created: Timestamp) -> Manifes
         domain: plan.domain.clone(),
         disks,
         networks: plan.networks.clone(),
+        files: plan.files.iter().map(|file| file.section.clone()).collect(),
         not_packed: plan.not_packed.clone(),
         warnings: plan.warnings.clone(),
     }

@@ -2,6 +2,7 @@
 
 use super::error::RepackError;
 use super::manifest::Manifest;
+use super::plan::Plan;
 use super::render::{Texts, tree_name};
 use crate::host::files;
 use fs_err as fs;
@@ -26,13 +27,17 @@ impl Tree {
         dir: &Path,
         manifest: &Manifest,
         texts: &Texts,
-        xml: &str,
+        plan: &Plan,
     ) -> Result<Self, RepackError> {
         let spec = format!("{}.spec", manifest.package.name);
         files::write(&dir.join(spec), texts.text("guest.spec")?.as_bytes(), 0o644)?;
         files::write(&dir.join("README.md"), texts.text("README.md")?.as_bytes(), 0o644)?;
         files::write(&dir.join("manifest.json"), manifest.to_json().as_bytes(), 0o644)?;
-        files::write(&dir.join("domain.xml"), xml.as_bytes(), 0o600)?;
+        files::write(&dir.join("domain.xml"), plan.xml.as_bytes(), 0o600)?;
+        for file in &plan.files {
+            let section = &file.section;
+            files::write(&dir.join(section.name.as_str()), &file.content, section.mode())?;
+        }
         let name = tree_name(&manifest.package.name, &manifest.package.version);
         let named = dir.with_file_name(&name);
         fs::rename(dir, &named)?;
