@@ -1,5 +1,6 @@
 //! `miniascape net`: networks as files.
 
+mod diff;
 mod import;
 mod show;
 
@@ -50,6 +51,11 @@ pub(crate) enum Args {
         after_help = "Examples: miniascape net import default --output -\n          miniascape net import default --adopt\n          miniascape net import /srv/old/net-1.yaml"
     )]
     Import(import::Args),
+    /// Show what an update would change, and what each change interrupts
+    #[command(after_help = "Example: miniascape net diff net-1\n\n\
+        Each line names the impact: live, lease renew (machines get it when they renew), dnsmasq restart,\n\
+        re-plug (running guests are unplugged and plugged in again) or guest restart.")]
+    Diff(diff::Args),
     /// Make a network real: libvirt's network and its own dnsmasq
     #[command(after_help = "Example: miniascape net register net-1\n\n\
         While libvirt is down it is put on record as pending, with exit status 0; the next command that\n\
@@ -108,6 +114,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
         Args::Validate { networks } => validate(context, networks),
         Args::Compile { network, output } => compile(context, network, output).map(|()| ExitCode::SUCCESS),
         Args::Import(args) => import::run(context, args).map(|()| ExitCode::SUCCESS),
+        Args::Diff(args) => diff::run(context, args),
         Args::Show { network } => show::run(context, network).map(|()| ExitCode::SUCCESS),
         Args::Register { network, dry_run } => {
             register(context, network, *dry_run).map(|()| ExitCode::SUCCESS)

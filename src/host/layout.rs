@@ -176,6 +176,11 @@ impl Layout {
         self.network(name).join("applied.json")
     }
 
+    /// The network that was last applied to the end, for comparing definitions with it.
+    pub fn applied_network(&self, name: &NetworkName) -> Place {
+        self.network(name).join("applied-network.json")
+    }
+
     /// The configuration of a network's dnsmasq.
     pub fn dnsmasq_conf(&self, name: &NetworkName) -> Place {
         self.network(name).join("dnsmasq.conf")

@@ -9,6 +9,7 @@ pub mod check;
 mod clash;
 pub mod compile;
 pub mod definition;
+mod diff;
 mod dropin;
 pub mod find;
 mod finish;
@@ -32,6 +33,7 @@ pub use apply::{
 };
 pub use auto::Chosen;
 pub use compile::{CompileError, Compiled, compile};
+pub use diff::{Diff, DiffError, Impact, Kind, Line, diff};
 pub use dropin::{Brought, bring, networks_of};
 pub use find::{FindError, Finder, Found};
 pub use finish::{FinishError, Finished, finish};

@@ -11,11 +11,13 @@ mod support;
 
 mod boot;
 mod demo;
+mod diff;
 mod dropins;
 mod guests;
 mod harness;
 mod kills;
 mod lifecycle;
+mod modes;
 mod networks;
 mod pending;
 mod refusals;
@@ -81,11 +83,18 @@ fn tests() -> Vec<Trial> {
             another_subnet_replugs_running_guests,
             an_update_that_fails_is_taken_back,
         }
+        diff {
+            changes_are_told_as_an_update_makes_them,
+        }
         demo {
             the_whole_demo_works_and_leaves_nothing_behind,
             an_ordinary_user_sees_the_same_demo,
             nothing_is_left_behind_whenever_the_demo_is_killed,
             without_private_hosts_the_demo_shows_less_and_says_so,
+        }
+        modes {
+            a_guest_reaches_in_every_mode_what_it_should,
+            a_bridge_of_the_hosts_own_is_looked_at_and_never_touched,
         }
         networks {
             net_1_is_registered_once_and_unregistered_once,

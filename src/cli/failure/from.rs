@@ -12,7 +12,7 @@ use miniascape::lease::{LeaseFileError, WatchError};
 use miniascape::name::printable;
 use miniascape::network::import::ImportError;
 use miniascape::network::{
-    CompileError, FindError, NetworkError, RefreshError, RegisterError, StateError, StatusError,
+    CompileError, DiffError, FindError, NetworkError, RefreshError, RegisterError, StateError, StatusError,
 };
 use miniascape::package::{InstalledError, PlanError, RepackError};
 use miniascape::template::TemplateError;
@@ -251,6 +251,16 @@ impl From<StatusError> for Failure {
                 Self::failed(error.to_string()).hint("`miniascape net list` shows what there is")
             }
             StatusError::State(_) | StatusError::Leases(_) => Self::failed(error.to_string()),
+        }
+    }
+}
+
+impl From<DiffError> for Failure {
+    fn from(error: DiffError) -> Self {
+        match error {
+            DiffError::Libvirt(error) => error.into(),
+            DiffError::Io(error) => error.into(),
+            DiffError::State(_) | DiffError::Leases(_) => Self::failed(error.to_string()),
         }
     }
 }

@@ -7,6 +7,7 @@ use super::{RegisterError, Report, Step, Target, lock, owned};
 use crate::host::{Layout, Libvirt, NetworkRecord, files, links};
 use crate::name::NetworkName;
 use crate::network::compile::{self, Compiled};
+use crate::network::diff::keep;
 use crate::network::observed::bridge_mac;
 use crate::network::{Applied, Deferred, Network, Observed, Pending};
 use std::path::Path;
@@ -62,6 +63,10 @@ impl Facts {
                 _ => facts.stale_data |= stale,
             }
         }
+        let mut gone = compile::FILES
+            .into_iter()
+            .filter(|name| compiled.file(name).is_none());
+        facts.stale_files |= gone.any(|file| layout.network(name).join(file).on_disk().exists());
         facts.without_libvirt = compiled.libvirt_xml().is_none();
         if let (Some(record), Some(xml)) = (&existing, compiled.libvirt_xml()) {
             let wanted = Observed::parse(xml);
@@ -99,7 +104,12 @@ pub(super) fn plan(facts: &Facts, needs_dnsmasq: bool) -> Vec<Step> {
             facts.existing.is_some().then_some(Step::Undefine),
             dnsmasq,
         ];
-        return steps.into_iter().flatten().collect();
+        let steps: Vec<Step> = steps.into_iter().flatten().collect();
+        return match (steps.as_slice(), &facts.record) {
+            // Its guests bring all that it consists of.
+            ([], None) => vec![Step::Record],
+            _ => steps,
+        };
     }
     let steps = [
         facts.stale_files.then_some(Step::WriteFiles),
@@ -178,7 +188,7 @@ pub(in crate::network) fn register_locked(
             Step::Define => define(name, compiled, uuid, target)?,
             Step::RemoveBridge => remove_bridge(network)?,
             // Only when the record tells that it is done.
-            Step::Forget => {}
+            Step::Forget | Step::Record => {}
             other => take(*other, name, target)?,
         }
         taken.push(*step);
@@ -187,6 +197,7 @@ pub(in crate::network) fn register_locked(
     let record = || {
         let applied = Applied::new(network, compiled, source.to_owned());
         applied.write(layout)?;
+        keep(network, layout)?;
         settle(&applied, layout)
     };
     if let Err(error) = done.and_then(|()| record()) {
@@ -434,6 +445,11 @@ mod tests {
             ..facts
         };
         assert_eq!(plan(&facts, false), [Step::WriteFiles, Step::StopDnsmasq]);
+        let nothing = Facts {
+            without_libvirt: true,
+            ..Facts::default()
+        };
+        assert_eq!(plan(&nothing, false), [Step::Record]);
     }
 
     #[test]

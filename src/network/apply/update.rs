@@ -11,6 +11,7 @@ use crate::host::dns::{self, Kind};
 use crate::host::{bus, files};
 use crate::name::{DnsName, NetworkName};
 use crate::network::compile::{self, Compiled};
+use crate::network::diff::keep;
 use crate::network::{Applied, Network};
 use std::net::IpAddr;
 use std::path::Path;
@@ -71,6 +72,7 @@ pub fn update(
     if report.steps.is_empty() {
         // What the network needs of the host may have changed all the same.
         Applied::new(network, compiled, source.to_owned()).write(layout)?;
+        keep(network, layout)?;
         return Ok(report);
     }
     let before = Before {
@@ -107,6 +109,7 @@ pub fn update(
         });
     match done {
         Ok(()) => {
+            keep(network, layout)?;
             settle(&Applied::new(network, compiled, source.to_owned()), layout)?;
             Ok(report)
         }
