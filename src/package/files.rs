@@ -99,7 +99,7 @@ impl GuestFile {
     }
 
     /// The definition of a network.
-    #[expect(dead_code, reason = "for the networks that are to come")]
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the networks that are to come"))]
     pub(super) fn network(name: &NetworkName, content: Vec<u8>) -> Self {
         Self::new(FileRole::Network, &network_file(name), content)
     }
