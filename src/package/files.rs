@@ -122,6 +122,31 @@ pub fn network_file(name: &NetworkName) -> String {
     format!("{}{name}{}", NETWORK.0, NETWORK.1)
 }
 
+/// One of all files of a guest package.
+pub(super) struct Content<'a> {
+    pub(super) name: &'a str,
+    pub(super) mode: u32,
+    pub(super) content: &'a [u8],
+}
+
+/// All files of a guest package, by name: its domain XML, its manifest as `json`, and `files`.
+pub(super) fn contents<'a>(xml: &'a str, json: &'a str, files: &'a [GuestFile]) -> Vec<Content<'a>> {
+    let own = [("domain.xml", 0o600, xml), ("manifest.json", 0o644, json)];
+    let own = own.into_iter().map(|(name, mode, text)| Content {
+        name,
+        mode,
+        content: text.as_bytes(),
+    });
+    let more = files.iter().map(|file| Content {
+        name: file.section.name.as_str(),
+        mode: file.section.mode(),
+        content: &file.content,
+    });
+    let mut all: Vec<Content<'a>> = own.chain(more).collect();
+    all.sort_by(|a, b| a.name.cmp(b.name));
+    all
+}
+
 /// The rules between the files of a manifest that may come from anyone; the error is one sentence.
 pub(super) fn check(files: &[FileSection]) -> Result<(), String> {
     let mut names = HashSet::new();

@@ -4,6 +4,7 @@
 //! whoever gets it. What lives elsewhere: reading and editing domain XML (`domain`), reading and writing images
 //! (`image`), and everything that happens to a package on the host where it is installed (`install`).
 
+mod archive;
 mod deb;
 mod disks;
 mod error;
@@ -11,6 +12,7 @@ mod files;
 mod firmware;
 mod images;
 mod installed;
+mod make;
 mod manifest;
 mod name;
 mod plan;
@@ -19,6 +21,8 @@ mod render;
 mod repack;
 mod results;
 mod rpm;
+mod set;
+mod stream;
 mod target;
 mod text;
 mod tree;
@@ -37,5 +41,6 @@ pub use name::{GuestPackage, ImagePackage, PackageNameError, guest_name};
 pub use plan::{Activity, Plan, PlanError, Reservation};
 pub use progress::{Progress, Step};
 pub use repack::{Options, Repacked, Request, build, prepare, repack};
+pub use stream::Codec;
 pub use target::{OutputFile, Target};
 pub use text::{Line, TextError, Word};

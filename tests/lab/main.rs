@@ -10,6 +10,7 @@ mod demo_program;
 mod support;
 
 mod boot;
+mod clients;
 mod demo;
 mod diff;
 mod dropins;
@@ -18,6 +19,7 @@ mod harness;
 mod kills;
 mod lifecycle;
 mod modes;
+mod netboot;
 mod networks;
 mod pending;
 mod refusals;
@@ -116,6 +118,11 @@ fn tests() -> Vec<Trial> {
         boot {
             everything_comes_up_in_order_and_leases_are_kept,
             what_is_pending_is_done_at_boot,
+        }
+        netboot {
+            each_firmware_gets_its_file_through_a_firewall_that_is_closed_again,
+            the_opening_is_there_again_after_a_power_cut_and_a_killed_run,
+            real_firmware_loads_and_runs_what_it_is_told,
         }
         kills {
             a_register_killed_at_every_point_is_made_up_for,

@@ -8,6 +8,7 @@ use crate::host::{Layout, Libvirt, NetworkRecord, files, links};
 use crate::name::NetworkName;
 use crate::network::compile::{self, Compiled};
 use crate::network::diff::keep;
+use crate::network::firewall;
 use crate::network::observed::bridge_mac;
 use crate::network::{Applied, Deferred, Network, Observed, Pending};
 use std::path::Path;
@@ -39,6 +40,8 @@ pub(super) struct Facts {
     stale_data: bool,
     /// dnsmasq runs.
     dnsmasq_running: bool,
+    /// What is to be done to the host's firewall.
+    firewall: Option<Step>,
 }
 
 impl Facts {
@@ -80,6 +83,7 @@ impl Facts {
         if network.needs_dnsmasq() || applied.is_some_and(|applied| applied.dnsmasq) {
             facts.dnsmasq_running = target.services.running(name)?.pid.is_some();
         }
+        facts.firewall = firewall::step(network, applied, target)?;
         facts.existing = existing;
         facts.record = record;
         Ok(facts)
@@ -102,6 +106,7 @@ pub(super) fn plan(facts: &Facts, needs_dnsmasq: bool) -> Vec<Step> {
             facts.stale_files.then_some(Step::WriteFiles),
             active.then_some(Step::Stop),
             facts.existing.is_some().then_some(Step::Undefine),
+            facts.firewall,
             dnsmasq,
         ];
         let steps: Vec<Step> = steps.into_iter().flatten().collect();
@@ -122,6 +127,7 @@ pub(super) fn plan(facts: &Facts, needs_dnsmasq: bool) -> Vec<Step> {
         restart.then_some(Step::Stop),
         facts.stale_interface.then_some(Step::RemoveBridge),
         (restart || !active).then_some(Step::Start),
+        facts.firewall,
         dnsmasq,
     ];
     steps.into_iter().flatten().collect()
@@ -187,6 +193,7 @@ pub(in crate::network) fn register_locked(
             Step::WriteFiles => write_files(compiled, layout, name)?,
             Step::Define => define(name, compiled, uuid, target)?,
             Step::RemoveBridge => remove_bridge(network)?,
+            Step::OpenFirewall => firewall::open(network, layout)?,
             // Only when the record tells that it is done.
             Step::Forget | Step::Record => {}
             other => take(*other, name, target)?,
@@ -324,6 +331,7 @@ fn undo(taken: &[Step], name: &NetworkName, target: &Target<'_>) {
     for step in taken.iter().rev() {
         let back = match step {
             Step::StartDnsmasq => Step::StopDnsmasq,
+            Step::OpenFirewall => Step::CloseFirewall,
             Step::Start => Step::Stop,
             Step::Define => Step::Undefine,
             Step::WriteFiles => Step::RemoveFiles,

@@ -1,7 +1,7 @@
 //! The steps that change the host, and taking one. Which steps are needed is planned next door.
 
 use super::{RegisterError, Target};
-use crate::host::{Layout, bus, files};
+use crate::host::{Layout, bus, files, firewall};
 use crate::name::NetworkName;
 use crate::network::compile::{self, Compiled};
 use crate::network::diff::KEPT;
@@ -33,6 +33,10 @@ pub enum Step {
     Start,
     /// Put the taps of running guests on its new bridge, and let the guests ask for addresses again.
     Replug,
+    /// Let its machines ask this host for boot files.
+    OpenFirewall,
+    /// Let them not any more.
+    CloseFirewall,
     /// Start its dnsmasq, now and at boot.
     StartDnsmasq,
     /// Start its dnsmasq anew, so that it reads its configuration.
@@ -62,6 +66,8 @@ impl std::fmt::Display for Step {
             Self::RemoveBridge => "remove the bridge that a killed libvirt left",
             Self::Start => "start it",
             Self::Replug => "plug running guests in again",
+            Self::OpenFirewall => "open the firewall for boot files",
+            Self::CloseFirewall => "close the firewall for boot files",
             Self::StartDnsmasq => "start its dnsmasq",
             Self::RestartDnsmasq => "restart its dnsmasq",
             Self::ReloadDnsmasq => "let its dnsmasq re-read hosts and reservations",
@@ -94,8 +100,15 @@ pub(super) fn take(step: Step, name: &NetworkName, target: &Target<'_>) -> Resul
         Step::Undefine => target.libvirt.undefine_network(text)?,
         Step::RemoveFiles => remove_files(target.layout, name)?,
         Step::Forget => drop(Pending::forget(target.layout, name)?),
+        Step::CloseFirewall => firewall::close(target.layout, name)?,
         // These need more than the name; their verbs take them.
-        Step::WriteFiles | Step::Record | Step::Define | Step::RemoveBridge | Step::Replug | Step::Defer => {}
+        Step::WriteFiles
+        | Step::Record
+        | Step::Define
+        | Step::RemoveBridge
+        | Step::Replug
+        | Step::OpenFirewall
+        | Step::Defer => {}
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ use crate::host::{bus, files};
 use crate::name::{DnsName, NetworkName};
 use crate::network::compile::{self, Compiled};
 use crate::network::diff::keep;
+use crate::network::firewall;
 use crate::network::{Applied, Network};
 use std::net::IpAddr;
 use std::path::Path;
@@ -97,6 +98,7 @@ pub fn update(
             Step::WriteFiles => write_files(compiled, layout, name),
             Step::Define => define(name, compiled, uuid, target),
             Step::RemoveBridge => remove_bridge(network),
+            Step::OpenFirewall => Ok(firewall::open(network, layout)?),
             Step::Replug => match network.bridge() {
                 Some(bridge) => replug(&guests, bridge, target.libvirt),
                 None => Ok(()),
@@ -216,6 +218,9 @@ fn put_back(
             take(Step::Stop, name, target)?;
         }
         take(Step::Start, name, target)?;
+    }
+    if taken.contains(&Step::OpenFirewall) || taken.contains(&Step::CloseFirewall) {
+        firewall::put_back(&before.applied, target.layout)?;
     }
     if before.applied.dnsmasq {
         take(Step::RestartDnsmasq, name, target)?;
