@@ -49,7 +49,6 @@ macro_rules! tests {
     };
 }
 
-#[expect(clippy::too_many_lines, reason = "a list, and nothing else")]
 #[expect(clippy::too_many_lines, reason = "a list of all tests")]
 fn tests() -> Vec<Trial> {
     tests! {
