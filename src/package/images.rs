@@ -3,7 +3,7 @@
 use super::disks::{DiskPlan, Split};
 use super::manifest::{Layer, Role};
 use super::progress::{Progress, Step};
-use crate::image::{self, Format, ImageError};
+use crate::image::{self, Allow, Disk, Format, ImageError};
 use fs_err as fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -27,7 +27,7 @@ pub(super) fn write(plan: &DiskPlan, dir: &Path, progress: &dyn Progress) -> Res
     let title = format!("write the base of {}", plan.target);
     begin(progress, "convert", title, bytes);
     image::convert(&source.path, source.format, &part)?;
-    let base = finish(&part, dir, Role::Base, source.virtual_size, &[], progress)?;
+    let base = finish(&part, dir, Role::Base, source.virtual_size, progress)?;
     if plan.split == Split::Flat {
         return Ok(vec![base]);
     }
@@ -41,25 +41,16 @@ pub(super) fn write(plan: &DiskPlan, dir: &Path, progress: &dyn Progress) -> Res
         2 => image::convert_delta(&top.path, &below, &part)?,
         _ => image::delta_on(&top.path, top.format, &below, &part)?,
     }
-    let base_file = dir.join(&below);
-    let delta = finish(
-        &part,
-        dir,
-        Role::Delta,
-        plan.virtual_size,
-        &[&base_file],
-        progress,
-    )?;
+    let delta = finish(&part, dir, Role::Delta, plan.virtual_size, progress)?;
     Ok(vec![base, delta])
 }
 
-/// Gives the finished image `part` its name and describes it. `below` are the files it stands on.
+/// Gives the finished image `part` its name and describes it. What it stands on lies in `dir`, too.
 fn finish(
     part: &Path,
     dir: &Path,
     role: Role,
     virtual_size: u64,
-    below: &[&Path],
     progress: &dyn Progress,
 ) -> Result<Layer, ImageError> {
     let file_size = fs::metadata(part)?.len();
@@ -76,9 +67,9 @@ fn finish(
         format!("digest of what a guest reads from the {what}"),
         virtual_size,
     );
-    let mut files = vec![(part, Format::Qcow2)];
-    files.extend(below.iter().map(|file| (*file, Format::Qcow2)));
-    let content = image::content_digest(&files, &mut advance)?;
+    let here = Allow::beside(part);
+    let disk = Disk::open(part, Format::Qcow2, &|path, _| here.permits(path))?;
+    let content = image::content_digest(&disk, &mut advance)?;
     fs::set_permissions(part, std::fs::Permissions::from_mode(0o444))?;
     fs::rename(part, dir.join(digest.file_name()))?;
     Ok(Layer::new(role, digest, file_size, virtual_size, content))
