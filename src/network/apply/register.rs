@@ -7,6 +7,8 @@ use super::{RegisterError, Report, Step, Target, lock, owned};
 use crate::host::{Layout, Libvirt, NetworkRecord, files, links};
 use crate::name::NetworkName;
 use crate::network::compile::{self, Compiled};
+use crate::network::diff::keep;
+use crate::network::firewall;
 use crate::network::observed::bridge_mac;
 use crate::network::{Applied, Deferred, Network, Observed, Pending};
 use std::path::Path;
@@ -38,6 +40,8 @@ pub(super) struct Facts {
     stale_data: bool,
     /// dnsmasq runs.
     dnsmasq_running: bool,
+    /// What is to be done to the host's firewall.
+    firewall: Option<Step>,
 }
 
 impl Facts {
@@ -62,6 +66,10 @@ impl Facts {
                 _ => facts.stale_data |= stale,
             }
         }
+        let mut gone = compile::FILES
+            .into_iter()
+            .filter(|name| compiled.file(name).is_none());
+        facts.stale_files |= gone.any(|file| layout.network(name).join(file).on_disk().exists());
         facts.without_libvirt = compiled.libvirt_xml().is_none();
         if let (Some(record), Some(xml)) = (&existing, compiled.libvirt_xml()) {
             let wanted = Observed::parse(xml);
@@ -75,6 +83,7 @@ impl Facts {
         if network.needs_dnsmasq() || applied.is_some_and(|applied| applied.dnsmasq) {
             facts.dnsmasq_running = target.services.running(name)?.pid.is_some();
         }
+        facts.firewall = firewall::step(network, applied, target)?;
         facts.existing = existing;
         facts.record = record;
         Ok(facts)
@@ -97,9 +106,15 @@ pub(super) fn plan(facts: &Facts, needs_dnsmasq: bool) -> Vec<Step> {
             facts.stale_files.then_some(Step::WriteFiles),
             active.then_some(Step::Stop),
             facts.existing.is_some().then_some(Step::Undefine),
+            facts.firewall,
             dnsmasq,
         ];
-        return steps.into_iter().flatten().collect();
+        let steps: Vec<Step> = steps.into_iter().flatten().collect();
+        return match (steps.as_slice(), &facts.record) {
+            // Its guests bring all that it consists of.
+            ([], None) => vec![Step::Record],
+            _ => steps,
+        };
     }
     let steps = [
         facts.stale_files.then_some(Step::WriteFiles),
@@ -112,6 +127,7 @@ pub(super) fn plan(facts: &Facts, needs_dnsmasq: bool) -> Vec<Step> {
         restart.then_some(Step::Stop),
         facts.stale_interface.then_some(Step::RemoveBridge),
         (restart || !active).then_some(Step::Start),
+        facts.firewall,
         dnsmasq,
     ];
     steps.into_iter().flatten().collect()
@@ -177,8 +193,9 @@ pub(in crate::network) fn register_locked(
             Step::WriteFiles => write_files(compiled, layout, name)?,
             Step::Define => define(name, compiled, uuid, target)?,
             Step::RemoveBridge => remove_bridge(network)?,
+            Step::OpenFirewall => firewall::open(network, layout)?,
             // Only when the record tells that it is done.
-            Step::Forget => {}
+            Step::Forget | Step::Record => {}
             other => take(*other, name, target)?,
         }
         taken.push(*step);
@@ -187,6 +204,7 @@ pub(in crate::network) fn register_locked(
     let record = || {
         let applied = Applied::new(network, compiled, source.to_owned());
         applied.write(layout)?;
+        keep(network, layout)?;
         settle(&applied, layout)
     };
     if let Err(error) = done.and_then(|()| record()) {
@@ -313,6 +331,7 @@ fn undo(taken: &[Step], name: &NetworkName, target: &Target<'_>) {
     for step in taken.iter().rev() {
         let back = match step {
             Step::StartDnsmasq => Step::StopDnsmasq,
+            Step::OpenFirewall => Step::CloseFirewall,
             Step::Start => Step::Stop,
             Step::Define => Step::Undefine,
             Step::WriteFiles => Step::RemoveFiles,
@@ -434,6 +453,11 @@ mod tests {
             ..facts
         };
         assert_eq!(plan(&facts, false), [Step::WriteFiles, Step::StopDnsmasq]);
+        let nothing = Facts {
+            without_libvirt: true,
+            ..Facts::default()
+        };
+        assert_eq!(plan(&nothing, false), [Step::Record]);
     }
 
     #[test]

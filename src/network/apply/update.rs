@@ -11,6 +11,8 @@ use crate::host::dns::{self, Kind};
 use crate::host::{bus, files};
 use crate::name::{DnsName, NetworkName};
 use crate::network::compile::{self, Compiled};
+use crate::network::diff::keep;
+use crate::network::firewall;
 use crate::network::{Applied, Network};
 use std::net::IpAddr;
 use std::path::Path;
@@ -71,6 +73,7 @@ pub fn update(
     if report.steps.is_empty() {
         // What the network needs of the host may have changed all the same.
         Applied::new(network, compiled, source.to_owned()).write(layout)?;
+        keep(network, layout)?;
         return Ok(report);
     }
     let before = Before {
@@ -95,6 +98,7 @@ pub fn update(
             Step::WriteFiles => write_files(compiled, layout, name),
             Step::Define => define(name, compiled, uuid, target),
             Step::RemoveBridge => remove_bridge(network),
+            Step::OpenFirewall => Ok(firewall::open(network, layout)?),
             Step::Replug => match network.bridge() {
                 Some(bridge) => replug(&guests, bridge, target.libvirt),
                 None => Ok(()),
@@ -107,6 +111,7 @@ pub fn update(
         });
     match done {
         Ok(()) => {
+            keep(network, layout)?;
             settle(&Applied::new(network, compiled, source.to_owned()), layout)?;
             Ok(report)
         }
@@ -213,6 +218,9 @@ fn put_back(
             take(Step::Stop, name, target)?;
         }
         take(Step::Start, name, target)?;
+    }
+    if taken.contains(&Step::OpenFirewall) || taken.contains(&Step::CloseFirewall) {
+        firewall::put_back(&before.applied, target.layout)?;
     }
     if before.applied.dnsmasq {
         take(Step::RestartDnsmasq, name, target)?;
