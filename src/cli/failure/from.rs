@@ -414,6 +414,7 @@ impl From<InstallError> for Failure {
             InstallError::Layer { .. }
             | InstallError::Xml { .. }
             | InstallError::ImageMissing { .. }
+            | InstallError::File { .. }
             | InstallError::Record { .. }
             | InstallError::Chain(_) => Self::failed(message),
             InstallError::Io(error) => error.into(),
@@ -438,7 +439,8 @@ impl From<RepackError> for Failure {
             RepackError::OtherHands { .. } => Self::refused(message)
                 .hint("choose a directory that is root's alone, or one that is not there yet"),
             RepackError::Io(error) => error.into(),
-            RepackError::Template(_) => Self::failed(message),
+            RepackError::NoTpm { .. } => Self::failed(message).hint("leave --with-tpm out"),
+            RepackError::File { .. } | RepackError::Template(_) => Self::failed(message),
         }
     }
 }
