@@ -239,6 +239,12 @@ impl From<RegisterError> for Failure {
             RegisterError::NotRegistered(name) => {
                 Self::failed(message).hint(format!("miniascape net register {name}"))
             }
+            RegisterError::Absent(_) => {
+                Self::failed(message).hint("`miniascape net list` shows what there is; for a file write its path")
+            }
+            RegisterError::Differs { network, .. } => Self::refused(message).hint(format!(
+                "`--force` replaces the definition by what libvirt has; edit it afterwards, and `miniascape net update {network}`"
+            )),
             RegisterError::Command(error) => error.into(),
             RegisterError::Firewall(error) => error.into(),
             RegisterError::RollbackFailed { network, .. } => {
