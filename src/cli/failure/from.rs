@@ -475,9 +475,9 @@ impl From<ImageError> for Failure {
                 "if it is a disk image: --allow-backing '{}'",
                 printable(&backing.to_string_lossy(), 400)
             )),
-            ImageError::Missing { .. } => {
-                Self::failed(message).hint("bring the file back, or correct the path in the domain XML")
-            }
+            ImageError::Missing { .. } => Self::failed(message)
+                .hint("bring the file back, or correct the path (a guest's is in its domain XML)"),
+            ImageError::Header { .. } => Self::usage(message),
             ImageError::MissingBacking { .. } => Self::failed(message)
                 .hint("bring the file back; if it has moved: `qemu-img rebase -u -b FILE -F FORMAT IMAGE`"),
             ImageError::Tool(error) => error.into(),
