@@ -1,6 +1,7 @@
 //! `miniascape net`: networks as files.
 
 mod diff;
+mod firewall;
 mod import;
 mod show;
 
@@ -97,6 +98,15 @@ pub(crate) enum Args {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Open the host's firewall for the boot files of a registered network, where it is not open any more
+    #[command(after_help = "Example: miniascape net firewall net-1\n\n\
+        Registering a network with `boot` does this, and so does the start of its dnsmasq; it is for a\n\
+        firewall that was loaded anew meanwhile. `net unregister` closes it.")]
+    Firewall {
+        /// The network's name, or its definition file
+        #[arg(value_name = "NAME|FILE")]
+        network: String,
+    },
     /// List networks: defined, registered, and libvirt's own
     #[command(after_help = "Example: miniascape net list --format json")]
     List,
@@ -129,6 +139,9 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
             force,
             dry_run,
         } => unregister(context, &named(context, network)?, *force, *dry_run).map(|()| ExitCode::SUCCESS),
+        Args::Firewall { network } => {
+            firewall::run(context, &named(context, network)?).map(|()| ExitCode::SUCCESS)
+        }
         Args::List => list(context),
         Args::Status { network } => status(context, &named(context, network)?),
     }
@@ -176,8 +189,12 @@ fn warn(context: &Context, found: &Found) {
 }
 
 pub(super) fn compiled(context: &Context, found: &Found) -> Result<Compiled, Failure> {
+    compiled_network(context, &found.network)
+}
+
+fn compiled_network(context: &Context, network: &Network) -> Result<Compiled, Failure> {
     let templates = Templates::with_replacements(context.layout().templates().on_disk())?;
-    Ok(network::compile(&found.network, context.layout(), &templates)?)
+    Ok(network::compile(network, context.layout(), &templates)?)
 }
 
 /// Checks every definition, so that one run shows the mistakes of all. As JSON there is one line for each definition

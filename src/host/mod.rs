@@ -10,6 +10,7 @@ pub mod command;
 pub mod dhcp_probe;
 pub mod dns;
 pub mod files;
+pub mod firewall;
 mod inside;
 pub mod instance_dir;
 pub mod kvm;
@@ -19,6 +20,7 @@ pub mod links;
 pub mod routes;
 pub mod services;
 pub mod sysctl;
+pub mod tpm_dir;
 
 pub use command::{CommandError, Program};
 pub use layout::{Layout, Place};

@@ -5,6 +5,7 @@
 
 mod apply;
 mod auto;
+mod boot;
 pub mod check;
 mod clash;
 pub mod compile;
@@ -13,6 +14,7 @@ mod diff;
 mod dropin;
 pub mod find;
 mod finish;
+mod firewall;
 pub mod import;
 mod model;
 mod needs;
@@ -28,18 +30,21 @@ mod tests;
 mod whole;
 
 pub use apply::{
-    Deferral, RegisterError, Report as Registration, Step, Target, guests_in, register, register_later,
-    unregister, unregister_later, update,
+    Deferral, RegisterError, Report as Registration, Step, Target, adopt, guests_in, register,
+    register_later, unregister, unregister_later, update,
 };
 pub use auto::Chosen;
+pub use boot::BootNeeds;
 pub use compile::{CompileError, Compiled, compile};
 pub use diff::{Diff, DiffError, Impact, Kind, Line, diff};
-pub use dropin::{Brought, bring, networks_of};
+pub use dropin::{Brought, bring, has_brought, networks_of};
 pub use find::{FindError, Finder, Found};
 pub use finish::{FinishError, Finished, finish};
+pub use firewall::{restore_opening, restore_openings};
 pub use model::{
-    Dhcp, DhcpOption, Dns, DnsmasqOption, Forwarder, Host, HostDhcp, Ipv4, Ipv6, LeaseTime, Mode, Network,
-    OptionValue, Origin, Pool, Ra, Range, Record, RecordData, TaggedOption, Title,
+    Boot, BootFile, Dhcp, DhcpOption, Dns, DnsmasqOption, Firmware, Forwarder, Host, HostDhcp, Ipv4, Ipv6,
+    LeaseTime, Mode, Network, OptionValue, Origin, Pool, Ra, Range, Record, RecordData, TaggedOption,
+    TftpRoot, Title,
 };
 pub use needs::{Needs, unmet_after};
 pub use observed::Observed;

@@ -2,6 +2,7 @@
 //! proxy ARP, a bridge with the right interfaces and no second DHCP server. It is looked at and told, never changed.
 
 use super::Step;
+use super::boot::BootNeeds;
 use super::model::{Mode, Network};
 use crate::host::bridges::{self, Addresses, Kind};
 use crate::host::dhcp_probe::{self, Server};
@@ -37,6 +38,9 @@ pub struct Needs {
     /// Interfaces that must not be in it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub forbid_interfaces: Vec<InterfaceName>,
+    /// What booting over the network needs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<BootNeeds>,
 }
 
 /// How the host is.
@@ -70,6 +74,7 @@ impl Needs {
             dhcp: network.dhcp().is_some() && network.ipv4().is_some(),
             require_interfaces: network.require_interfaces().to_vec(),
             forbid_interfaces: network.forbid_interfaces().to_vec(),
+            boot: BootNeeds::of(network),
         }
     }
 
@@ -80,7 +85,9 @@ impl Needs {
         if ask {
             facts.servers = self.servers(&facts);
         }
-        self.judge(&facts)
+        let mut found = self.judge(&facts);
+        found.extend(self.boot.iter().flat_map(BootNeeds::unmet));
+        found
     }
 
     fn facts(&self) -> Facts {

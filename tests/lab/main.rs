@@ -10,14 +10,20 @@ mod demo_program;
 mod support;
 
 mod boot;
+mod clients;
 mod demo;
+mod dhcp;
 mod diff;
+mod dns;
 mod dropins;
 mod guests;
 mod harness;
+mod import;
 mod kills;
 mod lifecycle;
+mod luggage;
 mod modes;
+mod netboot;
 mod networks;
 mod pending;
 mod refusals;
@@ -43,6 +49,7 @@ macro_rules! tests {
     };
 }
 
+#[expect(clippy::too_many_lines, reason = "a list of all tests")]
 fn tests() -> Vec<Trial> {
     tests! {
         harness {
@@ -66,6 +73,12 @@ fn tests() -> Vec<Trial> {
             guests_live_as_rpms,
             a_guest_starts_only_on_the_images_it_was_made_from,
             what_could_not_be_finished_is_finished_by_a_later_run,
+        }
+        import {
+            a_network_with_a_running_guest_is_adopted,
+        }
+        luggage {
+            a_packaged_guests_entry_comes_and_goes_with_its_package,
         }
         guests {
             shutdown_is_graceful_and_hard_only_on_demand,
@@ -95,6 +108,7 @@ fn tests() -> Vec<Trial> {
         modes {
             a_guest_reaches_in_every_mode_what_it_should,
             a_bridge_of_the_hosts_own_is_looked_at_and_never_touched,
+            a_guest_gets_its_ipv6_addresses_and_names,
         }
         networks {
             net_1_is_registered_once_and_unregistered_once,
@@ -117,12 +131,26 @@ fn tests() -> Vec<Trial> {
             everything_comes_up_in_order_and_leases_are_kept,
             what_is_pending_is_done_at_boot,
         }
+        dns {
+            every_kind_of_record_is_answered,
+            what_is_the_networks_own_is_never_asked_outside,
+            questions_go_round_in_no_circle,
+        }
+        dhcp {
+            every_machine_gets_what_is_meant_for_it,
+        }
+        netboot {
+            each_firmware_gets_its_file_through_a_firewall_that_is_closed_again,
+            the_opening_is_there_again_after_a_power_cut_and_a_killed_run,
+            real_firmware_loads_and_runs_what_it_is_told,
+        }
         kills {
             a_register_killed_at_every_point_is_made_up_for,
             an_unregister_killed_at_any_point_is_made_up_for,
             an_update_of_hosts_killed_at_any_point_is_made_up_for,
             an_update_of_the_domain_killed_at_any_point_is_made_up_for,
             an_update_of_the_subnet_killed_at_any_point_is_made_up_for,
+            an_adoption_killed_at_any_point_is_made_up_for,
             putting_on_record_killed_at_every_point_is_made_up_for,
             finishing_what_is_pending_killed_at_any_point_is_made_up_for,
         }

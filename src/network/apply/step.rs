@@ -1,7 +1,7 @@
 //! The steps that change the host, and taking one. Which steps are needed is planned next door.
 
 use super::{RegisterError, Target};
-use crate::host::{Layout, bus, files};
+use crate::host::{Layout, bus, files, firewall};
 use crate::name::NetworkName;
 use crate::network::compile::{self, Compiled};
 use crate::network::diff::KEPT;
@@ -25,6 +25,8 @@ pub enum Step {
     Define,
     /// Let libvirt start it at boot.
     Autostart,
+    /// Write down the leases of libvirt's dnsmasq for ours.
+    TakeLeases,
     /// Stop it in libvirt.
     Stop,
     /// Remove the bridge that a libvirt which was killed while it started the network has left.
@@ -33,6 +35,10 @@ pub enum Step {
     Start,
     /// Put the taps of running guests on its new bridge, and let the guests ask for addresses again.
     Replug,
+    /// Let its machines ask this host for boot files.
+    OpenFirewall,
+    /// Let them not any more.
+    CloseFirewall,
     /// Start its dnsmasq, now and at boot.
     StartDnsmasq,
     /// Start its dnsmasq anew, so that it reads its configuration.
@@ -58,10 +64,13 @@ impl std::fmt::Display for Step {
             Self::Record => "put it on record",
             Self::Define => "define it in libvirt",
             Self::Autostart => "set it to start at boot",
+            Self::TakeLeases => "take over the leases of libvirt's dnsmasq",
             Self::Stop => "stop it",
             Self::RemoveBridge => "remove the bridge that a killed libvirt left",
             Self::Start => "start it",
             Self::Replug => "plug running guests in again",
+            Self::OpenFirewall => "open the firewall for boot files",
+            Self::CloseFirewall => "close the firewall for boot files",
             Self::StartDnsmasq => "start its dnsmasq",
             Self::RestartDnsmasq => "restart its dnsmasq",
             Self::ReloadDnsmasq => "let its dnsmasq re-read hosts and reservations",
@@ -94,8 +103,16 @@ pub(super) fn take(step: Step, name: &NetworkName, target: &Target<'_>) -> Resul
         Step::Undefine => target.libvirt.undefine_network(text)?,
         Step::RemoveFiles => remove_files(target.layout, name)?,
         Step::Forget => drop(Pending::forget(target.layout, name)?),
+        Step::CloseFirewall => firewall::close(target.layout, name)?,
         // These need more than the name; their verbs take them.
-        Step::WriteFiles | Step::Record | Step::Define | Step::RemoveBridge | Step::Replug | Step::Defer => {}
+        Step::WriteFiles
+        | Step::Record
+        | Step::Define
+        | Step::TakeLeases
+        | Step::RemoveBridge
+        | Step::Replug
+        | Step::OpenFirewall
+        | Step::Defer => {}
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 //! Reading finds what is wrong with single keys and values; rules between values are in `network::check`.
 
 mod address;
+mod boot;
 mod dhcp;
 mod dns;
 mod dnsmasq;
@@ -12,6 +13,7 @@ mod options;
 mod original;
 
 pub use address::{Ipv4Section, Ipv6Section};
+pub use boot::BootSection;
 pub use dhcp::{DhcpSection, RangeEntry};
 pub use dns::{DnsSection, RecordEntry, RecordFields, SrvFields};
 pub use hosts::HostEntry;
