@@ -284,6 +284,16 @@ impl Layout {
         self.instances().join(guest.as_str())
     }
 
+    /// `/var/lib/miniascape/adopted`: what networks were in libvirt before they became ours.
+    pub fn all_adopted(&self) -> Place {
+        self.at("var/lib/miniascape/adopted")
+    }
+
+    /// libvirt's XML of a network before it became ours.
+    pub fn adopted(&self, name: &NetworkName) -> Place {
+        self.all_adopted().join(format!("{name}.xml"))
+    }
+
     /// `/var/lib/miniascape/pending`: one file per piece of work that could not be finished.
     pub fn pending(&self) -> Place {
         self.at("var/lib/miniascape/pending")

@@ -6,7 +6,7 @@
 //! After each kill the same command runs again, and everything has to be as after the undisturbed run.
 //!
 //! Register is killed at every point; of the others, unless the environment has MINIASCAPE_TEST_FULL, every third
-//! point is taken, and always the messages to libvirt and the daemon.
+//! point is taken, and always the messages to libvirt and the daemon; of an adoption, which has many, every eighth.
 
 use crate::networks::host_with_daemon;
 use crate::support::{Host, MINIASCAPE, Output, Running, note};
@@ -38,6 +38,8 @@ struct Operation<'a> {
     /// What the command says when there is nothing left to do.
     settled: &'a str,
     every: usize,
+    /// Whether each message to libvirt and the daemon is a point, whatever `every` says.
+    talk: bool,
 }
 
 fn definition(domain: &str, subnet: &str, hosts: &[(&str, u8)]) -> String {
@@ -166,7 +168,7 @@ impl Operation<'_> {
         let chosen: Vec<&Point> = points
             .iter()
             .enumerate()
-            .filter(|(index, point)| index % every == 0 || point.talk)
+            .filter(|(index, point)| index % every == 0 || point.talk && (self.talk || full))
             .map(|(_, point)| point)
             .collect();
         let mut killed = 0;
@@ -234,6 +236,7 @@ pub(crate) fn a_register_killed_at_every_point_is_made_up_for() {
         probe: &probe("one", "lab.internal", "10.66.6.1"),
         settled: "nothing to do",
         every: 1,
+        talk: true,
     }
     .run();
 }
@@ -247,6 +250,7 @@ pub(crate) fn an_unregister_killed_at_any_point_is_made_up_for() {
         probe: "miniascape net list",
         settled: "nothing to do",
         every: 3,
+        talk: true,
     }
     .run();
 }
@@ -267,6 +271,7 @@ fn update(before: &str, after: &str, probe: &str) {
         probe,
         settled: "nothing to do",
         every: 3,
+        talk: true,
     }
     .run();
 }
@@ -295,6 +300,34 @@ pub(crate) fn an_update_of_the_subnet_killed_at_any_point_is_made_up_for() {
     );
 }
 
+/// A network that libvirt serves itself.
+const THEIRS: &str = "<network><name>lab</name><uuid>0704aed9-0024-4382-a86c-ced1a50880d9</uuid>
+    <bridge name='virbr66'/><mac address='52:54:00:66:66:66'/><domain name='lab.internal' localOnly='yes'/>
+    <ip address='10.66.6.1' netmask='255.255.255.0'><dhcp><range start='10.66.6.100' end='10.66.6.199'/>
+    <host mac='52:54:00:00:00:11' name='one' ip='10.66.6.11'/></dhcp></ip></network>";
+
+pub(crate) fn an_adoption_killed_at_any_point_is_made_up_for() {
+    let (host, _daemon) = started();
+    host.write_file("/root/theirs.xml", THEIRS);
+    Operation {
+        host: &host,
+        command: "net import lab --adopt",
+        reset: &|| {
+            host.miniascape_check(["net", "unregister", "lab"]);
+            host.check([
+                "sh",
+                "-c",
+                "rm -rf /etc/miniascape/networks/lab.yaml /var/lib/miniascape/adopted; virsh net-define /root/theirs.xml && virsh net-start lab",
+            ]);
+        },
+        probe: &probe("one", "lab.internal", "10.66.6.1"),
+        settled: "nothing to do",
+        every: 8,
+        talk: false,
+    }
+    .run();
+}
+
 pub(crate) fn putting_on_record_killed_at_every_point_is_made_up_for() {
     let (mut host, daemon) = started();
     drop(daemon);
@@ -306,6 +339,7 @@ pub(crate) fn putting_on_record_killed_at_every_point_is_made_up_for() {
         probe: "miniascape net list",
         settled: "pending already",
         every: 1,
+        talk: true,
     }
     .run();
 }
@@ -326,6 +360,7 @@ pub(crate) fn finishing_what_is_pending_killed_at_any_point_is_made_up_for() {
         probe: &probe("one", "lab.internal", "10.66.6.1"),
         settled: "",
         every: 3,
+        talk: true,
     }
     .run();
     Operation {
@@ -338,6 +373,7 @@ pub(crate) fn finishing_what_is_pending_killed_at_any_point_is_made_up_for() {
         probe: "miniascape net list; ls /var/lib/miniascape/pending",
         settled: "",
         every: 3,
+        talk: true,
     }
     .run();
 }

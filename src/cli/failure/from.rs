@@ -15,7 +15,7 @@ use miniascape::network::import::ImportError;
 use miniascape::network::{
     CompileError, DiffError, FindError, NetworkError, RefreshError, RegisterError, StateError, StatusError,
 };
-use miniascape::package::{InstalledError, PlanError, RepackError};
+use miniascape::package::{InstalledError, PlanError, RepackError, VerifyError};
 use miniascape::template::TemplateError;
 use miniascape::yaml::Problems;
 
@@ -43,6 +43,20 @@ impl From<LibvirtError> for Failure {
                 Self::refused(error.to_string()).hint(blocker.remedy(name))
             }
             LibvirtError::Call { .. } => Self::failed(error.to_string()),
+        }
+    }
+}
+
+impl From<VerifyError> for Failure {
+    fn from(error: VerifyError) -> Self {
+        match error {
+            VerifyError::Refused { .. } => Self::usage(error.to_string())
+                .hint("do not install it; fetch the file again, or have it packed again"),
+            VerifyError::Io(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
+                Self::usage(error.to_string())
+            }
+            VerifyError::Io(error) => error.into(),
+            VerifyError::Template(_) => Self::failed(error.to_string()),
         }
     }
 }
@@ -239,6 +253,12 @@ impl From<RegisterError> for Failure {
             RegisterError::NotRegistered(name) => {
                 Self::failed(message).hint(format!("miniascape net register {name}"))
             }
+            RegisterError::Absent(_) => {
+                Self::failed(message).hint("`miniascape net list` shows what there is; for a file write its path")
+            }
+            RegisterError::Differs { network, .. } => Self::refused(message).hint(format!(
+                "`--force` replaces the definition by what libvirt has; edit it afterwards, and `miniascape net update {network}`"
+            )),
             RegisterError::Command(error) => error.into(),
             RegisterError::Firewall(error) => error.into(),
             RegisterError::RollbackFailed { network, .. } => {
@@ -469,9 +489,9 @@ impl From<ImageError> for Failure {
                 "if it is a disk image: --allow-backing '{}'",
                 printable(&backing.to_string_lossy(), 400)
             )),
-            ImageError::Missing { .. } => {
-                Self::failed(message).hint("bring the file back, or correct the path in the domain XML")
-            }
+            ImageError::Missing { .. } => Self::failed(message)
+                .hint("bring the file back, or correct the path (a guest's is in its domain XML)"),
+            ImageError::Header { .. } => Self::usage(message),
             ImageError::MissingBacking { .. } => Self::failed(message)
                 .hint("bring the file back; if it has moved: `qemu-img rebase -u -b FILE -F FORMAT IMAGE`"),
             ImageError::Tool(error) => error.into(),
