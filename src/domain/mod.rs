@@ -30,7 +30,7 @@ pub use plug::{Plug, host_addresses, plugs, taps};
 pub use value::XmlValue;
 pub use view::{
     BackingLayer, Disk, DiskDevice, DiskSource, Domain, DomainType, Firmware, Interface, InterfaceSource,
-    Loader, Mark, Nvram,
+    Loader, Mark, Nvram, Tpm,
 };
 
 use crate::XML_NAMESPACE as NAMESPACE;

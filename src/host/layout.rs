@@ -238,11 +238,35 @@ impl Layout {
 
     /// `/etc/group` of the system whose files these are; with a state directory, this host's.
     pub fn groups(&self) -> Place {
+        self.of_system("etc/group")
+    }
+
+    /// `/etc/passwd`, likewise.
+    pub fn users(&self) -> Place {
+        self.of_system("etc/passwd")
+    }
+
+    /// `/etc/libvirt/qemu.conf`, likewise.
+    pub fn qemu_conf(&self) -> Place {
+        self.of_system("etc/libvirt/qemu.conf")
+    }
+
+    fn of_system(&self, path: &str) -> Place {
         if self.live {
-            Self::default().at("etc/group")
+            Self::default().at(path)
         } else {
-            self.at("etc/group")
+            self.at(path)
         }
+    }
+
+    /// Where libvirt keeps the state of the emulated TPM of the domain `uuid`; with a state directory, this host's libvirt.
+    pub fn tpm_state(&self, uuid: uuid::Uuid) -> Place {
+        self.of_system(&format!("var/lib/libvirt/swtpm/{uuid}"))
+    }
+
+    /// The firmware variables of an instance.
+    pub fn instance_nvram(&self, guest: &GuestName) -> Place {
+        self.instance(guest).join("nvram.fd")
     }
 
     /// `/var/lib/miniascape/guests`: the records of all instances.

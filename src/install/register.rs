@@ -2,7 +2,7 @@
 //! are there are adopted, never written over.
 
 use super::record::{Instance, InstanceState};
-use super::{InstallError, chain, networks, overlay, trust};
+use super::{InstallError, chain, firmware, networks, overlay, trust};
 use crate::domain::{self, Domain, InstanceDisk, InstanceNote, InstanceSpec, VirtType, XmlValue};
 use crate::host::{Layout, Libvirt, files, instance_dir};
 use crate::name::{Digest, GuestName};
@@ -77,6 +77,8 @@ pub fn register(
     for disk in &instance.disks {
         fresh |= overlay::make(layout, name, disk)?;
     }
+
+    fresh |= firmware::put_back(layout, libvirt, package, &manifest, &instance)?;
 
     let defined = libvirt.domain_by_uuid(instance.uuid)?;
     let mut notes = Vec::new();
@@ -211,7 +213,9 @@ fn instance_xml(
         virt,
         disks,
         macs: BTreeMap::new(),
-        nvram: None,
+        nvram: firmware::variables(layout, &instance.name)
+            .map(|file| path(file.named()))
+            .transpose()?,
         serial_log: None,
         mark: vec![
             ("version", text("1")?),
