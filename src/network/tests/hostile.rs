@@ -121,7 +121,7 @@ impl Document {
         let mut report = Report::new(Source::new("example", text));
         let tree = parse(&mut report).expect("YAML");
         let mut leaves = Vec::new();
-        walk(&tree, String::new(), &mut |path, value| {
+        walk(&tree, "", &mut |path, value| {
             leaves.push((path.to_owned(), value.to_owned()));
         });
         Self { tree, leaves }
@@ -165,18 +165,18 @@ static EXAMPLES: LazyLock<[Example; 3]> = LazyLock::new(|| {
 });
 
 /// Calls `found` with each value that is no list and no mapping, and its path.
-fn walk(node: &Node<'_>, path: String, found: &mut impl FnMut(&str, &str)) {
+fn walk(node: &Node<'_>, path: &str, found: &mut impl FnMut(&str, &str)) {
     match &node.value {
-        Value::Scalar { text, .. } => found(&path, text),
+        Value::Scalar { text, .. } => found(path, text),
         Value::List(items) => {
             for (index, item) in items.iter().enumerate() {
-                walk(item, format!("{path}.{index}"), found);
+                walk(item, &format!("{path}.{index}"), found);
             }
         }
         Value::Map(entries) => {
             for (key, value) in entries {
                 let dot = if path.is_empty() { "" } else { "." };
-                walk(value, format!("{path}{dot}{}", key.value), found);
+                walk(value, &format!("{path}{dot}{}", key.value), found);
             }
         }
     }
