@@ -295,6 +295,38 @@ pub(crate) fn an_update_of_the_subnet_killed_at_any_point_is_made_up_for() {
     );
 }
 
+pub(crate) fn an_adoption_killed_at_any_point_is_made_up_for() {
+    let (host, _daemon) = started();
+    host.miniascape_check(["net", "register", "lab"]);
+    let virsh = "<host mac='52:54:00:00:00:70' name='seventy' ip='10.66.6.70'/>";
+    Operation {
+        host: &host,
+        command: "net update lab --adopt",
+        reset: &|| {
+            host.check([
+                "rm",
+                "-f",
+                "/var/lib/miniascape/networks/lab/hosts.d/adopted.yaml",
+            ]);
+            host.miniascape_check(["net", "update", "lab"]);
+            let add = [
+                "net-update",
+                "lab",
+                "add",
+                "ip-dhcp-host",
+                virsh,
+                "--live",
+                "--config",
+            ];
+            host.virsh(add);
+        },
+        probe: &probe("seventy", "lab.internal", "10.66.6.1"),
+        settled: "nothing to do",
+        every: 3,
+    }
+    .run();
+}
+
 pub(crate) fn putting_on_record_killed_at_every_point_is_made_up_for() {
     let (mut host, daemon) = started();
     drop(daemon);

@@ -6,7 +6,7 @@ mod networks;
 mod volumes;
 
 pub use domains::{Blocker, DomainRecord, DomainState, GraceError};
-pub use networks::NetworkRecord;
+pub use networks::{DhcpSection, NetworkRecord};
 
 use virt::connect::Connect;
 use virt::error::{Error, ErrorNumber};

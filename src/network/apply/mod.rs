@@ -3,6 +3,7 @@
 //! Every step can be done twice, and `applied.json` is written last, so a run that was killed is finished by the
 //! next one. What the files say is decided in `compile`.
 
+mod adopt;
 mod bridge;
 mod guests;
 mod hostroute;
@@ -12,6 +13,7 @@ mod step;
 mod unregister;
 mod update;
 
+pub use adopt::{AdoptError, Adopted, Dropped, adopt};
 pub(super) use bridge::asks_for_servers;
 pub use guests::guests_in;
 pub(super) use hostroute::guests_of;
@@ -22,6 +24,7 @@ pub use step::Step;
 pub use unregister::unregister;
 pub(super) use unregister::unregister_locked;
 pub use update::update;
+pub(super) use update::{Beside, update_beside};
 
 use super::{Observed, StateError};
 use crate::host::dhcp_probe::Server;
@@ -80,6 +83,18 @@ pub enum RegisterError {
         bridge: InterfaceName,
         /// Who does.
         servers: Vec<Server>,
+    },
+    /// Somebody has written DHCP entries into libvirt's network, which would be lost.
+    #[error(
+        "libvirt's network {network} has DHCP entries that miniascape did not write, with a dnsmasq of libvirt's own: {}; \
+         nothing was changed",
+        entries.join(", ")
+    )]
+    OwnDhcp {
+        /// The network.
+        network: NetworkName,
+        /// The entries.
+        entries: Vec<String>,
     },
     /// Guests would lose their network.
     #[error(

@@ -31,6 +31,10 @@ pub enum Step {
     Start,
     /// Put the taps of running guests on its new bridge, and let the guests ask for addresses again.
     Replug,
+    /// Keep reservations that somebody has written into libvirt's network.
+    Adopt,
+    /// Take DHCP out of libvirt's network, which stops libvirt's own dnsmasq.
+    StopLibvirtDnsmasq,
     /// Start its dnsmasq, now and at boot.
     StartDnsmasq,
     /// Start its dnsmasq anew, so that it reads its configuration.
@@ -59,6 +63,8 @@ impl std::fmt::Display for Step {
             Self::RemoveBridge => "remove the bridge that a killed libvirt left",
             Self::Start => "start it",
             Self::Replug => "plug running guests in again",
+            Self::Adopt => "keep libvirt's reservations",
+            Self::StopLibvirtDnsmasq => "take DHCP out of libvirt's network, which ends libvirt's dnsmasq",
             Self::StartDnsmasq => "start its dnsmasq",
             Self::RestartDnsmasq => "restart its dnsmasq",
             Self::ReloadDnsmasq => "let its dnsmasq re-read hosts and reservations",
@@ -92,7 +98,13 @@ pub(super) fn take(step: Step, name: &NetworkName, target: &Target<'_>) -> Resul
         Step::RemoveFiles => remove_files(target.layout, name)?,
         Step::Forget => drop(Pending::forget(target.layout, name)?),
         // These need more than the name; their verbs take them.
-        Step::WriteFiles | Step::Define | Step::RemoveBridge | Step::Replug | Step::Defer => {}
+        Step::WriteFiles
+        | Step::Define
+        | Step::RemoveBridge
+        | Step::Replug
+        | Step::Adopt
+        | Step::StopLibvirtDnsmasq
+        | Step::Defer => {}
     }
     Ok(())
 }

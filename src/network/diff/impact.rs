@@ -66,7 +66,7 @@ use Target::{Conf, Data, Definition, Running};
 
 impl Target {
     /// What it interrupts to bring it up to date, where nobody can tell which steps that takes.
-    pub(super) const fn impact(self) -> Impact {
+    pub(in crate::network) const fn impact(self) -> Impact {
         Impact::of(match self {
             Definition => Step::Define,
             Running => Step::Stop,

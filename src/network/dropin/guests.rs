@@ -23,16 +23,22 @@ impl Brought {
     pub(in crate::network) fn to_yaml(entries: &[Self], guest: &GuestName) -> String {
         let mut text =
             format!("# Made by miniascape for the guest {guest}; it goes with the guest.\nhosts:\n");
-        for Self { name, mac, ips } in entries {
-            let ips: Vec<String> = ips.iter().map(|ip| format!("\"{ip}\"")).collect();
-            let ips = match ips.as_slice() {
-                [] => "auto".to_owned(),
-                [one] => one.clone(),
-                many => format!("[ {} ]", many.join(", ")),
-            };
-            let _ = writeln!(text, "  - {{ name: \"{name}\", mac: \"{mac}\", ip: {ips} }}");
+        for entry in entries {
+            let _ = writeln!(text, "{}", entry.to_line());
         }
         text
+    }
+
+    /// The entry's line, below `hosts:`.
+    pub(in crate::network) fn to_line(&self) -> String {
+        let Self { name, mac, ips } = self;
+        let ips: Vec<String> = ips.iter().map(|ip| format!("\"{ip}\"")).collect();
+        let ips = match ips.as_slice() {
+            [] => "auto".to_owned(),
+            [one] => one.clone(),
+            many => format!("[ {} ]", many.join(", ")),
+        };
+        format!("  - {{ name: \"{name}\", mac: \"{mac}\", ip: {ips} }}")
     }
 }
 
