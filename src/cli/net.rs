@@ -2,6 +2,7 @@
 
 mod adopt;
 mod diff;
+mod firewall;
 mod import;
 mod show;
 
@@ -101,6 +102,15 @@ pub(crate) enum Args {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Open the host's firewall for the boot files of a registered network, where it is not open any more
+    #[command(after_help = "Example: miniascape net firewall net-1\n\n\
+        Registering a network with `boot` does this, and so does the start of its dnsmasq; it is for a\n\
+        firewall that was loaded anew meanwhile. `net unregister` closes it.")]
+    Firewall {
+        /// The network's name, or its definition file
+        #[arg(value_name = "NAME|FILE")]
+        network: String,
+    },
     /// List networks: defined, registered, and libvirt's own
     #[command(after_help = "Example: miniascape net list --format json")]
     List,
@@ -134,6 +144,9 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
             force,
             dry_run,
         } => unregister(context, &named(context, network)?, *force, *dry_run).map(|()| ExitCode::SUCCESS),
+        Args::Firewall { network } => {
+            firewall::run(context, &named(context, network)?).map(|()| ExitCode::SUCCESS)
+        }
         Args::List => list(context),
         Args::Status { network } => status(context, &named(context, network)?),
     }
@@ -219,7 +232,10 @@ fn validate(context: &Context, networks: &[String]) -> Result<ExitCode, Failure>
 /// The number of a network's hosts, and where they stand if not all do in the definition.
 fn count(found: &Found) -> String {
     let [own, people, guests] = found.hosts_by_origin();
-    let mut text = format!("{} hosts", own + people + guests);
+    let mut text = match own + people + guests {
+        1 => "1 host".to_owned(),
+        all => format!("{all} hosts"),
+    };
     let others: Vec<String> = [(people, "in drop-ins"), (guests, "from guests")]
         .into_iter()
         .filter(|(count, _)| *count > 0)

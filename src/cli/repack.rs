@@ -7,8 +7,8 @@ use miniascape::host::{Libvirt, access, files};
 use miniascape::name::{PackageVersion, is_path, printable};
 use miniascape::network;
 use miniascape::package::{
-    self, Activity, DiskChoice, HostSection, Options, Plan, Progress, Repacked, Request, Reservation, Split,
-    Step, Target, Timestamp, Volume,
+    self, Activity, Codec, DiskChoice, HostSection, Options, Plan, Progress, Repacked, Request, Reservation,
+    Split, Step, Target, Timestamp, Volume,
 };
 use serde_json::json;
 use std::io;
@@ -34,7 +34,10 @@ pub(crate) struct Args {
     /// The version of the guest package
     #[arg(long, value_name = "VERSION", default_value = "0.1")]
     package_version: PackageVersion,
-    /// Where to keep what is needed meanwhile [default: in the output directory]
+    /// How to compress: zstd, zstd:1 to zstd:19, or none
+    #[arg(long, value_name = "HOW", default_value = "zstd")]
+    compress: Codec,
+    /// Where the build tree goes, and what is needed meanwhile [default: the output directory]
     #[arg(long, value_name = "DIR")]
     workdir: Option<PathBuf>,
     /// Leave this disk behind
@@ -88,6 +91,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
         },
         output: args.output.clone(),
         work: args.workdir.clone(),
+        codec: args.compress,
         created: created(args.created)?,
         caller: args.caller,
     };

@@ -309,6 +309,11 @@ impl Layout {
         self.run().join("auto.lock")
     }
 
+    /// The lock of the host's firewall: held while rules of ours are changed.
+    pub fn firewall_lock(&self) -> Place {
+        self.run().join("firewall.lock")
+    }
+
     /// The lock of one network: held while it is changed.
     pub fn network_lock(&self, name: &NetworkName) -> Place {
         self.run().join(format!("network-{name}.lock"))

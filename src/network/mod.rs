@@ -5,6 +5,7 @@
 
 mod apply;
 mod auto;
+mod boot;
 pub mod check;
 mod clash;
 pub mod compile;
@@ -14,6 +15,7 @@ mod drift;
 mod dropin;
 pub mod find;
 mod finish;
+mod firewall;
 pub mod import;
 mod model;
 mod needs;
@@ -33,15 +35,18 @@ pub use apply::{
     guests_in, register, register_later, unregister, unregister_later, update,
 };
 pub use auto::Chosen;
+pub use boot::BootNeeds;
 pub use compile::{CompileError, Compiled, compile};
 pub use diff::{Diff, DiffError, Impact, Kind, Line, diff};
 pub use drift::{Drift, Remedy};
 pub use dropin::{Brought, bring, networks_of};
 pub use find::{FindError, Finder, Found};
 pub use finish::{FinishError, Finished, finish};
+pub use firewall::{restore_opening, restore_openings};
 pub use model::{
-    Dhcp, DhcpOption, Dns, DnsmasqOption, Forwarder, Host, HostDhcp, Ipv4, Ipv6, LeaseTime, Mode, Network,
-    OptionValue, Origin, Pool, Ra, Range, Record, RecordData, TaggedOption, Title,
+    Boot, BootFile, Dhcp, DhcpOption, Dns, DnsmasqOption, Firmware, Forwarder, Host, HostDhcp, Ipv4, Ipv6,
+    LeaseTime, Mode, Network, OptionValue, Origin, Pool, Ra, Range, Record, RecordData, TaggedOption,
+    TftpRoot, Title,
 };
 pub use needs::{Needs, unmet_after};
 pub use observed::Observed;

@@ -3,7 +3,7 @@
 //! still to be done live next door.
 
 use super::Network;
-use super::compile::{Compiled, File};
+use super::compile::{Compiled, DNSMASQ_CONF, File};
 use super::needs::Needs;
 use crate::host::{Layout, files};
 use crate::name::{Digest, InterfaceName, NetworkName};
@@ -75,6 +75,11 @@ impl Applied {
     /// True if the file of this name was applied with this content.
     pub fn has(&self, file: &File) -> bool {
         self.files.get(file.name) == Some(&file.digest())
+    }
+
+    /// True if no run has begun to change what dnsmasq reads, and was killed.
+    pub(super) fn is_whole(&self) -> bool {
+        self.files.contains_key(DNSMASQ_CONF)
     }
 
     /// The record of the network `name`; `None` if it is not registered.

@@ -4,11 +4,13 @@
 //! whoever gets it. What lives elsewhere: reading and editing domain XML (`domain`), reading and writing images
 //! (`image`), and everything that happens to a package on the host where it is installed (`install`).
 
+mod archive;
 mod deb;
 mod disks;
 mod error;
 mod images;
 mod installed;
+mod make;
 mod manifest;
 mod name;
 mod plan;
@@ -17,6 +19,8 @@ mod render;
 mod repack;
 mod results;
 mod rpm;
+mod set;
+mod stream;
 mod target;
 mod text;
 mod tree;
@@ -34,5 +38,6 @@ pub use name::{GuestPackage, ImagePackage, PackageNameError, guest_name};
 pub use plan::{Activity, Plan, PlanError, Reservation};
 pub use progress::{Progress, Step};
 pub use repack::{Options, Repacked, Request, build, prepare, repack};
+pub use stream::Codec;
 pub use target::{OutputFile, Target};
 pub use text::{Line, TextError, Word};

@@ -10,13 +10,18 @@ mod demo_program;
 mod support;
 
 mod boot;
+mod clients;
 mod demo;
+mod dhcp;
 mod diff;
+mod dns;
 mod dropins;
 mod guests;
 mod harness;
 mod kills;
 mod lifecycle;
+mod modes;
+mod netboot;
 mod networks;
 mod pending;
 mod refusals;
@@ -42,6 +47,7 @@ macro_rules! tests {
     };
 }
 
+#[expect(clippy::too_many_lines, reason = "a list of all tests")]
 fn tests() -> Vec<Trial> {
     tests! {
         harness {
@@ -93,6 +99,11 @@ fn tests() -> Vec<Trial> {
             nothing_is_left_behind_whenever_the_demo_is_killed,
             without_private_hosts_the_demo_shows_less_and_says_so,
         }
+        modes {
+            a_guest_reaches_in_every_mode_what_it_should,
+            a_bridge_of_the_hosts_own_is_looked_at_and_never_touched,
+            a_guest_gets_its_ipv6_addresses_and_names,
+        }
         networks {
             net_1_is_registered_once_and_unregistered_once,
             names_of_the_network_are_answered,
@@ -113,6 +124,19 @@ fn tests() -> Vec<Trial> {
         boot {
             everything_comes_up_in_order_and_leases_are_kept,
             what_is_pending_is_done_at_boot,
+        }
+        dns {
+            every_kind_of_record_is_answered,
+            what_is_the_networks_own_is_never_asked_outside,
+            questions_go_round_in_no_circle,
+        }
+        dhcp {
+            every_machine_gets_what_is_meant_for_it,
+        }
+        netboot {
+            each_firmware_gets_its_file_through_a_firewall_that_is_closed_again,
+            the_opening_is_there_again_after_a_power_cut_and_a_killed_run,
+            real_firmware_loads_and_runs_what_it_is_told,
         }
         kills {
             a_register_killed_at_every_point_is_made_up_for,

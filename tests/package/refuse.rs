@@ -213,8 +213,8 @@ fn directories_that_would_act_in_rpmbuild_or_a_shell() {
     let bench = Bench::below("%(touch pwned) $(touch pwned) `touch pwned` '\"%{name}\\ ");
     let request = request(domain("web", &bench.raw("a.raw"), "raw"));
     let repacked = package::repack(&request, &bench.options(&Target::ALL), &()).unwrap();
-    assert_eq!(repacked.files.len(), 8);
-    assert_eq!(bench.results().len(), 8);
+    assert_eq!(repacked.files.len(), 9);
+    assert_eq!(bench.results().len(), 9);
     assert!(!std::path::Path::new("pwned").exists());
 }
 

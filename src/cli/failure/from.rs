@@ -2,6 +2,7 @@
 
 use super::Failure;
 use miniascape::guest::{CreateError, DeleteError, GuestError, MakeError, RouteError, WaitError};
+use miniascape::host::firewall::FirewallError;
 use miniascape::host::kvm::KvmError;
 use miniascape::host::libvirt::GraceError;
 use miniascape::host::services::DaemonError;
@@ -54,6 +55,15 @@ impl From<CommandError> for Failure {
                 Self::missing(error.to_string()).hint(format!("Debian: apt-get install {package}"))
             }
             _ => Self::failed(error.to_string()),
+        }
+    }
+}
+
+impl From<FirewallError> for Failure {
+    fn from(error: FirewallError) -> Self {
+        match error {
+            FirewallError::Command(error) => error.into(),
+            FirewallError::Io(error) => error.into(),
         }
     }
 }
@@ -234,6 +244,7 @@ impl From<RegisterError> for Failure {
                 Self::failed(message).hint(format!("miniascape net register {name}"))
             }
             RegisterError::Command(error) => error.into(),
+            RegisterError::Firewall(error) => error.into(),
             RegisterError::RollbackFailed { network, .. } => {
                 Self::failed(message).hint(format!("`miniascape net status {network}` shows how it is now"))
             }

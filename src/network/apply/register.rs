@@ -9,6 +9,7 @@ use crate::name::NetworkName;
 use crate::network::compile::{self, Compiled};
 use crate::network::diff::keep;
 use crate::network::drift;
+use crate::network::firewall;
 use crate::network::observed::bridge_mac;
 use crate::network::{Applied, Deferred, Needs, Network, Observed, Pending};
 use std::path::Path;
@@ -40,6 +41,8 @@ pub(super) struct Facts {
     stale_data: bool,
     /// dnsmasq runs.
     dnsmasq_running: bool,
+    /// What is to be done to the host's firewall.
+    firewall: Option<Step>,
 }
 
 impl Facts {
@@ -66,6 +69,10 @@ impl Facts {
                 _ => facts.stale_data |= stale || foreign,
             }
         }
+        let mut gone = compile::FILES
+            .into_iter()
+            .filter(|name| compiled.file(name).is_none());
+        facts.stale_files |= gone.any(|file| layout.network(name).join(file).on_disk().exists());
         facts.without_libvirt = compiled.libvirt_xml().is_none();
         if let (Some(record), Some(xml)) = (&existing, compiled.libvirt_xml()) {
             let differs = |theirs: &String| !drift::xml::differences(xml, theirs).is_empty();
@@ -78,6 +85,7 @@ impl Facts {
         if network.needs_dnsmasq() || applied.is_some_and(|applied| applied.dnsmasq) {
             facts.dnsmasq_running = target.services.running(name)?.pid.is_some();
         }
+        facts.firewall = firewall::step(network, applied, target)?;
         facts.existing = existing;
         facts.record = record;
         Ok(facts)
@@ -100,9 +108,15 @@ pub(super) fn plan(facts: &Facts, needs_dnsmasq: bool) -> Vec<Step> {
             facts.stale_files.then_some(Step::WriteFiles),
             active.then_some(Step::Stop),
             facts.existing.is_some().then_some(Step::Undefine),
+            facts.firewall,
             dnsmasq,
         ];
-        return steps.into_iter().flatten().collect();
+        let steps: Vec<Step> = steps.into_iter().flatten().collect();
+        return match (steps.as_slice(), &facts.record) {
+            // Its guests bring all that it consists of.
+            ([], None) => vec![Step::Record],
+            _ => steps,
+        };
     }
     let steps = [
         facts.stale_files.then_some(Step::WriteFiles),
@@ -115,6 +129,7 @@ pub(super) fn plan(facts: &Facts, needs_dnsmasq: bool) -> Vec<Step> {
         restart.then_some(Step::Stop),
         facts.stale_interface.then_some(Step::RemoveBridge),
         (restart || !active).then_some(Step::Start),
+        facts.firewall,
         dnsmasq,
     ];
     steps.into_iter().flatten().collect()
@@ -181,8 +196,9 @@ pub(in crate::network) fn register_locked(
             Step::WriteFiles => write_files(compiled, layout, name)?,
             Step::Define => define(name, compiled, uuid, target)?,
             Step::RemoveBridge => remove_bridge(network)?,
+            Step::OpenFirewall => firewall::open(network, layout)?,
             // Only when the record tells that it is done.
-            Step::Forget => {}
+            Step::Forget | Step::Record => {}
             other => take(*other, name, target)?,
         }
         taken.push(*step);
@@ -318,6 +334,7 @@ fn undo(taken: &[Step], name: &NetworkName, target: &Target<'_>) {
     for step in taken.iter().rev() {
         let back = match step {
             Step::StartDnsmasq => Step::StopDnsmasq,
+            Step::OpenFirewall => Step::CloseFirewall,
             Step::Start => Step::Stop,
             Step::Define => Step::Undefine,
             Step::WriteFiles => Step::RemoveFiles,
@@ -439,6 +456,11 @@ mod tests {
             ..facts
         };
         assert_eq!(plan(&facts, false), [Step::WriteFiles, Step::StopDnsmasq]);
+        let nothing = Facts {
+            without_libvirt: true,
+            ..Facts::default()
+        };
+        assert_eq!(plan(&nothing, false), [Step::Record]);
     }
 
     #[test]

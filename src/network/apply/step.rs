@@ -1,7 +1,7 @@
 //! The steps that change the host, and taking one. Which steps are needed is planned next door.
 
 use super::{RegisterError, Target};
-use crate::host::{Layout, bus, files};
+use crate::host::{Layout, bus, files, firewall};
 use crate::name::NetworkName;
 use crate::network::compile::{self, Compiled};
 use crate::network::diff::KEPT;
@@ -19,6 +19,8 @@ const DNSMASQ_PATIENCE: Duration = Duration::from_secs(5);
 pub enum Step {
     /// Write the generated files.
     WriteFiles,
+    /// Put on record that it is registered, where there is nothing else to do.
+    Record,
     /// Define the network in libvirt, or define it anew.
     Define,
     /// Let libvirt start it at boot.
@@ -35,6 +37,10 @@ pub enum Step {
     Adopt,
     /// Take DHCP out of libvirt's network, which stops libvirt's own dnsmasq.
     StopLibvirtDnsmasq,
+    /// Let its machines ask this host for boot files.
+    OpenFirewall,
+    /// Let them not any more.
+    CloseFirewall,
     /// Start its dnsmasq, now and at boot.
     StartDnsmasq,
     /// Start its dnsmasq anew, so that it reads its configuration.
@@ -57,6 +63,7 @@ impl std::fmt::Display for Step {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.pad(match self {
             Self::WriteFiles => "write its files",
+            Self::Record => "put it on record",
             Self::Define => "define it in libvirt",
             Self::Autostart => "set it to start at boot",
             Self::Stop => "stop it",
@@ -65,6 +72,8 @@ impl std::fmt::Display for Step {
             Self::Replug => "plug running guests in again",
             Self::Adopt => "keep libvirt's reservations",
             Self::StopLibvirtDnsmasq => "take DHCP out of libvirt's network, which ends libvirt's dnsmasq",
+            Self::OpenFirewall => "open the firewall for boot files",
+            Self::CloseFirewall => "close the firewall for boot files",
             Self::StartDnsmasq => "start its dnsmasq",
             Self::RestartDnsmasq => "restart its dnsmasq",
             Self::ReloadDnsmasq => "let its dnsmasq re-read hosts and reservations",
@@ -97,13 +106,16 @@ pub(super) fn take(step: Step, name: &NetworkName, target: &Target<'_>) -> Resul
         Step::Undefine => target.libvirt.undefine_network(text)?,
         Step::RemoveFiles => remove_files(target.layout, name)?,
         Step::Forget => drop(Pending::forget(target.layout, name)?),
+        Step::CloseFirewall => firewall::close(target.layout, name)?,
         // These need more than the name; their verbs take them.
         Step::WriteFiles
+        | Step::Record
         | Step::Define
         | Step::RemoveBridge
         | Step::Replug
         | Step::Adopt
         | Step::StopLibvirtDnsmasq
+        | Step::OpenFirewall
         | Step::Defer => {}
     }
     Ok(())

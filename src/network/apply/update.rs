@@ -12,6 +12,7 @@ use crate::host::{bus, files};
 use crate::name::{DnsName, NetworkName};
 use crate::network::compile::{self, Compiled};
 use crate::network::diff::keep;
+use crate::network::firewall;
 use crate::network::{Applied, Network};
 use std::net::IpAddr;
 use std::path::Path;
@@ -122,6 +123,7 @@ pub(in crate::network) fn update_beside(
             Step::WriteFiles => write_files(compiled, layout, name),
             Step::Define => define(name, compiled, uuid, target),
             Step::RemoveBridge => remove_bridge(network),
+            Step::OpenFirewall => Ok(firewall::open(network, layout)?),
             Step::Replug => match network.bridge() {
                 Some(bridge) => replug(&guests, bridge, target.libvirt),
                 None => Ok(()),
@@ -241,6 +243,9 @@ fn put_back(
             take(Step::Stop, name, target)?;
         }
         take(Step::Start, name, target)?;
+    }
+    if taken.contains(&Step::OpenFirewall) || taken.contains(&Step::CloseFirewall) {
+        firewall::put_back(&before.applied, target.layout)?;
     }
     if before.applied.dnsmasq {
         take(Step::RestartDnsmasq, name, target)?;

@@ -3,6 +3,7 @@
 //!
 //! Never the `-dir` forms of those files: dnsmasq keeps what was deleted from such a directory.
 
+mod boot;
 mod options;
 mod records;
 
@@ -35,10 +36,14 @@ struct Context<'a> {
     forwarders: Vec<String>,
     /// Lines for records that do not stand in the file of names.
     records: Vec<String>,
+    /// Lines for booting over the network.
+    boot: Vec<String>,
     /// Lines for options that the definition passes on.
     options: Vec<String>,
     dhcp: Option<DhcpContext>,
     ra: Option<RaContext>,
+    /// True if clients of IPv6 are told the domain: dnsmasq does that unasked for IPv4 only.
+    search6: bool,
     leases: Option<String>,
 }
 
@@ -119,6 +124,7 @@ pub(super) fn conf(
         forward_dns: network.forwards_dns(),
         forwarders: network.dns().forwarders.iter().map(ToString::to_string).collect(),
         records: records::lines(network),
+        boot: boot::lines(network),
         options: network
             .dnsmasq_options()
             .iter()
@@ -133,6 +139,7 @@ pub(super) fn conf(
             None => None,
         },
         ra: ra(network),
+        search6: network.serves_dhcpv6() || network.ra() != Ra::None,
         // Also where none are kept: dnsmasq would look for those of other servers at its default place.
         leases: if network.dhcp().is_some() || network.ra() != Ra::None {
             Some(path(LEASES)?)
@@ -142,7 +149,12 @@ pub(super) fn conf(
     };
     let conf = templates.render(TEMPLATE, &context)?;
     let servers = context.forwarders.iter().map(|server| format!("server={server}"));
-    let lines = context.records.iter().chain(&context.options).cloned();
+    let lines = context
+        .records
+        .iter()
+        .chain(&context.boot)
+        .chain(&context.options)
+        .cloned();
     rendered::check_conf(
         TEMPLATE,
         &conf,
