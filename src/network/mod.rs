@@ -32,14 +32,14 @@ mod whole;
 
 pub use apply::{
     AdoptError, Adopted, Deferral, Dropped, RegisterError, Report as Registration, Step, Target, adopt,
-    guests_in, register, register_later, unregister, unregister_later, update,
+    adopt_reservations, guests_in, register, register_later, unregister, unregister_later, update,
 };
 pub use auto::Chosen;
 pub use boot::BootNeeds;
 pub use compile::{CompileError, Compiled, compile};
 pub use diff::{Diff, DiffError, Impact, Kind, Line, diff};
 pub use drift::{Drift, Remedy};
-pub use dropin::{Brought, bring, networks_of};
+pub use dropin::{Brought, bring, has_brought, networks_of};
 pub use find::{FindError, Finder, Found};
 pub use finish::{FinishError, Finished, finish};
 pub use firewall::{restore_opening, restore_openings};

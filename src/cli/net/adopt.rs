@@ -12,7 +12,7 @@ pub(super) fn run(
     target: &Target<'_>,
     dry_run: bool,
 ) -> Result<(), Failure> {
-    let adopted = network::adopt(found, target, dry_run)?;
+    let adopted = network::adopt_reservations(found, target, dry_run)?;
     let found = if dry_run {
         let reach = || Some(target.libvirt.clone());
         let found = adopted

@@ -78,7 +78,7 @@ pub(super) fn refuse(name: &NetworkName, record: Option<&NetworkRecord>) -> Resu
 
 /// Keeps the reservations in libvirt's network that fit into the definition that was `found`, and takes all DHCP entries
 /// out of libvirt's network.
-pub fn adopt(found: &Found, target: &Target<'_>, dry_run: bool) -> Result<Adopted, AdoptError> {
+pub fn adopt_reservations(found: &Found, target: &Target<'_>, dry_run: bool) -> Result<Adopted, AdoptError> {
     let (layout, name) = (target.layout, found.network.name());
     let _lock = lock(layout, name, dry_run).map_err(RegisterError::from)?;
     let record = owned(target.libvirt, name)?;
@@ -187,7 +187,7 @@ impl Adopted {
                 return Err(unusable(remark.message.clone()));
             }
             let landed = |host: &Brought| {
-                let there = with.network.host_by_mac(host.mac);
+                let there = host.macs.iter().find_map(|mac| with.network.host_by_mac(*mac));
                 there.is_some_and(|there| {
                     there.name == host.name
                         && host.ips.iter().all(|ip| there.addresses().any(|own| own == *ip))
@@ -273,7 +273,7 @@ fn judge(what: &What, network: &Network) -> Result<Brought, String> {
     };
     Ok(Brought {
         name,
-        mac,
+        macs: vec![mac],
         ips: vec![ip],
     })
 }

@@ -5,13 +5,14 @@ use super::step::{take, write_files};
 use super::{RegisterError, Report, Step, Target, lock, owned};
 use super::{adopt, bridge};
 use crate::host::{Layout, Libvirt, NetworkRecord, files, links};
-use crate::name::NetworkName;
+use crate::name::{Mac, NetworkName};
 use crate::network::compile::{self, Compiled};
 use crate::network::diff::keep;
 use crate::network::drift;
 use crate::network::firewall;
 use crate::network::observed::bridge_mac;
 use crate::network::{Applied, Deferred, Needs, Network, Observed, Pending};
+use std::fmt::Write;
 use std::path::Path;
 
 /// What the plan of a registration is made from.
@@ -51,8 +52,17 @@ impl Facts {
         compiled: &Compiled,
         target: &Target<'_>,
     ) -> Result<Self, RegisterError> {
+        Self::gather_of(network, compiled, target, owned(target.libvirt, network.name())?)
+    }
+
+    /// As [`Facts::gather`], for a network of libvirt's that may be somebody else's.
+    pub(super) fn gather_of(
+        network: &Network,
+        compiled: &Compiled,
+        target: &Target<'_>,
+        existing: Option<NetworkRecord>,
+    ) -> Result<Self, RegisterError> {
         let (name, layout) = (network.name(), target.layout);
-        let existing = owned(target.libvirt, name)?;
         let record = Applied::read_sound(layout, name)?;
         let applied = record.as_ref();
         let stale = |file: &compile::File| !applied.is_some_and(|applied| applied.has(file));
@@ -75,7 +85,11 @@ impl Facts {
         facts.stale_files |= gone.any(|file| layout.network(name).join(file).on_disk().exists());
         facts.without_libvirt = compiled.libvirt_xml().is_none();
         if let (Some(record), Some(xml)) = (&existing, compiled.libvirt_xml()) {
-            let differs = |theirs: &String| !drift::xml::differences(xml, theirs).is_empty();
+            // Of a network of ours DHCP entries were looked at before: they are no reason to stop it.
+            let differs = |theirs: &String| {
+                let seen = Observed::parse(theirs);
+                !drift::xml::differences(xml, theirs).is_empty() || !seen.ours && seen.served_by_libvirt()
+            };
             let local = target.libvirt.is_local();
             facts.stale_definition |= differs(&record.xml);
             facts.stale_bridge = record.live_xml.as_ref().is_some_and(differs)
@@ -164,7 +178,6 @@ pub(in crate::network) fn register_locked(
     let facts = Facts::gather(network, compiled, target)?;
     adopt::refuse(name, facts.existing.as_ref())?;
     refuse_taken_bridge(network, facts.existing.as_ref(), target.libvirt)?;
-    let uuid = facts.existing.as_ref().map(|n| n.uuid);
     let mut steps = plan(&facts, network.needs_dnsmasq());
     if steps.contains(&Step::Stop) {
         let live = facts.existing.as_ref().and_then(|r| r.live_xml.as_deref());
@@ -194,7 +207,7 @@ pub(in crate::network) fn register_locked(
     let done = report.steps.iter().try_for_each(|step| {
         match step {
             Step::WriteFiles => write_files(compiled, layout, name)?,
-            Step::Define => define(name, compiled, uuid, target)?,
+            Step::Define => define(name, compiled, facts.existing.as_ref(), target)?,
             Step::RemoveBridge => remove_bridge(network)?,
             Step::OpenFirewall => firewall::open(network, layout)?,
             // Only when the record tells that it is done.
@@ -305,27 +318,32 @@ pub(super) fn refuse_interface(network: &Network) -> Result<(), RegisterError> {
     Ok(())
 }
 
-/// Defines the network in libvirt, with the `uuid` that it has there already.
+/// Defines the network in libvirt, in place of the one that is there.
 pub(super) fn define(
     name: &NetworkName,
     compiled: &Compiled,
-    uuid: Option<uuid::Uuid>,
+    existing: Option<&NetworkRecord>,
     target: &Target<'_>,
 ) -> Result<(), RegisterError> {
     if let Some(xml) = compiled.libvirt_xml() {
         target
             .libvirt
-            .define_network(name.as_str(), &with_uuid(xml, uuid))?;
+            .define_network(name.as_str(), &in_place_of(xml, existing))?;
     }
     Ok(())
 }
 
-/// libvirt takes a definition of a known name only with that network's uuid.
-fn with_uuid(xml: &str, uuid: Option<uuid::Uuid>) -> String {
-    match uuid {
-        Some(uuid) => xml.replacen("</name>", &format!("</name>\n  <uuid>{uuid}</uuid>"), 1),
-        None => xml.to_owned(),
+/// libvirt takes a definition of a known name only with that network's uuid, and gives its bridge another hardware
+/// address, which guests would have to learn, unless the definition has the old one.
+fn in_place_of(xml: &str, existing: Option<&NetworkRecord>) -> String {
+    let Some(existing) = existing else {
+        return xml.to_owned();
+    };
+    let mut identity = format!("</name>\n  <uuid>{}</uuid>", existing.uuid);
+    if let Some(mac) = bridge_mac(&existing.xml).and_then(|mac| mac.parse::<Mac>().ok()) {
+        let _ = write!(identity, "\n  <mac address=\"{mac}\"/>");
     }
+    xml.replacen("</name>", &identity, 1)
 }
 
 /// Takes back the steps of a registration that failed half way, the last first. Failures here are told in the log
@@ -464,13 +482,15 @@ mod tests {
     }
 
     #[test]
-    fn the_uuid_goes_behind_the_name() {
+    fn a_network_keeps_its_identity_and_its_bridges_address() {
         let xml = "<network>\n  <name>n</name>\n</network>";
         let nil = uuid::Uuid::nil();
-        assert_eq!(
-            with_uuid(xml, Some(nil)),
-            format!("<network>\n  <name>n</name>\n  <uuid>{nil}</uuid>\n</network>")
-        );
-        assert_eq!(with_uuid(xml, None), xml);
+        let mut there = record(true);
+        let uuid = format!("<network>\n  <name>n</name>\n  <uuid>{nil}</uuid>\n</network>");
+        assert_eq!(in_place_of(xml, Some(&there)), uuid);
+        there.xml = "<network><name>n</name><mac address='52:54:00:00:00:09'/></network>".into();
+        let mac = "</uuid>\n  <mac address=\"52:54:00:00:00:09\"/>";
+        assert_eq!(in_place_of(xml, Some(&there)), uuid.replace("</uuid>", mac));
+        assert_eq!(in_place_of(xml, None), xml);
     }
 }

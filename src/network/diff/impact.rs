@@ -41,6 +41,7 @@ impl Impact {
             | Step::OpenFirewall
             | Step::CloseFirewall
             | Step::Adopt
+            | Step::TakeLeases
             | Step::StopLibvirtDnsmasq
             | Step::RemoveFiles
             | Step::Defer
@@ -102,6 +103,7 @@ impl Target {
             Step::WriteFiles
             | Step::Record
             | Step::Adopt
+            | Step::TakeLeases
             | Step::StopLibvirtDnsmasq
             | Step::RemoveFiles
             | Step::Defer
