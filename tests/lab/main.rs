@@ -26,6 +26,7 @@ mod modes;
 mod netboot;
 mod networks;
 mod pending;
+mod reference;
 mod refusals;
 mod travel;
 mod updates;
@@ -163,6 +164,10 @@ fn tests() -> Vec<Trial> {
             a_piece_that_fails_stays_pending_and_holds_up_no_other,
             a_lost_libvirt_leaves_the_rest_pending,
             runs_of_one_network_wait_for_each_other,
+        }
+        reference {
+            the_reference_networks_live_side_by_side,
+            a_definition_of_the_first_releases_is_served_and_rewritten,
         }
         refusals {
             every_refusal_says_what_to_do_and_changes_nothing,
