@@ -99,6 +99,8 @@ fn tests() -> Vec<Trial> {
         }
         diff {
             changes_are_told_as_an_update_makes_them,
+            no_mode_drifts_by_itself,
+            what_others_change_is_named_and_put_right,
         }
         demo {
             the_whole_demo_works_and_leaves_nothing_behind,
@@ -152,6 +154,7 @@ fn tests() -> Vec<Trial> {
             an_update_of_the_domain_killed_at_any_point_is_made_up_for,
             an_update_of_the_subnet_killed_at_any_point_is_made_up_for,
             an_adoption_killed_at_any_point_is_made_up_for,
+            an_adoption_of_reservations_killed_at_any_point_is_made_up_for,
             putting_on_record_killed_at_every_point_is_made_up_for,
             finishing_what_is_pending_killed_at_any_point_is_made_up_for,
         }
