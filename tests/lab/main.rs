@@ -10,6 +10,7 @@ mod demo_program;
 mod support;
 
 mod boot;
+mod carried;
 mod clients;
 mod demo;
 mod diff;
@@ -68,6 +69,10 @@ fn tests() -> Vec<Trial> {
             guests_live_as_rpms,
             a_guest_starts_only_on_the_images_it_was_made_from,
             what_could_not_be_finished_is_finished_by_a_later_run,
+        }
+        carried {
+            disks_of_every_place_and_depth,
+            firmware_variables_and_tpm_state,
         }
         guests {
             shutdown_is_graceful_and_hard_only_on_demand,
