@@ -126,7 +126,7 @@ pub fn network_file(name: &NetworkName) -> String {
 pub(super) struct Content<'a> {
     pub(super) name: &'a str,
     pub(super) mode: u32,
-    pub(super) content: &'a [u8],
+    pub(super) bytes: &'a [u8],
 }
 
 /// All files of a guest package, by name: its domain XML, its manifest as `json`, and `files`.
@@ -135,12 +135,12 @@ pub(super) fn contents<'a>(xml: &'a str, json: &'a str, files: &'a [GuestFile]) 
     let own = own.into_iter().map(|(name, mode, text)| Content {
         name,
         mode,
-        content: text.as_bytes(),
+        bytes: text.as_bytes(),
     });
     let more = files.iter().map(|file| Content {
         name: file.section.name.as_str(),
         mode: file.section.mode(),
-        content: &file.content,
+        bytes: &file.content,
     });
     let mut all: Vec<Content<'a>> = own.chain(more).collect();
     all.sort_by(|a, b| a.name.cmp(b.name));

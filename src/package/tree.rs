@@ -55,7 +55,7 @@ pub(super) fn texts(
         add(name, 0o644, texts.text(template)?.into_bytes());
     }
     for file in contents {
-        add(file.name, file.mode, file.content.to_vec());
+        add(file.name, file.mode, file.bytes.to_vec());
     }
     files.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(files)

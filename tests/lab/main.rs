@@ -13,7 +13,9 @@ mod boot;
 mod carried;
 mod clients;
 mod demo;
+mod dhcp;
 mod diff;
+mod dns;
 mod dropins;
 mod guests;
 mod harness;
@@ -46,6 +48,7 @@ macro_rules! tests {
     };
 }
 
+#[expect(clippy::too_many_lines, reason = "a list of all tests")]
 fn tests() -> Vec<Trial> {
     tests! {
         harness {
@@ -102,6 +105,7 @@ fn tests() -> Vec<Trial> {
         modes {
             a_guest_reaches_in_every_mode_what_it_should,
             a_bridge_of_the_hosts_own_is_looked_at_and_never_touched,
+            a_guest_gets_its_ipv6_addresses_and_names,
         }
         networks {
             net_1_is_registered_once_and_unregistered_once,
@@ -123,6 +127,14 @@ fn tests() -> Vec<Trial> {
         boot {
             everything_comes_up_in_order_and_leases_are_kept,
             what_is_pending_is_done_at_boot,
+        }
+        dns {
+            every_kind_of_record_is_answered,
+            what_is_the_networks_own_is_never_asked_outside,
+            questions_go_round_in_no_circle,
+        }
+        dhcp {
+            every_machine_gets_what_is_meant_for_it,
         }
         netboot {
             each_firmware_gets_its_file_through_a_firewall_that_is_closed_again,

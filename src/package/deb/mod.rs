@@ -102,12 +102,12 @@ pub(super) fn guest(
     let mut tar = Archive::new(set.seconds().into());
     directories(&mut tar, &place);
     for file in contents {
-        tar.file(&dotted(&place.join(file.name)), file.mode, file.content);
+        tar.file(&dotted(&place.join(file.name)), file.mode, file.bytes);
     }
     let mut tar = tar.into_bytes();
     tar.extend(archive::end());
     let data = set.codec.whole(&tar)?;
-    let installed: usize = contents.iter().map(|file| file.content.len()).sum();
+    let installed: usize = contents.iter().map(|file| file.bytes.len()).sum();
     let mut out = beginning(
         set,
         &[

@@ -112,7 +112,12 @@ pub(super) fn guest(
 ) -> Result<Built, RepackError> {
     let place = Layout::default().guest_package(manifest.package.name.guest());
     let mut files = vec![File::directory(named(&place), 0o755)];
-    for &Content { name, mode, content } in contents {
+    for &Content {
+        name,
+        mode,
+        bytes: content,
+    } in contents
+    {
         let digest = Digest::from_bytes(Sha256::digest(content).into());
         files.push(File::regular(
             named(&place.join(name)),
@@ -124,8 +129,8 @@ pub(super) fn guest(
     let mut archive = cpio::entry(0);
     for (index, file) in contents.iter().enumerate() {
         archive.extend(cpio::entry(index + 1));
-        archive.extend(file.content);
-        archive.extend(cpio::padding(file.content.len() as u64));
+        archive.extend(file.bytes);
+        archive.extend(cpio::padding(file.bytes.len() as u64));
     }
     archive.extend(cpio::trailer());
     let images = manifest.images();
