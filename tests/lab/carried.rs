@@ -59,7 +59,7 @@ pub(crate) fn disks_of_every_place_and_depth() {
     raw(&source, "/srv/pool/data.img", 0x5a);
     sh(
         &source,
-        "virsh pool-define-as lab dir --target /srv/pool; virsh pool-start lab",
+        "truncate -s 1M /srv/x.iso; virsh pool-define-as lab dir --target /srv/pool; virsh pool-start lab",
     );
     let mut disks = vec![
         "<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='/srv/images/top.qcow2'/>\
@@ -68,7 +68,7 @@ pub(crate) fn disks_of_every_place_and_depth() {
         "<disk type='volume' device='disk'><driver name='qemu' type='raw'/><source pool='lab' volume='data.img'/>\
          <target dev='vdb' bus='virtio'/></disk>"
             .to_owned(),
-        "<disk type='file' device='cdrom'><driver name='qemu' type='raw'/><source file='/srv/pool/data.img'/>\
+        "<disk type='file' device='cdrom'><driver name='qemu' type='raw'/><source file='/srv/x.iso'/>\
          <target dev='sda' bus='sata'/><readonly/></disk>"
             .to_owned(),
     ];
@@ -99,7 +99,7 @@ pub(crate) fn disks_of_every_place_and_depth() {
     source.miniascape_check(["guest", "shutdown", "multi"]);
 
     let packed = source.miniascape_check(["repack", "multi", "--to", "deb", "--output", "/root/out"]);
-    let told = "not packed: medium /srv/pool/data.img in the drive sda: stays, but empty\n";
+    let told = "not packed: medium /srv/x.iso in the drive sda: stays, but empty\n";
     assert!(packed.stderr.starts_with(told), "{packed}");
     // Holes stay holes: packages of 64 MiB disks with 64 KiB in them are small.
     let size = source.check(["sh", "-c", "du -k --apparent-size /root/out | cut -f 1"]);
@@ -169,6 +169,8 @@ pub(crate) fn firmware_variables_and_tpm_state() {
          <memballoon model='none'/></devices></domain>",
     );
     raw(&source, "/srv/fw.img", 1);
+    // Where swtpm's own certificate authority would be, if it had been used before.
+    sh(&source, "install -d -o tss -g tss -m 0750 /var/lib/swtpm-localca");
     sh(&source, "virsh define --validate /root/fw.xml; virsh start fw");
     let uuid = source.check(["virsh", "domuuid", "fw"]).text().to_owned();
     let nvram = "/var/lib/libvirt/qemu/nvram/fw_VARS.fd";

@@ -36,7 +36,7 @@ pub(super) fn package(element: Element<'_>) -> May {
         ["domain", "devices", "smartcard"] if is("mode", &["host", "host-certificates"]) => Anything,
         ["domain", "devices", "input"] if is("type", &["passthrough", "evdev"]) => Anything,
         ["domain", "devices", "interface"] if is("type", &["hostdev"]) => Anything,
-        ["domain", "devices", "tpm"] if element.at(&["backend"]).is_some_and(of_the_host) => Anything,
+        ["domain", "devices", "tpm"] if !element.child("backend").is_some_and(emulated) => Anything,
         ["domain", "devices", "tpm", "backend", "source"] => Anything,
         ["domain", "devices", "disk"] => Attributes(&["type", "device", "rawio", "sgio"]),
         ["domain", "devices", "disk", "driver"] if plain(element) => Anything,
@@ -97,8 +97,8 @@ pub(super) fn instance(element: Element<'_>) -> May {
     }
 }
 
-fn of_the_host(backend: Element<'_>) -> bool {
-    backend.attribute("type") != Some("emulator")
+fn emulated(backend: Element<'_>) -> bool {
+    backend.attribute("type") == Some("emulator")
 }
 
 /// A driver that says no more than an edit says where there is none.
@@ -165,7 +165,4 @@ fn collect(xml: &str, element: Element<'_>, may: fn(Element<'_>) -> May, rest: &
         between.retain(|c| !c.is_ascii_whitespace());
     }
     rest.push(between);
-    if let Some(end) = element.end_tag() {
-        rest.push(xml[end].to_owned());
-    }
 }
