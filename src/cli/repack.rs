@@ -76,6 +76,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
     let request = Request {
         xml: source.xml,
         xml_is_public: source.public,
+        libvirt_knows: source.libvirt_knows,
         activity: source.activity,
         version: args.package_version.clone(),
         disks: DiskChoice {
@@ -124,6 +125,7 @@ struct Source {
     /// True if everyone on this host can read that.
     public: bool,
     activity: Activity,
+    libvirt_knows: bool,
     /// Where the volumes are that it names.
     volumes: Vec<Volume>,
 }
@@ -152,6 +154,7 @@ impl Source {
             xml: String::from_utf8(bytes).map_err(utf8)?,
             public: access::world_readable(path)?,
             activity: Activity::Off,
+            libvirt_knows: false,
             volumes: Vec::new(),
         })
     }
@@ -166,6 +169,7 @@ impl Source {
             volumes: locate(&libvirt, &record.xml)?,
             xml: record.xml,
             public: false,
+            libvirt_knows: true,
             activity: if record.state.is_active() {
                 Activity::Active
             } else {

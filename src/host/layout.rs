@@ -264,6 +264,11 @@ impl Layout {
         self.of_system(&format!("var/lib/libvirt/swtpm/{uuid}"))
     }
 
+    /// Where libvirt keeps the firmware variables of the domain `name` if that does not say so itself.
+    pub fn nvram(&self, name: &str) -> Place {
+        self.of_system(&format!("var/lib/libvirt/qemu/nvram/{name}_VARS.fd"))
+    }
+
     /// The firmware variables of an instance.
     pub fn instance_nvram(&self, guest: &GuestName) -> Place {
         self.instance(guest).join("nvram.fd")
@@ -282,6 +287,16 @@ impl Layout {
     /// The record of one instance: package, applied domain XML, NVRAM, pending work.
     pub fn instance(&self, guest: &GuestName) -> Place {
         self.instances().join(guest.as_str())
+    }
+
+    /// `/var/lib/miniascape/adopted`: what networks were in libvirt before they became ours.
+    pub fn all_adopted(&self) -> Place {
+        self.at("var/lib/miniascape/adopted")
+    }
+
+    /// libvirt's XML of a network before it became ours.
+    pub fn adopted(&self, name: &NetworkName) -> Place {
+        self.all_adopted().join(format!("{name}.xml"))
     }
 
     /// `/var/lib/miniascape/pending`: one file per piece of work that could not be finished.

@@ -6,6 +6,7 @@
 mod chain;
 mod finish;
 mod firmware;
+mod networks;
 mod overlay;
 mod pending;
 mod record;

@@ -2,7 +2,7 @@
 //! are there are adopted, never written over.
 
 use super::record::{Instance, InstanceState};
-use super::{InstallError, chain, firmware, overlay, trust};
+use super::{InstallError, chain, firmware, networks, overlay, trust};
 use crate::domain::{self, Domain, InstanceDisk, InstanceNote, InstanceSpec, VirtType, XmlValue};
 use crate::host::{Layout, Libvirt, files, instance_dir};
 use crate::name::{Digest, GuestName};
@@ -56,8 +56,10 @@ pub fn register(
     let mut changed = before.is_none();
     if dry_run {
         let known = libvirt.domain_by_uuid(instance.uuid)?.is_some() && instance.domain_xml == Some(digest);
-        changed |=
-            !known || instance.state != InstanceState::Registered || !is_whole(layout, &instance, &manifest);
+        changed |= networks::would_bring(layout, name, &manifest)?
+            || !known
+            || instance.state != InstanceState::Registered
+            || !is_whole(layout, &instance, &manifest);
         return Ok(Registered {
             guest: name.clone(),
             changed,
@@ -111,6 +113,7 @@ pub fn register(
         instance.domain_xml = Some(digest);
         changed = true;
     }
+    changed |= networks::bring(layout, libvirt, name, &manifest, &mut notes)?;
     changed |= instance.state != InstanceState::Registered;
     instance.state = InstanceState::Registered;
     instance.write(layout)?;

@@ -36,6 +36,8 @@ pub struct Request {
     pub xml: String,
     /// True if everyone on this host can read that XML; libvirt keeps it for root.
     pub xml_is_public: bool,
+    /// True if it is libvirt's definition of a domain of this host.
+    pub libvirt_knows: bool,
     /// Whether the guest is off.
     pub activity: Activity,
     /// The guest package's version.
@@ -92,7 +94,9 @@ pub fn prepare(request: &Request) -> Result<Plan, RepackError> {
         }
         disks.push((disk, chain));
     }
-    let mut files: Vec<GuestFile> = firmware::variables(&domain)?.into_iter().collect();
+    let mut files: Vec<GuestFile> = firmware::variables(&domain, request.libvirt_knows)?
+        .into_iter()
+        .collect();
     if request.with_tpm {
         files.push(firmware::tpm_state(&domain)?);
     }

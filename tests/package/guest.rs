@@ -126,6 +126,7 @@ pub(crate) fn request(xml: String) -> Request {
     Request {
         xml,
         xml_is_public: true,
+        libvirt_knows: false,
         activity: Activity::Off,
         version: version("0.1"),
         disks: DiskChoice::default(),

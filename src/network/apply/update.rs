@@ -89,14 +89,13 @@ pub fn update(
         xml: facts.existing.as_ref().map(|record| record.xml.clone()),
         applied,
     };
-    let uuid = facts.existing.as_ref().map(|record| record.uuid);
     begin(facts.record.clone(), compiled, layout)?;
     let done = report
         .steps
         .iter()
         .try_for_each(|step| match step {
             Step::WriteFiles => write_files(compiled, layout, name),
-            Step::Define => define(name, compiled, uuid, target),
+            Step::Define => define(name, compiled, facts.existing.as_ref(), target),
             Step::RemoveBridge => remove_bridge(network),
             Step::OpenFirewall => Ok(firewall::open(network, layout)?),
             Step::Replug => match network.bridge() {
@@ -120,7 +119,11 @@ pub fn update(
 }
 
 /// Looks whether everything is as it should be: no step is left to do, and dnsmasq answers from the new files.
-fn verify(network: &Network, compiled: &Compiled, target: &Target<'_>) -> Result<(), RegisterError> {
+pub(super) fn verify(
+    network: &Network,
+    compiled: &Compiled,
+    target: &Target<'_>,
+) -> Result<(), RegisterError> {
     let wrong = |what: String| RegisterError::Unverified {
         network: network.name().clone(),
         what,
