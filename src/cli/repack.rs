@@ -2,13 +2,14 @@
 
 use super::output::{size, table};
 use super::{Context, Failure};
-use miniascape::domain::{Disk, DiskSource, Domain};
+use miniascape::domain::{Disk, DiskSource, Domain, VirtType};
+use miniascape::guest;
 use miniascape::host::{Libvirt, access, files};
 use miniascape::name::{PackageVersion, is_path, printable};
 use miniascape::network;
 use miniascape::package::{
     self, Activity, Codec, DiskChoice, HostSection, Options, Plan, Progress, Repacked, Request, Reservation,
-    Split, Step, Target, Timestamp, Volume,
+    Seal, Split, Step, Target, Timestamp, Volume,
 };
 use serde_json::json;
 use std::io;
@@ -21,6 +22,7 @@ const MAX_XML: u64 = 16 * 1024 * 1024;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: miniascape repack web --to rpm,deb --output packages --package-version 1.0")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct Args {
     /// A guest that is off, or a file with domain XML
     #[arg(value_name = "DOMAIN|FILE.xml")]
@@ -49,6 +51,9 @@ pub(crate) struct Args {
     /// Pack the state of the guest's emulated TPM, with the keys that are in it
     #[arg(long)]
     with_tpm: bool,
+    /// Reset machine id, SSH host keys, DHCP identifiers, random seed, logs and history in the copy (with virt-sysprep)
+    #[arg(long)]
+    seal: bool,
     /// Allow a raw backing file that lies here, outside of the disk's own directory
     #[arg(long, value_name = "PATH")]
     allow_backing: Vec<PathBuf>,
@@ -85,6 +90,13 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
         },
         volumes: source.volumes,
         with_tpm: args.with_tpm,
+        seal: if args.seal {
+            Some(Seal {
+                emulate: guest::virt_type(context.layout(), args.dry_run)?.0 == VirtType::Qemu,
+            })
+        } else {
+            None
+        },
         reservations: reservations(context),
         allowed_backing: args.allow_backing.clone(),
     };
