@@ -27,6 +27,7 @@ mod stream;
 mod target;
 mod text;
 mod tree;
+mod verify;
 mod work;
 
 pub use disks::{DiskChoice, DiskPlan, Selected, Split, Volume};
@@ -46,3 +47,4 @@ pub use seal::Seal;
 pub use stream::Codec;
 pub use target::{OutputFile, Target};
 pub use text::{Line, TextError, Word};
+pub use verify::{PackageKind, Verified, VerifiedFile, VerifyError, verify};
