@@ -149,7 +149,7 @@ fn images_that_lie() {
         "-F",
         "raw",
     ]);
-    assert!(json.contains("only a plain file"), "{json}");
+    assert!(json.contains("only plain files"), "{json}");
     let external = create(&[
         "-o",
         &format!("data_file={},data_file_raw=on", bench.path("data").display()),

@@ -141,8 +141,7 @@ fn libvirt_takes_what_comes_out() {
         let mut dice = Dice(seed);
         let xml = document(&mut dice);
         let xml = style::restyled(&xml, &mut dice);
-        if let Err(x) = super::libvirt::defines(&xml) {
-            println!("{seed} {}", x.chars().take(300).collect::<String>());
+        if super::libvirt::defines(&xml).is_err() {
             continue;
         }
         accepted += 1;

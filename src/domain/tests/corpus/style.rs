@@ -164,10 +164,14 @@ impl Writer<'_> {
 
     fn text(&mut self, text: &str) {
         if !text.contains("]]>") && !text.is_empty() && self.dice.one_in(5) {
-            self.out.push_str(&format!("<![CDATA[{text}]]>"));
+            self.out.extend(["<![CDATA[", text, "]]>"]);
         } else {
             self.characters(text, None);
         }
+    }
+
+    fn reference(&mut self, text: std::fmt::Arguments<'_>) {
+        self.out.push_str(&text.to_string());
     }
 
     fn characters(&mut self, text: &str, quote: Option<char>) {
@@ -179,9 +183,9 @@ impl Writer<'_> {
                 '\'' | '"' if Some(c) == quote => {
                     self.out.push_str(if c == '"' { "&quot;" } else { "&apos;" });
                 }
-                '\n' | '\t' if quote.is_some() => self.out.push_str(&format!("&#{};", u32::from(c))),
+                '\n' | '\t' if quote.is_some() => self.reference(format_args!("&#{};", u32::from(c))),
                 c if !c.is_whitespace() && self.dice.one_in(60) => {
-                    self.out.push_str(&format!("&#x{:x};", u32::from(c)));
+                    self.reference(format_args!("&#x{:x};", u32::from(c)));
                 }
                 c => self.out.push(c),
             }

@@ -15,6 +15,7 @@ pub(super) enum May {
 }
 
 /// What [`for_package`] may do, by the path of names from the root.
+#[expect(clippy::match_same_arms, reason = "one line for each rule")]
 pub(super) fn package(element: Element<'_>) -> May {
     use May::{Anything, Attributes, Nothing};
     if element.namespace() == Some(NAMESPACE) {
@@ -71,6 +72,7 @@ pub(super) fn package(element: Element<'_>) -> May {
 }
 
 /// What [`for_instance`] may do.
+#[expect(clippy::match_same_arms, reason = "one line for each rule")]
 pub(super) fn instance(element: Element<'_>) -> May {
     use May::{Anything, Attributes, Nothing};
     if element.namespace() == Some(NAMESPACE) {
