@@ -1,11 +1,11 @@
 //! `net update`: a registered network made to follow its definition, with the least disruption that does it; looked
 //! at afterwards, and put back if it is not as it should be.
 
-use super::bridge;
 use super::guests::{plugged, replug};
 use super::register::{Facts, begin, define, plan, refuse_taken_bridge, remove_bridge, settle};
 use super::step::{take, write_files};
 use super::{RegisterError, Report, Step, Target, lock};
+use super::{adopt, bridge};
 use crate::domain::Plug;
 use crate::host::dns::{self, Kind};
 use crate::host::{bus, files};
@@ -30,6 +30,15 @@ struct Before {
     applied: Applied,
 }
 
+/// Beside what in libvirt's network an update goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::network) enum Beside {
+    /// DHCP entries are a reason to refuse: they would be lost.
+    NoDhcp,
+    /// Whatever is there; the caller has looked at it.
+    Anything,
+}
+
 /// Updates the registered network to `compiled`. `source` names the definition. With `dry_run` only the steps are told.
 pub fn update(
     network: &Network,
@@ -38,6 +47,18 @@ pub fn update(
     target: &Target<'_>,
     dry_run: bool,
 ) -> Result<Report, RegisterError> {
+    update_beside(network, compiled, source, target, dry_run, Beside::NoDhcp)
+}
+
+/// As [`update`], beside what else libvirt's network has.
+pub(in crate::network) fn update_beside(
+    network: &Network,
+    compiled: &Compiled,
+    source: &Path,
+    target: &Target<'_>,
+    dry_run: bool,
+    beside: Beside,
+) -> Result<Report, RegisterError> {
     let (name, layout) = (network.name(), target.layout);
     let _lock = lock(layout, name, dry_run)?;
     let Some(applied) = Applied::read_sound(layout, name)? else {
@@ -45,10 +66,14 @@ pub fn update(
     };
     target.services.check()?;
     let facts = Facts::gather(network, compiled, target)?;
+    if beside == Beside::NoDhcp {
+        adopt::refuse(name, facts.existing.as_ref())?;
+    }
     refuse_taken_bridge(network, facts.existing.as_ref(), target.libvirt)?;
     let mut steps = plan(&facts, network.needs_dnsmasq());
     let mut guests = Vec::new();
-    if steps.contains(&Step::Stop) {
+    // Of a network that was stopped by others, the guests' taps are on no bridge.
+    if steps.contains(&Step::Stop) || steps.contains(&Step::Start) {
         guests = plugged(name, target.libvirt)?;
         if !guests.is_empty() && steps.contains(&Step::Undefine) {
             // Their interfaces are of a kind that cannot be changed while they run.
