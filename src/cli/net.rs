@@ -8,7 +8,7 @@ use super::output::table;
 use super::{Context, Failure, Format};
 use clap::Subcommand;
 use fs_err as fs;
-use miniascape::host::{Services, files};
+use miniascape::host::{Libvirt, Services, files};
 use miniascape::name::NetworkName;
 use miniascape::network::{
     self, Compiled, FindError, Finder, Found, Network, NetworkError, Owner, Registration, StatusError, Step,
@@ -137,8 +137,17 @@ pub(super) fn found(context: &Context, text: &str) -> Result<Found, Failure> {
 /// As [`found`], for a network that is about to be made real: what `auto` stands for is put on record, unless in a dry
 /// run, and clashes with the host are a refusal.
 pub(super) fn settled(context: &Context, text: &str, dry_run: bool) -> Result<Found, Failure> {
-    let libvirt = || context.libvirt_for_reading().ok();
-    let finder = Finder::to_register(context.layout(), &libvirt);
+    settled_beside(context, text, &|| context.libvirt_for_reading().ok(), dry_run)
+}
+
+/// As [`settled`], with `libvirt` to be asked for what else there is, if that has to be known.
+fn settled_beside(
+    context: &Context,
+    text: &str,
+    libvirt: &dyn Fn() -> Option<Libvirt>,
+    dry_run: bool,
+) -> Result<Found, Failure> {
+    let finder = Finder::to_register(context.layout(), libvirt);
     let found = if dry_run {
         finder.find(text)?
     } else {
@@ -330,7 +339,7 @@ fn update(context: &Context, networks: &[String], all: bool, dry_run: bool) -> R
         services: &services,
     };
     let one = |text: &String| {
-        let found = settled(context, text, dry_run)?;
+        let found = settled_beside(context, text, &|| Some(libvirt.clone()), dry_run)?;
         let compiled = compiled(context, &found)?;
         let report = network::update(
             &found.network,

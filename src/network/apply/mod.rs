@@ -3,14 +3,17 @@
 //! Every step can be done twice, and `applied.json` is written last, so a run that was killed is finished by the
 //! next one. What the files say is decided in `compile`.
 
+mod added;
 mod bridge;
 mod guests;
 mod hostroute;
 mod later;
 mod register;
 mod step;
+mod undo;
 mod unregister;
 mod update;
+mod verify;
 
 pub(super) use bridge::asks_for_servers;
 pub use guests::guests_in;

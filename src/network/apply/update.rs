@@ -5,28 +5,12 @@ use super::bridge;
 use super::guests::{plugged, replug};
 use super::register::{Facts, begin, define, plan, refuse_taken_bridge, remove_bridge, settle};
 use super::step::{take, write_files};
+use super::undo::{Before, undo};
+use super::verify::verify;
 use super::{RegisterError, Report, Step, Target, lock};
-use crate::domain::Plug;
-use crate::host::dns::{self, Kind};
-use crate::host::{bus, files};
-use crate::name::{DnsName, NetworkName};
-use crate::network::compile::{self, Compiled};
+use crate::network::compile::Compiled;
 use crate::network::{Applied, Network};
-use std::net::IpAddr;
 use std::path::Path;
-use std::time::Duration;
-
-/// How long dnsmasq has to answer a question after an update.
-const DNS_PATIENCE: Duration = Duration::from_millis(500);
-/// How many names are asked for to see whether dnsmasq has read its files.
-const SAMPLES: usize = 8;
-
-/// What the network was before the update, for putting it back.
-struct Before {
-    files: Vec<(&'static str, Option<Vec<u8>>)>,
-    xml: Option<String>,
-    applied: Applied,
-}
 
 /// Updates the registered network to `compiled`. `source` names the definition. With `dry_run` only the steps are told.
 pub fn update(
@@ -43,8 +27,8 @@ pub fn update(
     };
     target.services.check()?;
     let facts = Facts::gather(network, compiled, target)?;
-    refuse_taken_bridge(network, facts.existing.as_ref(), target.libvirt)?;
     let mut steps = plan(&facts, network.needs_dnsmasq());
+    refuse_taken_bridge(network, &steps, facts.existing.as_ref(), target.libvirt)?;
     let mut guests = Vec::new();
     if steps.contains(&Step::Stop) {
         guests = plugged(name, target.libvirt)?;
@@ -73,19 +57,8 @@ pub fn update(
         Applied::new(network, compiled, source.to_owned()).write(layout)?;
         return Ok(report);
     }
-    let before = Before {
-        files: compile::FILES
-            .into_iter()
-            .map(|file| {
-                Ok((
-                    file,
-                    files::read_if_there(layout.network(name).join(file).on_disk())?,
-                ))
-            })
-            .collect::<Result<_, std::io::Error>>()?,
-        xml: facts.existing.as_ref().map(|record| record.xml.clone()),
-        applied,
-    };
+    let xml = facts.existing.as_ref().map(|record| &record.xml);
+    let before = Before::note(name, xml, applied, target)?;
     let uuid = facts.existing.as_ref().map(|record| record.uuid);
     begin(facts.record.clone(), compiled, layout)?;
     let done = report
@@ -95,6 +68,10 @@ pub fn update(
             Step::WriteFiles => write_files(compiled, layout, name),
             Step::Define => define(name, compiled, uuid, target),
             Step::RemoveBridge => remove_bridge(network),
+            Step::AddHosts => facts
+                .added
+                .as_ref()
+                .map_or(Ok(()), |added| added.tell(network, target)),
             Step::Replug => match network.bridge() {
                 Some(bridge) => replug(&guests, bridge, target.libvirt),
                 None => Ok(()),
@@ -103,7 +80,7 @@ pub fn update(
         })
         .and_then(|()| {
             Applied::new(network, compiled, source.to_owned()).write(layout)?;
-            verify(network, compiled, target)
+            verify(network, compiled, facts.added.as_ref(), target)
         });
     match done {
         Ok(()) => {
@@ -112,121 +89,4 @@ pub fn update(
         }
         Err(cause) => Err(undo(name, &report.steps, &before, &guests, target, cause)),
     }
-}
-
-/// Looks whether everything is as it should be: no step is left to do, and dnsmasq answers from the new files.
-fn verify(network: &Network, compiled: &Compiled, target: &Target<'_>) -> Result<(), RegisterError> {
-    let wrong = |what: String| RegisterError::Unverified {
-        network: network.name().clone(),
-        what,
-    };
-    let left = plan(
-        &Facts::gather(network, compiled, target)?,
-        network.needs_dnsmasq(),
-    );
-    if let Some(step) = left.first() {
-        return Err(wrong(format!("there is still to {step}")));
-    }
-    if !network.needs_dnsmasq() {
-        return Ok(());
-    }
-    // dnsmasq takes a SIGHUP before the next message from the bus: when it answers this, it has read its files.
-    bus::ping_dnsmasq(network.name()).map_err(|e| wrong(format!("dnsmasq does not answer on D-Bus: {e}")))?;
-    if !network.serves_dns() {
-        return Ok(());
-    }
-    let Some(server) = bridge::name_server(network)? else {
-        return Ok(());
-    };
-    for (name, address) in samples(network) {
-        let kind = if address.is_ipv4() { Kind::A } else { Kind::Aaaa };
-        let answer = dns::ask(server, &name, kind, DNS_PATIENCE)
-            .map_err(|e| wrong(format!("dnsmasq does not answer for {name}: {e}")))?;
-        if !answer.contains(&address) {
-            return Err(wrong(format!("dnsmasq does not know that {name} is {address}")));
-        }
-    }
-    Ok(())
-}
-
-/// Some names of the network with their addresses, spread over all of them.
-fn samples(network: &Network) -> Vec<(DnsName, IpAddr)> {
-    let Some(domain) = network.domain() else {
-        return Vec::new();
-    };
-    let hosts = network.hosts();
-    let step = hosts.len().div_ceil(SAMPLES).max(1);
-    let named =
-        |host: &crate::network::Host| Some((domain.with_host(&host.name).ok()?, host.addresses().next()?));
-    hosts.iter().step_by(step).filter_map(named).collect()
-}
-
-/// Puts everything back after a failure; the error then says whether that worked.
-fn undo(
-    name: &NetworkName,
-    taken: &[Step],
-    before: &Before,
-    guests: &[(String, Plug)],
-    target: &Target<'_>,
-    cause: RegisterError,
-) -> RegisterError {
-    let cause = Box::new(cause);
-    match put_back(name, taken, before, guests, target) {
-        Ok(()) => RegisterError::RolledBack {
-            network: name.clone(),
-            cause,
-        },
-        Err(rollback) => RegisterError::RollbackFailed {
-            network: name.clone(),
-            cause,
-            rollback: Box::new(rollback),
-        },
-    }
-}
-
-fn put_back(
-    name: &NetworkName,
-    taken: &[Step],
-    before: &Before,
-    guests: &[(String, Plug)],
-    target: &Target<'_>,
-) -> Result<(), RegisterError> {
-    for (file, content) in &before.files {
-        let path = target.layout.network(name).join(file);
-        match content {
-            Some(content) => drop(files::write(path.on_disk(), content, 0o644)?),
-            None => drop(files::remove(path.on_disk())?),
-        }
-    }
-    if (taken.contains(&Step::Define) || taken.contains(&Step::Undefine))
-        && let Some(xml) = &before.xml
-    {
-        target.libvirt.define_network(name.as_str(), xml)?;
-        take(Step::Autostart, name, target)?;
-    }
-    if taken.contains(&Step::Stop) {
-        if target
-            .libvirt
-            .network(name.as_str())?
-            .is_some_and(|record| record.active)
-        {
-            take(Step::Stop, name, target)?;
-        }
-        take(Step::Start, name, target)?;
-    }
-    if before.applied.dnsmasq {
-        take(Step::RestartDnsmasq, name, target)?;
-    } else if target.services.running(name)?.pid.is_some() {
-        take(Step::StopDnsmasq, name, target)?;
-    }
-    if let Some(bridge) = before
-        .applied
-        .bridge
-        .as_ref()
-        .filter(|_| taken.contains(&Step::Stop))
-    {
-        replug(guests, bridge, target.libvirt)?;
-    }
-    before.applied.write(target.layout)?;
-    Ok(())
 }
