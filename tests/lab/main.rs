@@ -78,6 +78,7 @@ fn tests() -> Vec<Trial> {
         }
         updates {
             two_hundred_changes_reach_dnsmasq_and_no_ping_is_lost,
+            hosts_that_come_are_taken_in_and_leave_no_trace_when_they_go,
             another_subnet_replugs_running_guests,
             an_update_that_fails_is_taken_back,
         }

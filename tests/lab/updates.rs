@@ -2,18 +2,19 @@
 
 use crate::networks::{daemon, host_with_daemon};
 use crate::support::guest::{BOOT_TIMEOUT, Console, DiskSpec};
-use crate::support::{Host, wait_until};
+use crate::support::{DhcpClient, Host, wait_until};
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Write;
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const FILE: &str = "/etc/miniascape/networks/lab.yaml";
 
-/// A definition with `hosts` lines and a subnet.
-fn lab(subnet: &str, hosts: &[(&str, &str, &str)]) -> String {
+/// A definition with a subnet, more lines, and `hosts`.
+fn lab_with(subnet: &str, more: &str, hosts: &[(&str, &str, &str)]) -> String {
     let mut text = format!(
         "network:\n  name: lab\n  mode: nat\n  bridge: virbr66\n  domain: lab.internal\n  \
-         ipv4: {{ subnet: {subnet}.0/24 }}\n  dhcp: {{ ranges: [ {{ start: {subnet}.100, end: {subnet}.199 }} ], lease_time: 1h }}\n  hosts:\n"
+         ipv4: {{ subnet: {subnet}.0/24 }}\n  {more}\n  hosts:\n"
     );
     for (name, mac, last) in hosts {
         writeln!(
@@ -23,6 +24,18 @@ fn lab(subnet: &str, hosts: &[(&str, &str, &str)]) -> String {
         .expect("a String takes everything");
     }
     text
+}
+
+/// What is served by DHCP.
+fn dhcp(subnet: &str, options: &str) -> String {
+    format!(
+        "dhcp: {{ ranges: [ {{ start: {subnet}.100, end: {subnet}.199 }} ], lease_time: 1h, options: [ {options} ] }}"
+    )
+}
+
+/// A definition with `hosts` and a subnet.
+fn lab(subnet: &str, hosts: &[(&str, &str, &str)]) -> String {
+    lab_with(subnet, &dhcp(subnet, ""), hosts)
 }
 
 const GUEST: (&str, &str, &str) = ("guest", "52:54:00:00:00:66", "66");
@@ -48,42 +61,181 @@ fn start_guest(host: &Host) -> Console {
     console
 }
 
+/// The steps that an update took.
+fn update(host: &Host) -> Vec<String> {
+    let report = host.miniascape_check(["net", "update", "lab", "--format", "json"]);
+    let steps = report.json()["steps"].clone();
+    serde_json::from_value(steps).unwrap_or_else(|error| panic!("{error}: {report}"))
+}
+
+/// What the network's dnsmasq answers.
+fn resolve(host: &Host, kind: &str, name: &str) -> String {
+    let kind = format!("-type={kind}");
+    host.run(["busybox", "nslookup", &kind, name, "10.66.6.1"]).stdout
+}
+
 pub(crate) fn two_hundred_changes_reach_dnsmasq_and_no_ping_is_lost() {
     let (host, _daemon) = host_with_daemon();
     host.write_file(FILE, lab("10.66.6", &[GUEST]));
     host.miniascape_check(["net", "register", "lab"]);
     let mut console = start_guest(&host);
+    let mut client = DhcpClient::plug(&host, "virbr66", "c");
     let dnsmasq = host.check(["pgrep", "-x", "dnsmasq"]).stdout;
     let bridge = host.read_file("/sys/class/net/virbr66/address");
     // The guest pings the gateway ten times a second, for as long as the changes take.
-    console.send("run ping -i 0.1 -w 60 10.66.6.1 >/tmp/ping; echo PINGED $(grep -c 'seq=' /tmp/ping) $(grep transmitted /tmp/ping)");
-    for change in 0..200u32 {
-        let (name, last) = (format!("n{change}"), (2 + change % 60).to_string());
-        let mac = format!("52:54:00:01:00:{:02x}", change % 256);
-        let last = if last == "66" { "67".to_owned() } else { last };
-        host.write_file(FILE, lab("10.66.6", &[GUEST, (&name, &mac, &last)]));
-        host.miniascape_check(["net", "update", "lab"]);
-        let answer = host.run([
-            "busybox",
-            "nslookup",
-            &format!("{name}.lab.internal"),
-            "10.66.6.1",
-        ]);
-        assert!(
-            answer.stdout.contains(&format!("Address: 10.66.6.{last}\n")),
-            "change {change}: {answer}"
+    console.send("run ping -i 0.1 10.66.6.1 >/tmp/ping &");
+    let (mut hosts, mut records, mut clock) = (VecDeque::new(), VecDeque::new(), 1);
+    let mut ways = BTreeSet::new();
+    for change in 0..200_u8 {
+        let last = (2 + change % 60).to_string();
+        let name = format!("n{change}");
+        // Some are taken away when others come.
+        if change % 3 == 0 && hosts.len() > 2 {
+            hosts.pop_front();
+            records.pop_front();
+        }
+        match change % 4 {
+            0 => hosts.push_back((name.clone(), format!("52:54:00:01:00:{change:02x}"), last.clone())),
+            1 => clock = change,
+            2 => records.push_back(format!("{{ name: {name}, ip: 10.66.6.{last} }}")),
+            _ => records.push_back(format!("{{ name: {name}, ip: \"fd66::{last}\" }}")),
+        }
+        let text: Vec<&str> = records.iter().map(String::as_str).collect();
+        let more = format!(
+            "dns: {{ records: [ {} ] }}\n  {}",
+            text.join(", "),
+            dhcp(
+                "10.66.6",
+                &format!("{{ option: ntp-server, value: 10.66.6.{clock} }}")
+            )
         );
+        let lines = hosts
+            .iter()
+            .map(|(name, mac, last)| (name.as_str(), mac.as_str(), last.as_str()));
+        let all: Vec<_> = std::iter::once(GUEST).chain(lines).collect();
+        host.write_file(FILE, lab_with("10.66.6", &more, &all));
+        ways.extend(update(&host));
+        let full = format!("{name}.lab.internal");
+        match change % 4 {
+            0 => {
+                let answer = resolve(&host, "a", &full);
+                assert!(
+                    answer.contains(&format!("Address: 10.66.6.{last}\n")),
+                    "change {change}: {answer}"
+                );
+                let offer = client.offer(&format!("52:54:00:01:00:{change:02x}"));
+                let ip = offer.map(|offer| offer.ip.to_string());
+                assert_eq!(
+                    ip.as_deref(),
+                    Some(format!("10.66.6.{last}").as_str()),
+                    "change {change}"
+                );
+            }
+            1 => {
+                let offer = client
+                    .offer("52:54:00:00:00:99")
+                    .expect("an address of the range");
+                assert_eq!(offer.options[&42], [10, 66, 6, change], "change {change}");
+            }
+            2 => {
+                let answer = resolve(&host, "a", &full);
+                assert!(
+                    answer.contains(&format!("Address: 10.66.6.{last}\n")),
+                    "change {change}: {answer}"
+                );
+            }
+            _ => {
+                let answer = resolve(&host, "aaaa", &full);
+                assert!(
+                    answer.contains(&format!("Address: fd66::{last}\n")),
+                    "change {change}: {answer}"
+                );
+            }
+        }
     }
+    assert_eq!(
+        Vec::from_iter(&ways),
+        ["add-hosts", "reload-dnsmasq", "write-files"]
+    );
     assert_eq!(
         host.check(["pgrep", "-x", "dnsmasq"]).stdout,
         dnsmasq,
         "another dnsmasq"
     );
     assert_eq!(host.read_file("/sys/class/net/virbr66/address"), bridge);
+    console.send("run killall -INT ping; sleep 1; echo PINGED $(grep transmitted /tmp/ping)");
     let pinged = console.wait("PINGED", Duration::from_secs(90)).0;
     assert!(pinged.contains(" 0% packet loss"), "{pinged}");
     let again = host.miniascape_check(["net", "update", "lab"]);
     assert!(again.stdout.contains("nothing to do"), "{again}");
+}
+
+pub(crate) fn hosts_that_come_are_taken_in_and_leave_no_trace_when_they_go() {
+    const NEW: (&str, &str, &str) = ("new", "52:54:00:00:00:67", "67");
+    let dir = "/var/lib/miniascape/networks/lab/added";
+    let (host, _daemon) = host_with_daemon();
+    host.write_file(FILE, lab("10.66.6", &[GUEST]));
+    host.miniascape_check(["net", "register", "lab"]);
+    let mut client = DhcpClient::plug(&host, "virbr66", "c");
+    let mut known = |address: Option<&str>| {
+        let answer = resolve(&host, "a", "new.lab.internal");
+        let answers: Vec<&str> = answer
+            .lines()
+            .filter_map(|line| line.strip_prefix("Address: "))
+            .collect();
+        assert_eq!(answers, Vec::from_iter(address), "{answer}");
+        if let Some(address) = address {
+            let answer = host.run(["busybox", "nslookup", address, "10.66.6.1"]).stdout;
+            assert_eq!(answer.matches("name = new.lab.internal").count(), 1, "{answer}");
+        }
+        let offer = client.offer(NEW.1).expect("there is a range").ip.to_string();
+        assert_eq!(
+            address.is_some_and(|address| address == offer),
+            address.is_some(),
+            "{offer}"
+        );
+        if address.is_none() {
+            assert!(offer != "10.66.6.67" && offer != "10.66.6.68", "{offer}");
+        }
+    };
+    let to = |hosts: &[(&str, &str, &str)], step: &str| {
+        host.write_file(FILE, lab("10.66.6", hosts));
+        assert_eq!(update(&host), ["write-files", step]);
+    };
+    let files = || host.check(["find", dir, "-type", "f"]).stdout.lines().count();
+    to(&[GUEST, NEW], "add-hosts");
+    known(Some("10.66.6.67"));
+    assert_eq!(files(), 2);
+    // A dnsmasq that starts anew finds everything twice.
+    let pid = host.check(["pgrep", "-x", "dnsmasq"]).stdout;
+    host.check(["kill", "-9", pid.trim()]);
+    wait_until("another dnsmasq", PATIENCE, || {
+        resolve(&host, "a", "new.lab.internal").contains("10.66.6.67")
+    });
+    known(Some("10.66.6.67"));
+    // It moves, it goes, it comes back.
+    to(&[GUEST, ("new", NEW.1, "68")], "reload-dnsmasq");
+    known(Some("10.66.6.68"));
+    assert_eq!(files(), 0);
+    to(&[GUEST], "reload-dnsmasq");
+    known(None);
+    to(&[GUEST, NEW], "add-hosts");
+    known(Some("10.66.6.67"));
+    // Names that were there all the time stay.
+    to(&[NEW], "reload-dnsmasq");
+    known(Some("10.66.6.67"));
+    assert_eq!(files(), 0);
+    // A dnsmasq that takes no notice reads everything again.
+    host.check([
+        "sh",
+        "-c",
+        &format!("mv {dir} {dir}-old && mkdir -p {dir}/names {dir}/reservations && rm -r {dir}-old"),
+    ]);
+    to(&[NEW, GUEST], "add-hosts");
+    assert!(resolve(&host, "a", "guest.lab.internal").contains("Address: 10.66.6.66\n"));
+    assert_eq!(files(), 0);
+    host.miniascape_check(["net", "unregister", "lab"]);
+    assert!(!host.exists("/var/lib/miniascape/networks/lab"));
 }
 
 pub(crate) fn another_subnet_replugs_running_guests() {
