@@ -298,7 +298,8 @@ fn register(context: &Context, text: &str, dry_run: bool) -> Result<(), Failure>
         Ok(report)
     };
     let later = |wait: Wait<'_>| later::register(context, &found, &compiled, wait, dry_run);
-    later::now_or_later(context, network.name(), "registered", dry_run, now, later)
+    let fail = |error| Failure::of_network(error, &found.path);
+    later::now_or_later(context, network.name(), "registered", dry_run, now, fail, later)
 }
 
 /// Tells what the host does not give a network that was registered or updated all the same.
@@ -347,7 +348,8 @@ fn update(context: &Context, networks: &[String], all: bool, dry_run: bool) -> R
             &later::source(&found),
             &target,
             dry_run,
-        )?;
+        )
+        .map_err(|error| Failure::of_network(error, &found.path))?;
         warn_of_needs(context, &found.network, &report, &target, dry_run);
         tell(context, &report, "updated", dry_run)
     };
@@ -365,7 +367,15 @@ fn update(context: &Context, networks: &[String], all: bool, dry_run: bool) -> R
 fn unregister(context: &Context, network: &NetworkName, force: bool, dry_run: bool) -> Result<(), Failure> {
     let now = |target: &Target<'_>| network::unregister(network, target, force, dry_run);
     let later = |wait: Wait<'_>| network::unregister_later(network, force, wait, context.layout(), dry_run);
-    later::now_or_later(context, network, "unregistered", dry_run, now, later)
+    later::now_or_later(
+        context,
+        network,
+        "unregistered",
+        dry_run,
+        now,
+        Failure::from,
+        later,
+    )
 }
 
 pub(super) fn tell(

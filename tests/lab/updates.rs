@@ -277,7 +277,7 @@ pub(crate) fn another_subnet_replugs_running_guests() {
 }
 
 /// Refuses to start a network with the addresses 10.66.8.*, as a host's own hook may.
-const HOOK: &str = "#!/bin/sh\nif [ \"$1 $2\" = 'lab start' ] && grep -q 10.66.8.; then echo 'no room for 10.66.8' >&2; exit 1; fi\n";
+const HOOK: &str = "#!/bin/sh\nif [ \"$1 $2\" = 'lab start' ] && grep -q 10.66.8.; then echo '10.66.8.0/24 is for others' >&2; exit 1; fi\n";
 
 pub(crate) fn an_update_that_fails_is_taken_back() {
     let (mut host, running) = host_with_daemon();
@@ -305,9 +305,9 @@ pub(crate) fn an_update_that_fails_is_taken_back() {
     let before = state();
     assert!(before.contains("vnet0"), "{before}");
     console.wait("LEASE", BOOT_TIMEOUT);
-    let mut put_back = |why: &str, said: &str, replugged: bool| {
+    let mut put_back = |why: &str, code: i32, said: &str, replugged: bool| {
         let failed = host.miniascape(["net", "update", "lab"]);
-        failed.expect_code(1);
+        failed.expect_code(code);
         assert!(
             failed.stderr.contains(said) && failed.stderr.contains("was put back to what it was"),
             "{why}: {failed}"
@@ -326,7 +326,12 @@ pub(crate) fn an_update_that_fails_is_taken_back() {
     };
     // libvirt stops the network and cannot start it again.
     host.write_file(FILE, lab("10.66.8", &[GUEST]));
-    put_back("a hook", "could not start the network lab", true);
+    put_back(
+        "a hook",
+        1,
+        "lab.yaml:6:19: libvirt could not start the network lab: ",
+        true,
+    );
     // dnsmasq does not take what the host's own template makes.
     let own = format!(
         "{}\nenable-tftp\ntftp-root=/srv/nowhere\n",
@@ -334,8 +339,33 @@ pub(crate) fn an_update_that_fails_is_taken_back() {
     );
     host.write_file("/etc/miniascape/templates/dnsmasq.conf", own);
     host.write_file(FILE, &old);
-    put_back("a template", "/srv/nowhere", false);
+    put_back("a template", 1, "/srv/nowhere", false);
     host.remove("/etc/miniascape/templates/dnsmasq.conf");
+    // Nor libvirt, which has changed nothing then.
+    let own = include_str!("../../data/templates/network.xml").replace(
+        "</network>\n",
+        "<bandwidth><inbound average='quick'/></bandwidth></network>\n",
+    );
+    host.write_file("/etc/miniascape/templates/network.xml", own);
+    let said = "lab.yaml:2:9: libvirt could not define the network lab: ";
+    put_back("libvirt", 2, said, false);
+    host.write_file(
+        "/etc/miniascape/networks/other.yaml",
+        old.replace("lab", "other")
+            .replace("10.66.6", "10.66.5")
+            .replace("virbr66", "virbr65"),
+    );
+    let refused = host.miniascape(["net", "register", "other"]);
+    refused.expect_code(2);
+    assert!(
+        refused
+            .stderr
+            .contains("other.yaml:2:9: libvirt could not define the network other: "),
+        "{refused}"
+    );
+    assert_eq!(state(), before);
+    host.remove("/etc/miniascape/networks/other.yaml");
+    host.remove("/etc/miniascape/templates/network.xml");
     // What can be seen before is refused before: another interface of the host has the new subnet.
     host.check([
         "sh",

@@ -356,7 +356,8 @@ pub(super) fn define(
     if let Some(xml) = compiled.libvirt_xml() {
         target
             .libvirt
-            .define_network(name.as_str(), &with_uuid(xml, uuid))?;
+            .define_network(name.as_str(), &with_uuid(xml, uuid))
+            .map_err(|error| RegisterError::of_network(error, false))?;
     }
     Ok(())
 }

@@ -79,7 +79,10 @@ pub(super) fn take(step: Step, name: &NetworkName, target: &Target<'_>) -> Resul
     match step {
         Step::Autostart => target.libvirt.set_network_autostart(text, true)?,
         Step::Stop => target.libvirt.stop_network(text)?,
-        Step::Start => target.libvirt.start_network(text)?,
+        Step::Start => target
+            .libvirt
+            .start_network(text)
+            .map_err(|error| RegisterError::of_network(error, true))?,
         Step::StartDnsmasq => {
             added::prepare(target.layout, name)?;
             target.services.start(name)?;
