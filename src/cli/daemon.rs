@@ -35,6 +35,9 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
         .filter(|n| n.dnsmasq)
         .map(|n| n.name)
         .collect();
+    if supervise {
+        network::restore_openings(layout)?;
+    }
     let daemon = Daemon::new(layout.clone(), supervise)?;
     let ready = || {
         let count = networks.len();

@@ -1,5 +1,7 @@
 //! `miniascape net`: networks as files.
 
+mod diff;
+mod firewall;
 mod import;
 mod show;
 
@@ -50,6 +52,11 @@ pub(crate) enum Args {
         after_help = "Examples: miniascape net import default --output -\n          miniascape net import default --adopt\n          miniascape net import /srv/old/net-1.yaml"
     )]
     Import(import::Args),
+    /// Show what an update would change, and what each change interrupts
+    #[command(after_help = "Example: miniascape net diff net-1\n\n\
+        Each line names the impact: live, lease renew (machines get it when they renew), dnsmasq restart,\n\
+        re-plug (running guests are unplugged and plugged in again) or guest restart.")]
+    Diff(diff::Args),
     /// Make a network real: libvirt's network and its own dnsmasq
     #[command(after_help = "Example: miniascape net register net-1\n\n\
         While libvirt is down it is put on record as pending, with exit status 0; the next command that\n\
@@ -91,6 +98,15 @@ pub(crate) enum Args {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Open the host's firewall for the boot files of a registered network, where it is not open any more
+    #[command(after_help = "Example: miniascape net firewall net-1\n\n\
+        Registering a network with `boot` does this, and so does the start of its dnsmasq; it is for a\n\
+        firewall that was loaded anew meanwhile. `net unregister` closes it.")]
+    Firewall {
+        /// The network's name, or its definition file
+        #[arg(value_name = "NAME|FILE")]
+        network: String,
+    },
     /// List networks: defined, registered, and libvirt's own
     #[command(after_help = "Example: miniascape net list --format json")]
     List,
@@ -108,6 +124,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
         Args::Validate { networks } => validate(context, networks),
         Args::Compile { network, output } => compile(context, network, output).map(|()| ExitCode::SUCCESS),
         Args::Import(args) => import::run(context, args).map(|()| ExitCode::SUCCESS),
+        Args::Diff(args) => diff::run(context, args),
         Args::Show { network } => show::run(context, network).map(|()| ExitCode::SUCCESS),
         Args::Register { network, dry_run } => {
             register(context, network, *dry_run).map(|()| ExitCode::SUCCESS)
@@ -122,6 +139,9 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
             force,
             dry_run,
         } => unregister(context, &named(context, network)?, *force, *dry_run).map(|()| ExitCode::SUCCESS),
+        Args::Firewall { network } => {
+            firewall::run(context, &named(context, network)?).map(|()| ExitCode::SUCCESS)
+        }
         Args::List => list(context),
         Args::Status { network } => status(context, &named(context, network)?),
     }
@@ -216,7 +236,10 @@ fn validate(context: &Context, networks: &[String]) -> Result<ExitCode, Failure>
 /// The number of a network's hosts, and where they stand if not all do in the definition.
 fn count(found: &Found) -> String {
     let [own, people, guests] = found.hosts_by_origin();
-    let mut text = format!("{} hosts", own + people + guests);
+    let mut text = match own + people + guests {
+        1 => "1 host".to_owned(),
+        all => format!("{all} hosts"),
+    };
     let others: Vec<String> = [(people, "in drop-ins"), (guests, "from guests")]
         .into_iter()
         .filter(|(count, _)| *count > 0)

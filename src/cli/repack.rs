@@ -2,12 +2,13 @@
 
 use super::output::{size, table};
 use super::{Context, Failure};
-use miniascape::host::{access, files};
+use miniascape::domain::{Disk, DiskSource, Domain};
+use miniascape::host::{Libvirt, access, files};
 use miniascape::name::{PackageVersion, is_path, printable};
 use miniascape::network;
 use miniascape::package::{
-    self, Activity, HostSection, Options, Plan, Progress, Repacked, Request, Reservation, Step, Target,
-    Timestamp,
+    self, Activity, Codec, DiskChoice, HostSection, Options, Plan, Progress, Repacked, Request, Reservation,
+    Split, Step, Target, Timestamp, Volume,
 };
 use serde_json::json;
 use std::io;
@@ -33,9 +34,18 @@ pub(crate) struct Args {
     /// The version of the guest package
     #[arg(long, value_name = "VERSION", default_value = "0.1")]
     package_version: PackageVersion,
-    /// Where to keep what is needed meanwhile [default: in the output directory]
+    /// How to compress: zstd, zstd:1 to zstd:19, or none
+    #[arg(long, value_name = "HOW", default_value = "zstd")]
+    compress: Codec,
+    /// Where the build tree goes, and what is needed meanwhile [default: the output directory]
     #[arg(long, value_name = "DIR")]
     workdir: Option<PathBuf>,
+    /// Leave this disk behind
+    #[arg(long, value_name = "TARGET", value_delimiter = ',')]
+    without_disk: Vec<String>,
+    /// Make one image of each disk, instead of a base and a delta
+    #[arg(long)]
+    flatten: bool,
     /// Allow a raw backing file that lies here, outside of the disk's own directory
     #[arg(long, value_name = "PATH")]
     allow_backing: Vec<PathBuf>,
@@ -65,6 +75,11 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
         xml_is_public: source.public,
         activity: source.activity,
         version: args.package_version.clone(),
+        disks: DiskChoice {
+            leave: args.without_disk.clone(),
+            flatten: args.flatten,
+        },
+        volumes: source.volumes,
         reservations: reservations(context),
         allowed_backing: args.allow_backing.clone(),
     };
@@ -76,6 +91,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
         },
         output: args.output.clone(),
         work: args.workdir.clone(),
+        codec: args.compress,
         created: created(args.created)?,
         caller: args.caller,
     };
@@ -104,12 +120,21 @@ struct Source {
     /// True if everyone on this host can read that.
     public: bool,
     activity: Activity,
+    /// Where the volumes are that it names.
+    volumes: Vec<Volume>,
 }
 
 impl Source {
     fn read(context: &Context, text: &str) -> Result<Self, Failure> {
         if is_path(text) {
-            Self::of_file(Path::new(text)).map_err(|e| Failure::usage(e.to_string()))
+            let mut source = Self::of_file(Path::new(text)).map_err(|e| Failure::usage(e.to_string()))?;
+            // Only volumes need libvirt; without it they are refused with the reason.
+            if !volumes_of(&source.xml).is_empty()
+                && let Ok(libvirt) = context.local_libvirt(true)
+            {
+                source.volumes = locate(&libvirt, &source.xml)?;
+            }
+            Ok(source)
         } else {
             Self::of_libvirt(context, text)
         }
@@ -123,15 +148,18 @@ impl Source {
             xml: String::from_utf8(bytes).map_err(utf8)?,
             public: access::world_readable(path)?,
             activity: Activity::Off,
+            volumes: Vec::new(),
         })
     }
 
     fn of_libvirt(context: &Context, name: &str) -> Result<Self, Failure> {
-        let record = context.local_libvirt(true)?.domain(name)?.ok_or_else(|| {
+        let libvirt = context.local_libvirt(true)?;
+        let record = libvirt.domain(name)?.ok_or_else(|| {
             Failure::failed(format!("there is no guest {}", printable(name, 80)))
                 .hint("`miniascape guest list` shows what there is; a file's name has a / or ends in .xml")
         })?;
         Ok(Self {
+            volumes: locate(&libvirt, &record.xml)?,
             xml: record.xml,
             public: false,
             activity: if record.state.is_active() {
@@ -141,6 +169,39 @@ impl Source {
             },
         })
     }
+}
+
+/// The volumes that the domain XML names, as (pool, volume). What is wrong with the XML is told by the plan.
+fn volumes_of(xml: &str) -> Vec<(String, String)> {
+    let Ok(domain) = Domain::parse(xml) else {
+        return Vec::new();
+    };
+    let layers = |disk: &Disk| {
+        disk.backing
+            .iter()
+            .map(|layer| layer.source.clone())
+            .collect::<Vec<_>>()
+    };
+    let sources = domain
+        .data_disks()
+        .flat_map(|disk| [vec![disk.source.clone()], layers(disk)].concat());
+    sources
+        .filter_map(|source| match source {
+            DiskSource::Volume { pool, volume } => Some((pool, volume)),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Where libvirt has these volumes. One that it does not know is left out.
+fn locate(libvirt: &Libvirt, xml: &str) -> Result<Vec<Volume>, Failure> {
+    let mut volumes = Vec::new();
+    for (pool, volume) in volumes_of(xml) {
+        if let Some(path) = libvirt.volume_path(&pool, &volume)? {
+            volumes.push(Volume { pool, volume, path });
+        }
+    }
+    Ok(volumes)
 }
 
 /// What the registered networks reserve. One whose definition cannot be read only costs its entries.
@@ -201,15 +262,22 @@ fn tell_plan(context: &Context, plan: &Plan, options: &Options) -> Result<(), Fa
                 .collect::<Vec<_>>()
                 .join(", ")
         )];
-        let disk = &plan.disk;
-        let mut line = |what: &str, path: &Path, bytes: u64| {
-            let path = printable(&path.to_string_lossy(), 400);
-            lines.push(format!("  {what} of {}: {path}, {}", disk.target, size(bytes)));
-        };
-        line("base", &disk.base.path, disk.base.disk_usage);
-        match &disk.delta {
-            Some(delta) => line("delta", &delta.path, delta.disk_usage),
-            None => lines.push(format!("  delta of {}: empty", disk.target)),
+        let shown = |path: &Path| printable(&path.to_string_lossy(), 400);
+        for disk in &plan.disks {
+            let one = disk.split == Split::Flat;
+            let last = disk.chain.len() - 1;
+            for (index, image) in disk.chain.iter().enumerate().rev() {
+                let what = if one || index == last { "base" } else { "delta" };
+                lines.push(format!(
+                    "  {what} of {}: {}, {}",
+                    disk.target,
+                    shown(&image.path),
+                    size(image.disk_usage)
+                ));
+            }
+            if !one && last == 0 {
+                lines.push(format!("  delta of {}: empty", disk.target));
+            }
         }
         lines.join("\n")
     })

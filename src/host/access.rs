@@ -1,5 +1,6 @@
 //! Who else on this host may read a file, or change what is in a directory. Reading and writing files is next door, in `files`.
 
+use super::command::{CommandError, Program};
 use fs_err as fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -24,6 +25,53 @@ pub fn world_readable(path: &Path) -> io::Result<bool> {
         }
     }
     Ok(true)
+}
+
+/// True if the process `pid`, without any rights beyond those of its user and groups, can read the file `path`, or with
+/// `directory` get at what is in that directory, as it sees the file system. We have to be root.
+pub fn readable_by(pid: u32, path: &Path, directory: bool) -> Result<bool, CommandError> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let ids = |key: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(key));
+        line.unwrap_or_default()
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let (Some(user), Some(group)) = (ids("Uid:").into_iter().nth(1), ids("Gid:").into_iter().nth(1)) else {
+        return Ok(true);
+    };
+    if !rustix::process::geteuid().is_root() {
+        return Ok(true);
+    }
+    let groups = match ids("Groups:") {
+        none if none.is_empty() => "--clear-groups".to_owned(),
+        groups => format!("--groups={}", groups.join(",")),
+    };
+    let (kind, right) = if directory { ("-d", "-x") } else { ("-f", "-r") };
+    let finished = Program::find("nsenter", "util-linux")?
+        .run()
+        .arg(format!("--target={pid}"))
+        .args(["--mount", "setpriv"])
+        .args([format!("--reuid={user}"), format!("--regid={group}"), groups])
+        .arg("test")
+        .args([
+            kind.as_ref(),
+            path.as_os_str(),
+            "-a".as_ref(),
+            right.as_ref(),
+            path.as_os_str(),
+        ])
+        .finish()?;
+    match finished.status.code() {
+        Some(0) => Ok(true),
+        Some(1) if finished.stderr.is_empty() => Ok(false),
+        _ => Err(CommandError::Failed {
+            command: finished.command,
+            status: finished.status,
+            stderr: finished.stderr,
+        }),
+    }
 }
 
 /// If we are root: why `dir`, a directory that root is about to build in, is in other users' hands; `None` if it is

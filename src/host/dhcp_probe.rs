@@ -3,9 +3,9 @@
 //! bridge this way reaches its ports only: a server of this host's own on it is not asked.
 //!
 //! A question whether an address of nobody's network may be kept is refused by a server that is in charge (DHCPNAK); one
-//! for the options of an address that the host has already (DHCPINFORM) is answered at once; one for an address
-//! (DHCPDISCOVER) is answered by every server, but by some only after a ping, so it goes last, and what is offered is not
-//! taken.
+//! for the options of an address that the host has already (DHCPINFORM) is answered at once by most. One for an address
+//! (DHCPDISCOVER) is answered by every server, but by some only after they have pinged the address for seconds, and
+//! dnsmasq hears nothing else meanwhile; so it is asked only where the others found nobody. What is offered is not taken.
 
 use crate::name::{InterfaceName, Mac};
 use fs_err as fs;
@@ -17,6 +17,7 @@ use rustix::net::{
 use std::collections::BTreeSet;
 use std::io;
 use std::net::Ipv4Addr;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -29,17 +30,23 @@ pub struct Server {
     pub mac: Mac,
 }
 
-/// How long answers are waited for.
-const PATIENCE: Duration = Duration::from_millis(800);
+/// How long answers to the first questions are waited for.
+const AT_ONCE: Duration = Duration::from_millis(500);
+/// How long others have after the first who answered.
+const OTHERS: Duration = Duration::from_millis(150);
+/// Long enough for an offer of most servers: ISC's pings for a second.
+pub const GLANCE: Duration = Duration::from_millis(1200);
+/// Long enough for dnsmasq, which pings for three seconds, or is busy doing so for another client.
+pub const THOROUGH: Duration = Duration::from_millis(3600);
 /// IPv4 (IANA, IEEE 802 numbers).
 const ETHERTYPE_IPV4: u16 = 0x0800;
 const BROADCAST: [u8; 6] = [0xff; 6];
 /// An address that no server is in charge of (RFC 1112, section 4: reserved).
 const NOBODYS: Ipv4Addr = Ipv4Addr::new(240, 0, 0, 1);
 
-/// The DHCP servers that answer on `bridge`, at which this host has the addresses `own`. Needs the right to make raw
-/// sockets; takes a little less than a second.
-pub fn servers(bridge: &InterfaceName, own: &[Ipv4Addr]) -> io::Result<Vec<Server>> {
+/// The DHCP servers that answer on `bridge`, at which this host has the addresses `own`; offers are waited for as long as
+/// `patience` says. Needs the right to make raw sockets.
+pub fn servers(bridge: &InterfaceName, own: &[Ipv4Addr], patience: Duration) -> io::Result<Vec<Server>> {
     let directory = Path::new("/sys/class/net").join(bridge.as_str());
     let read = |name: &str| fs::read_to_string(directory.join(name));
     let mac: Mac = read("address")?.trim().parse().map_err(io::Error::other)?;
@@ -53,28 +60,49 @@ pub fn servers(bridge: &InterfaceName, own: &[Ipv4Addr]) -> io::Result<Vec<Serve
     bind(&socket, &Link::new(index))?;
     let [a, b, c, d, ..] = *uuid::Uuid::new_v4().as_bytes();
     let id = [a, b, c, d];
-    for question in questions(id, mac, own) {
-        send(&socket, &question, SendFlags::empty())?;
-    }
-    let deadline = Instant::now() + PATIENCE;
+    let is_other = |server: &Server| server.mac != mac && !own.contains(&server.address);
     let mut found = BTreeSet::new();
-    let mut buffer = [0; 2048];
+    let rounds = [
+        (first_questions(own), AT_ONCE),
+        (vec![Question::Discover], patience),
+    ];
+    for (questions, patience) in rounds {
+        for question in questions {
+            send(&socket, &frame(question, id, mac), SendFlags::empty())?;
+        }
+        let mut deadline = Instant::now() + patience;
+        while let Some(frame) = receive(&socket, deadline)? {
+            if let Some(server) = answer(&frame, id).filter(is_other)
+                && found.insert(server)
+            {
+                deadline = deadline.min(Instant::now() + OTHERS);
+            }
+        }
+        if !found.is_empty() {
+            break;
+        }
+    }
+    Ok(found.into_iter().collect())
+}
+
+/// The next frame; `None` if there is none before the deadline.
+fn receive(socket: &OwnedFd, deadline: Instant) -> io::Result<Option<Vec<u8>>> {
+    let mut buffer = vec![0; 2048];
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            break;
+            return Ok(None);
         }
-        set_socket_timeout(&socket, Timeout::Recv, Some(left))?;
-        match recv(&socket, &mut buffer, RecvFlags::empty()) {
-            Ok((length, _)) => found.extend(answer(&buffer[..length], id)),
+        set_socket_timeout(socket, Timeout::Recv, Some(left))?;
+        match recv(socket, &mut buffer, RecvFlags::empty()) {
+            Ok((length, _)) => {
+                buffer.truncate(length);
+                return Ok(Some(buffer));
+            }
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(found
-        .into_iter()
-        .filter(|server| server.mac != mac && !own.contains(&server.address))
-        .collect())
 }
 
 /// `struct sockaddr_ll` (packet(7)): all IPv4 frames of one interface.
@@ -123,13 +151,10 @@ enum Question {
     Discover,
 }
 
-fn questions(id: [u8; 4], mac: Mac, own: &[Ipv4Addr]) -> Vec<Vec<u8>> {
+/// Those that are answered at once or not at all.
+fn first_questions(own: &[Ipv4Addr]) -> Vec<Question> {
     let informs = own.iter().map(|address| Question::Inform(*address));
-    std::iter::once(Question::Keep)
-        .chain(informs)
-        .chain([Question::Discover])
-        .map(|question| frame(question, id, mac))
-        .collect()
+    std::iter::once(Question::Keep).chain(informs).collect()
 }
 
 /// The Ethernet frame of a question.
@@ -292,17 +317,18 @@ mod tests {
         }
         assert_eq!(answer(&answered(3), ID), None);
         assert_eq!(answer(&answered(2), [9; 4]), None);
-        for question in questions(ID, mac(), &[Ipv4Addr::LOCALHOST]) {
-            assert_eq!(answer(&question, ID), None);
+        for question in first_questions(&[Ipv4Addr::LOCALHOST]) {
+            assert_eq!(answer(&frame(question, ID, mac()), ID), None);
         }
     }
 
     #[test]
     fn questions_are_whole_frames() {
-        let questions = questions(ID, mac(), &[Ipv4Addr::new(192, 168, 66, 1)]);
-        let kinds: Vec<u8> = questions.iter().map(|frame| frame[42 + 242]).collect();
-        assert_eq!(kinds, [3, 8, 1]);
-        for frame in questions {
+        let mut questions = first_questions(&[Ipv4Addr::new(192, 168, 66, 1)]);
+        questions.push(Question::Discover);
+        for (question, kind) in questions.into_iter().zip([3, 8, 1]) {
+            let frame = frame(question, ID, mac());
+            assert_eq!(frame[42 + 242], kind);
             assert!(frame.len() >= 14 + 20 + 8 + 300);
             assert_eq!(checksum(&frame[14..34]), 0, "a right sum makes the whole zero");
             assert_eq!(

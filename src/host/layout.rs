@@ -176,6 +176,11 @@ impl Layout {
         self.network(name).join("applied.json")
     }
 
+    /// The network that was last applied to the end, for comparing definitions with it.
+    pub fn applied_network(&self, name: &NetworkName) -> Place {
+        self.network(name).join("applied-network.json")
+    }
+
     /// The configuration of a network's dnsmasq.
     pub fn dnsmasq_conf(&self, name: &NetworkName) -> Place {
         self.network(name).join("dnsmasq.conf")
@@ -288,6 +293,11 @@ impl Layout {
     /// The lock of what `auto` stands for: held while something is chosen, for any network.
     pub fn choosing_lock(&self) -> Place {
         self.run().join("auto.lock")
+    }
+
+    /// The lock of the host's firewall: held while rules of ours are changed.
+    pub fn firewall_lock(&self) -> Place {
+        self.run().join("firewall.lock")
     }
 
     /// The lock of one network: held while it is changed.

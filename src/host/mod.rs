@@ -10,6 +10,7 @@ pub mod command;
 pub mod dhcp_probe;
 pub mod dns;
 pub mod files;
+pub mod firewall;
 mod inside;
 pub mod instance_dir;
 pub mod kvm;

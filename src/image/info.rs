@@ -4,7 +4,8 @@ use super::{Format, ImageError, header};
 use crate::host::{CommandError, Program, access};
 use crate::name::printable;
 use fs_err as fs;
-use std::io;
+use std::io::{self, Seek};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// What is known about one image file. Nothing in here was checked against another file.
@@ -39,14 +40,12 @@ pub struct Backing {
     pub format: Option<Format>,
 }
 
-/// An image and, if it has one, its single backing file.
+/// An image and all that it stands on: never empty, the image that the guest writes to first, the very base last.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Chain {
-    /// The image that the guest writes to.
-    pub top: ImageInfo,
-    /// What it stands on.
-    pub base: Option<ImageInfo>,
-}
+pub struct Chain(pub Vec<ImageInfo>);
+
+/// libvirt follows no longer chains (`VIR_STORAGE_MAX_CHAIN_DEPTH`, 200).
+const MAX_DEPTH: usize = 200;
 
 /// The part of `qemu-img info --output=json` that is used (QEMU's qapi/block-core.json, `ImageInfo`).
 #[derive(serde::Deserialize)]
@@ -76,7 +75,8 @@ pub fn info(path: &Path, format: Format) -> Result<ImageInfo, ImageError> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(ImageError::Missing { path }),
         Err(e) => return Err(e.into()),
     };
-    if !meta.is_file() {
+    let is_device = meta.file_type().is_block_device();
+    if !meta.is_file() && !is_device {
         return Err(ImageError::NotAFile { path });
     }
     if format == Format::Qcow2 {
@@ -104,7 +104,20 @@ pub fn info(path: &Path, format: Format) -> Result<ImageInfo, ImageError> {
         .output()?;
     let answer: Answer = finished.json()?;
     let world_readable = access::world_readable(&path)?;
-    Ok(describe(path, format, &meta, world_readable, answer))
+    // A device has no length of its own and says nothing about holes.
+    let (file_size, disk_usage) = if is_device {
+        let size = fs::File::open(&path)?.seek(io::SeekFrom::End(0))?;
+        (size, size)
+    } else {
+        (meta.len(), meta.blocks() * 512)
+    };
+    Ok(describe(
+        path,
+        format,
+        (file_size, disk_usage),
+        world_readable,
+        answer,
+    ))
 }
 
 /// Fails if some program, such as the QEMU of a running guest, has the image open for writing. Told by QEMU's own
@@ -135,18 +148,17 @@ pub fn ensure_unused(image: &ImageInfo) -> Result<(), ImageError> {
 fn describe(
     path: PathBuf,
     format: Format,
-    meta: &std::fs::Metadata,
+    (file_size, disk_usage): (u64, u64),
     world_readable: bool,
     answer: Answer,
 ) -> ImageInfo {
-    use std::os::unix::fs::MetadataExt;
     let backing_format = answer.backing_filename_format;
     ImageInfo {
         path,
         format,
         virtual_size: answer.virtual_size,
-        file_size: meta.len(),
-        disk_usage: meta.blocks() * 512,
+        file_size,
+        disk_usage,
         backing: answer.backing_filename.map(|recorded| Backing {
             recorded,
             format: backing_format.as_deref().and_then(Format::from_name),
@@ -174,51 +186,64 @@ impl Backing {
     }
 }
 
-/// Describes the image `path` and the backing file it names, if `allow` says that this file may be opened.
+/// Describes the image `path` and all images below it, of which `allow` says whether each may be opened.
 ///
-/// `allow` gets the backing file's path and recorded format. A backing file that has one itself is refused.
+/// `allow` gets a backing file's path and recorded format. A chain that goes in a circle is refused.
 pub fn chain(
     path: &Path,
     format: Format,
     allow: &dyn Fn(&Path, Format) -> bool,
 ) -> Result<Chain, ImageError> {
-    let top = info(path, format)?;
-    let Some(backing) = &top.backing else {
-        return Ok(Chain { top, base: None });
-    };
-    let file = backing.resolve(&top.path)?;
+    let mut images = vec![info(path, format)?];
+    let mut seen = vec![fs::canonicalize(path)?];
+    loop {
+        let above = &images[images.len() - 1];
+        let Some(backing) = &above.backing else {
+            return Ok(Chain(images));
+        };
+        let below = below(above, backing, allow)?;
+        let real = fs::canonicalize(&below.path)?;
+        if seen.contains(&real) || images.len() == MAX_DEPTH {
+            return Err(ImageError::Header {
+                path: above.path.clone(),
+                reason: if seen.contains(&real) {
+                    format!("it stands on {}, which stands on it", real.display())
+                } else {
+                    format!("more than {MAX_DEPTH} images stand on each other")
+                },
+            });
+        }
+        seen.push(real);
+        images.push(below);
+    }
+}
+
+/// Describes the backing file of `above`.
+fn below(
+    above: &ImageInfo,
+    backing: &Backing,
+    allow: &dyn Fn(&Path, Format) -> bool,
+) -> Result<ImageInfo, ImageError> {
+    let file = backing.resolve(&above.path)?;
     let Some(format) = backing.format else {
         return Err(ImageError::NoBackingFormat {
-            path: top.path.clone(),
+            path: above.path.clone(),
             backing: printable(&backing.recorded, 200),
         });
     };
     if !allow(&file, format) {
         return Err(ImageError::BackingNotAllowed {
-            image: top.path.clone(),
+            image: above.path.clone(),
             backing: file,
         });
     }
-    let base = match info(&file, format) {
-        Err(ImageError::Missing { path }) => {
-            return Err(ImageError::MissingBacking {
-                image: top.path.clone(),
-                backing: path,
-            });
-        }
-        other => other?,
-    };
-    if base.backing.is_some() {
-        return Err(ImageError::Unsupported {
-            path: base.path,
-            what: "a backing file that has a backing file itself".into(),
-            hint: "make it one image with `qemu-img convert -O qcow2` and rebase the disk on that",
-        });
+    match info(&file, format) {
+        Err(ImageError::Missing { path }) => Err(ImageError::MissingBacking {
+            image: above.path.clone(),
+            backing: path,
+        }),
+        other => other,
     }
-    Ok(Chain {
-        top,
-        base: Some(base),
-    })
 }
 
 #[cfg(test)]

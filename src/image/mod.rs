@@ -12,7 +12,9 @@ mod qemu;
 pub use digest::{ContentDigest, content_digest, sha256_file};
 pub use header::{QcowHeader, peek};
 pub use info::{Backing, Chain, ImageInfo, chain, ensure_unused, info};
-pub use qemu::{Extent, check, compare, convert, convert_delta, create, create_overlay, map, rebase};
+pub use qemu::{
+    Extent, check, compare, convert, convert_delta, create, create_overlay, delta_on, map, rebase,
+};
 
 use crate::host::CommandError;
 use std::io;
@@ -72,8 +74,8 @@ pub enum ImageError {
         /// The image.
         path: PathBuf,
     },
-    /// It is a directory, device or socket.
-    #[error("{} is not a regular file", path.display())]
+    /// It is a directory, character device or socket.
+    #[error("{} is neither a file nor a block device", path.display())]
     NotAFile {
         /// The path.
         path: PathBuf,

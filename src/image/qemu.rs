@@ -43,6 +43,20 @@ pub fn convert_delta(source: &Path, backing: &str, target: &Path) -> Result<(), 
     Ok(())
 }
 
+/// Writes what a guest reads from `source`, with all images below it, as a plain qcow2 file `target` on `backing`, a
+/// name relative to `target`'s directory of a qcow2 file that is there: only what differs from that one's content is
+/// stored.
+pub fn delta_on(source: &Path, format: Format, backing: &str, target: &Path) -> Result<(), ImageError> {
+    let source = absolute(source)?;
+    // QEMU opens a name with a colon before its first slash as a protocol; an absolute one has none.
+    create_overlay(target, &source.to_string_lossy(), format, None)?;
+    qemu_img()?
+        .args(["rebase", "-q", "-f", "qcow2", "-b", backing, "-F", "qcow2"])
+        .arg(absolute(target)?)
+        .output()?;
+    Ok(())
+}
+
 /// Makes an empty image `target` of `size` bytes without a backing file.
 pub fn create(target: &Path, format: Format, size: u64) -> Result<(), ImageError> {
     qemu_img()?

@@ -5,13 +5,16 @@
 
 mod apply;
 mod auto;
+mod boot;
 pub mod check;
 mod clash;
 pub mod compile;
 pub mod definition;
+mod diff;
 mod dropin;
 pub mod find;
 mod finish;
+mod firewall;
 pub mod import;
 mod model;
 mod needs;
@@ -32,13 +35,17 @@ pub use apply::{
     unregister, unregister_later, update,
 };
 pub use auto::Chosen;
+pub use boot::BootNeeds;
 pub use compile::{CompileError, Compiled, compile};
+pub use diff::{Diff, DiffError, Impact, Kind, Line, diff};
 pub use dropin::{Brought, bring, networks_of};
 pub use find::{FindError, Finder, Found};
 pub use finish::{FinishError, Finished, finish};
+pub use firewall::{restore_opening, restore_openings};
 pub use model::{
-    Dhcp, DhcpOption, Dns, DnsmasqOption, Forwarder, Host, HostDhcp, Ipv4, Ipv6, LeaseTime, Mode, Network,
-    OptionValue, Origin, Pool, Ra, Range, Record, RecordData, TaggedOption, Title,
+    Boot, BootFile, Dhcp, DhcpOption, Dns, DnsmasqOption, Firmware, Forwarder, Host, HostDhcp, Ipv4, Ipv6,
+    LeaseTime, Mode, Network, OptionValue, Origin, Pool, Ra, Range, Record, RecordData, TaggedOption,
+    TftpRoot, Title,
 };
 pub use needs::{Needs, unmet_after};
 pub use observed::Observed;

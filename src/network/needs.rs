@@ -2,6 +2,7 @@
 //! proxy ARP, a bridge with the right interfaces and no second DHCP server. It is looked at and told, never changed.
 
 use super::Step;
+use super::boot::BootNeeds;
 use super::model::{Mode, Network};
 use crate::host::bridges::{self, Addresses, Kind};
 use crate::host::dhcp_probe::{self, Server};
@@ -37,6 +38,9 @@ pub struct Needs {
     /// Interfaces that must not be in it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub forbid_interfaces: Vec<InterfaceName>,
+    /// What booting over the network needs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<BootNeeds>,
 }
 
 /// How the host is.
@@ -46,6 +50,8 @@ struct Facts {
     bridge: Option<Kind>,
     /// The interfaces in it; `None` if there is no such bridge.
     ports: Option<Vec<String>>,
+    /// Required interfaces that the host does not have.
+    absent: Vec<InterfaceName>,
     links: Vec<Addresses>,
     /// Switches that are on.
     on: Vec<String>,
@@ -68,17 +74,20 @@ impl Needs {
             dhcp: network.dhcp().is_some() && network.ipv4().is_some(),
             require_interfaces: network.require_interfaces().to_vec(),
             forbid_interfaces: network.forbid_interfaces().to_vec(),
+            boot: BootNeeds::of(network),
         }
     }
 
     /// What this host does not give an active network that needs this, each with what to do about it. With `ask` other
-    /// DHCP servers are asked for, which takes most of a second where somebody could answer.
+    /// DHCP servers are asked for, which takes up to two seconds where somebody could answer.
     pub fn unmet(&self, ask: bool) -> Vec<String> {
         let mut facts = self.facts();
         if ask {
             facts.servers = self.servers(&facts);
         }
-        self.judge(&facts)
+        let mut found = self.judge(&facts);
+        found.extend(self.boot.iter().flat_map(BootNeeds::unmet));
+        found
     }
 
     fn facts(&self) -> Facts {
@@ -102,6 +111,8 @@ impl Needs {
             links,
             ..Facts::default()
         };
+        let absent = |interface: &&InterfaceName| bridges::kind(interface) == Kind::Absent;
+        facts.absent = self.require_interfaces.iter().filter(absent).cloned().collect();
         if let Some(bridge) = &self.bridge {
             facts.bridge = Some(bridges::kind(bridge));
             facts.ports = bridges::ports(bridge).unwrap_or_else(|error| {
@@ -120,7 +131,7 @@ impl Needs {
         if facts.ports.as_ref().is_none_or(Vec::is_empty) {
             return Vec::new();
         }
-        match dhcp_probe::servers(bridge, &own_addresses(bridge, &facts.links)) {
+        match dhcp_probe::servers(bridge, &own_addresses(bridge, &facts.links), dhcp_probe::GLANCE) {
             Ok(servers) => servers,
             Err(error) => {
                 // Only root may ask.
@@ -212,9 +223,13 @@ impl Needs {
         let Some(ports) = &facts.ports else { return };
         let is_in = |interface: &&InterfaceName| ports.iter().any(|port| port == interface.as_str());
         for interface in self.require_interfaces.iter().filter(|i| !is_in(i)) {
+            let help = if facts.absent.contains(interface) {
+                format!("this host has no {interface}")
+            } else {
+                format!("`ip link set {interface} master {bridge}` puts it there")
+            };
             found.push(format!(
-                "{interface} is not in the bridge {bridge}, where it is required: `ip link set {interface} master \
-                 {bridge}` puts it there"
+                "{interface} is not in the bridge {bridge}, where it is required: {help}"
             ));
         }
         for interface in self.forbid_interfaces.iter().filter(is_in) {
@@ -234,14 +249,16 @@ impl Needs {
 
 /// What this host does not give `network`, which was just registered or updated with these steps.
 pub fn unmet_after(network: &Network, steps: &[Step]) -> Vec<String> {
-    Needs::of(network).unmet(!super::apply::asks_for_servers(network, steps))
+    // A restart may go on beside a server that it was not asked for.
+    let asked = steps.contains(&Step::StartDnsmasq) && super::apply::asks_for_servers(network, steps);
+    Needs::of(network).unmet(!asked)
 }
 
 /// The DHCP servers that answer on a bridge that is not ours, on which the network is about to serve.
 pub(super) fn other_servers(bridge: &InterfaceName) -> Result<Vec<Server>, CommandError> {
     let own = own_addresses(bridge, &bridges::addresses()?);
     Ok(
-        dhcp_probe::servers(bridge, &own).unwrap_or_else(|error: io::Error| {
+        dhcp_probe::servers(bridge, &own, dhcp_probe::THOROUGH).unwrap_or_else(|error: io::Error| {
             tracing::warn!(%bridge, %error, "other DHCP servers cannot be asked for");
             Vec::new()
         }),
@@ -295,6 +312,11 @@ mod tests {
         assert_eq!(found.len(), 2);
         assert!(found[0].contains("a2 is not in") && found[0].contains("`ip link set a2 master br9`"));
         assert!(found[1].contains("b1 is in") && found[1].contains("`ip link set b1 nomaster`"));
+        let facts = Facts {
+            absent: vec!["a2".parse().unwrap()],
+            ..facts
+        };
+        assert!(needs.judge(&facts)[0].ends_with("this host has no a2"));
         // A bridge that is not there yet is libvirt's to make.
         assert_eq!(needs.judge(&Facts::default()), Vec::<String>::new());
     }

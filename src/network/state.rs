@@ -3,7 +3,7 @@
 //! still to be done live next door.
 
 use super::Network;
-use super::compile::{Compiled, File};
+use super::compile::{Compiled, DNSMASQ_CONF, File};
 use super::needs::Needs;
 use crate::host::{Layout, files};
 use crate::name::{Digest, InterfaceName, NetworkName};
@@ -82,6 +82,11 @@ impl Applied {
     pub fn has_content(&self, name: &str, content: &[u8]) -> bool {
         let digest = Digest::from_bytes(sha2::Sha256::digest(content).into());
         self.files.get(name) == Some(&digest)
+    }
+
+    /// True if no run has begun to change what dnsmasq reads, and was killed.
+    pub(super) fn is_whole(&self) -> bool {
+        self.files.contains_key(DNSMASQ_CONF)
     }
 
     /// The record of the network `name`; `None` if it is not registered.

@@ -1,83 +1,115 @@
-//! Carries out the part of a plan that is about disks: writes base and delta under the names of their digests.
+//! Makes the images that the plan asks for, as files in a working directory, and says what a guest reads from them.
 
-use super::manifest::{Layer, Role};
-use super::plan::DiskPlan;
+use super::disks::{DiskPlan, Split};
+use super::manifest::Role;
 use super::progress::{Progress, Step};
-use crate::image::{self, Format, ImageError};
+use super::stream::Payload;
+use crate::image::{self, ContentDigest, Format, ImageError};
 use fs_err as fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
-/// Writes base and delta of the disk into `dir` as `sha256-<digest>.qcow2`, mode 0444. Each file's content and the
-/// name of its backing file are final.
-pub(super) fn write(plan: &DiskPlan, dir: &Path, progress: &dyn Progress) -> Result<Vec<Layer>, ImageError> {
-    for source in [Some(&plan.base), plan.delta.as_ref()].into_iter().flatten() {
-        // In a damaged image QEMU reads zeros where data is missing, and nobody would notice before it is too late.
+/// Bytes that are read at once.
+const BUFFER: usize = 1024 * 1024;
+
+/// An image that is ready to be packed.
+pub(super) struct Image {
+    pub(super) virtual_size: u64,
+    pub(super) content: ContentDigest,
+    file: fs::File,
+    size: u64,
+}
+
+impl Payload for Image {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn write_to(&self, out: &mut dyn Write) -> io::Result<()> {
+        let mut buffer = vec![0; BUFFER];
+        let mut file = &self.file;
+        loop {
+            match io::Read::read(&mut file, &mut buffer)? {
+                0 => return Ok(()),
+                n => out.write_all(&buffer[..n])?,
+            }
+        }
+    }
+}
+
+/// Refuses damaged sources: in a damaged image QEMU reads zeros where data is missing, and nobody would notice before
+/// it is too late.
+pub(super) fn check(plan: &DiskPlan, progress: &dyn Progress) -> Result<(), ImageError> {
+    for source in &plan.chain {
         if source.format == Format::Qcow2 {
             let title = format!("check {}", source.path.display());
             begin(progress, "check", title, 0);
             image::check(&source.path)?;
         }
     }
-    let part = dir.join("image.part");
+    Ok(())
+}
+
+/// Makes the base of a disk in `dir`.
+pub(super) fn base(plan: &DiskPlan, dir: &Path, progress: &dyn Progress) -> Result<Image, ImageError> {
+    let part = dir.join("base.part");
+    let (source, bytes) = match plan.split {
+        Split::Bottom => (plan.bottom(), plan.bottom().disk_usage),
+        Split::Flat => (plan.top(), plan.bytes()),
+    };
+    let title = format!("copy the base of {}", plan.target);
+    begin(progress, "convert", title, bytes);
+    image::convert(&source.path, source.format, &part)?;
+    finish(part, &[], Role::Base, source.virtual_size, progress)
+}
+
+/// Makes the delta of a disk in `dir`, where the base was made. `below` is the base's final name.
+pub(super) fn delta(
+    plan: &DiskPlan,
+    below: &str,
+    dir: &Path,
+    progress: &dyn Progress,
+) -> Result<Image, ImageError> {
+    let (part, base) = (dir.join("delta.part"), dir.join(below));
+    fs::rename(dir.join("base.part"), &base)?;
+    let title = format!("copy the delta of {}", plan.target);
     begin(
         progress,
         "convert",
-        format!("write the base of {}", plan.target),
-        plan.base.disk_usage,
+        title,
+        plan.bytes() - plan.bottom().disk_usage,
     );
-    image::convert(&plan.base.path, plan.base.format, &part)?;
-    let base = finish(&part, dir, Role::Base, plan.base.virtual_size, &[], progress)?;
-    let below = base.digest.file_name();
-    let title = format!("write the delta of {}", plan.target);
-    if let Some(delta) = &plan.delta {
-        begin(progress, "convert", title, delta.disk_usage);
-        image::convert_delta(&delta.path, &below, &part)?;
-    } else {
-        begin(progress, "convert", title, 0);
-        image::create_overlay(&part, &below, Format::Qcow2, Some(plan.virtual_size))?;
+    let top = plan.top();
+    match plan.chain.len() {
+        1 => image::create_overlay(&part, below, Format::Qcow2, Some(plan.virtual_size))?,
+        // What one image has above its backing file is what it has allocated.
+        2 => image::convert_delta(&top.path, below, &part)?,
+        _ => image::delta_on(&top.path, top.format, below, &part)?,
     }
-    let base_file = dir.join(&below);
-    let delta = finish(
-        &part,
-        dir,
-        Role::Delta,
-        plan.virtual_size,
-        &[&base_file],
-        progress,
-    )?;
-    Ok(vec![base, delta])
+    finish(part, &[&base], Role::Delta, plan.virtual_size, progress)
 }
 
-/// Gives the finished image `part` its name and describes it. `below` are the files it stands on.
+/// Describes the image in the file `part`. `below` are the files it stands on.
 fn finish(
-    part: &Path,
-    dir: &Path,
+    part: PathBuf,
+    below: &[&Path],
     role: Role,
     virtual_size: u64,
-    below: &[&Path],
     progress: &dyn Progress,
-) -> Result<Layer, ImageError> {
-    let file_size = fs::metadata(part)?.len();
-    let what = match role {
-        Role::Base => "base",
-        Role::Delta => "delta",
-    };
-    let mut advance = |bytes| progress.advance(bytes);
-    begin(progress, "digest", format!("digest of the {what}"), file_size);
-    let digest = image::sha256_file(part, &mut advance)?;
-    begin(
-        progress,
-        "content",
-        format!("digest of what a guest reads from the {what}"),
-        virtual_size,
-    );
-    let mut files = vec![(part, Format::Qcow2)];
+) -> Result<Image, ImageError> {
+    let title = format!("digest of what a guest reads from the {}", role.as_str());
+    begin(progress, "content", title, virtual_size);
+    let mut files = vec![(part.as_path(), Format::Qcow2)];
     files.extend(below.iter().map(|file| (*file, Format::Qcow2)));
-    let content = image::content_digest(&files, &mut advance)?;
-    fs::set_permissions(part, std::fs::Permissions::from_mode(0o444))?;
-    fs::rename(part, dir.join(digest.file_name()))?;
-    Ok(Layer::new(role, digest, file_size, virtual_size, content))
+    let content = image::content_digest(&files, &mut |bytes| progress.advance(bytes))?;
+    let file = fs::File::open(part)?;
+    let size = file.metadata()?.len();
+    Ok(Image {
+        virtual_size,
+        content,
+        file,
+        size,
+    })
 }
 
 fn begin(progress: &dyn Progress, name: &'static str, title: String, bytes: u64) {

@@ -197,6 +197,16 @@ pub enum Role {
     Delta,
 }
 
+impl Role {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Base => "base",
+            Self::Delta => "delta",
+        }
+    }
+}
+
 /// A network that the guest is plugged into.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkSection {

@@ -4,10 +4,13 @@
 //! whoever gets it. What lives elsewhere: reading and editing domain XML (`domain`), reading and writing images
 //! (`image`), and everything that happens to a package on the host where it is installed (`install`).
 
+mod archive;
 mod deb;
+mod disks;
 mod error;
 mod images;
 mod installed;
+mod make;
 mod manifest;
 mod name;
 mod plan;
@@ -16,11 +19,14 @@ mod render;
 mod repack;
 mod results;
 mod rpm;
+mod set;
+mod stream;
 mod target;
 mod text;
 mod tree;
 mod work;
 
+pub use disks::{DiskChoice, DiskPlan, Selected, Split, Volume};
 pub use error::RepackError;
 pub use installed::{Installed, InstalledError, Presence, list, show};
 pub use manifest::{
@@ -29,8 +35,9 @@ pub use manifest::{
     Timestamp,
 };
 pub use name::{GuestPackage, ImagePackage, PackageNameError, guest_name};
-pub use plan::{Activity, DiskPlan, Plan, PlanError, Reservation, Selected, plan, select};
+pub use plan::{Activity, Plan, PlanError, Reservation};
 pub use progress::{Progress, Step};
 pub use repack::{Options, Repacked, Request, build, prepare, repack};
+pub use stream::Codec;
 pub use target::{OutputFile, Target};
 pub use text::{Line, TextError, Word};

@@ -1,8 +1,9 @@
-//! What a repack will do, decided before any byte is copied: which file becomes the base and which the delta, what
-//! stays behind, what the package's domain XML says. Pure: domain XML and image descriptions in, a plan out.
+//! What a repack will do, decided before any byte is copied: what stays behind, what the
+//! package's domain XML says. How each disk is split is in `disks`. Pure: domain XML and image descriptions in, a plan out.
 //!
 //! Reading the descriptions and carrying the plan out is `repack`'s business.
 
+use super::disks::{self, DiskChoice, DiskPlan, Selected, Volume};
 use super::manifest::{
     CpuSection, DomainSection, FirmwareKind, FirmwareSection, HostSection, InterfaceSection, NetworkSection,
     NotPacked,
@@ -10,14 +11,13 @@ use super::manifest::{
 use super::name::GuestPackage;
 use super::text::{Line, TextError, Word};
 use crate::domain::{
-    Disk, DiskDevice, DiskSource, Domain, DomainType, DomainXmlError, Fate, Firmware, HostBound,
-    HostBoundKind, InterfaceSource, PackageSpec, Packaged, PackedDisk, XmlValue, for_package,
+    Domain, DomainType, DomainXmlError, Fate, Firmware, HostBound, HostBoundKind, InterfaceSource,
+    PackageSpec, Packaged, PackedDisk, XmlValue, for_package,
 };
 use crate::host::Layout;
-use crate::image::{Chain, Format, ImageInfo};
+use crate::image::Chain;
 use crate::name::{Mac, PackageVersion};
 use serde::Serialize;
-use std::path::PathBuf;
 
 /// Why a guest cannot be packed as it is.
 #[derive(Debug, thiserror::Error)]
@@ -45,15 +45,13 @@ pub enum PlanError {
         /// Its name.
         guest: Line,
     },
-    /// More than one disk.
-    #[error("the guest {guest} has several disks ({}), and only guests with one can be packed so far", targets.join(", "))]
-    SeveralDisks {
-        /// Its name.
-        guest: Line,
-        /// The disks' targets.
-        targets: Vec<String>,
+    /// A disk that is to stay behind is not there.
+    #[error("the domain has no disk {target} that holds data")]
+    NoSuchDisk {
+        /// What was asked for, made printable.
+        target: String,
     },
-    /// The one disk is of a kind that cannot be packed.
+    /// A disk is of a kind that cannot be packed.
     #[error("the disk {target} is {what}, which cannot be packed so far: {hint}")]
     Disk {
         /// The disk's target.
@@ -83,21 +81,6 @@ pub struct Reservation {
     pub host: HostSection,
 }
 
-/// The disk that will be packed, as the domain XML describes it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Selected {
-    /// Its name in the domain.
-    pub target: Word,
-    /// How it is attached.
-    pub bus: Option<Word>,
-    /// Its file, absolute.
-    pub path: PathBuf,
-    /// The file's format.
-    pub format: Format,
-    /// Files that the domain XML itself names below this one.
-    pub declared_backing: Vec<PathBuf>,
-}
-
 /// All that is needed to make a package set.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Plan {
@@ -107,8 +90,8 @@ pub struct Plan {
     pub version: PackageVersion,
     /// The domain's name.
     pub guest: Line,
-    /// The disk.
-    pub disk: DiskPlan,
+    /// Its disks, in the order of the domain XML.
+    pub disks: Vec<DiskPlan>,
     /// What will stay behind.
     pub not_packed: Vec<NotPacked>,
     /// What a person should know.
@@ -124,28 +107,6 @@ pub struct Plan {
     pub xml: String,
 }
 
-/// What becomes of the disk.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct DiskPlan {
-    /// Its name in the domain.
-    pub target: Word,
-    /// How it is attached.
-    pub bus: Option<Word>,
-    /// Size of the disk that the guest sees, in bytes.
-    pub virtual_size: u64,
-    /// The image that becomes the base.
-    pub base: ImageInfo,
-    /// The image that becomes the delta; without one the delta is empty.
-    pub delta: Option<ImageInfo>,
-}
-
-impl DiskPlan {
-    /// Bytes that will be read from the disk, at least.
-    pub fn bytes(&self) -> u64 {
-        self.base.disk_usage + self.delta.as_ref().map_or(0, |delta| delta.disk_usage)
-    }
-}
-
 /// The domain's name as a line.
 fn guest(domain: &Domain) -> Result<Line, PlanError> {
     value("name", &domain.name)
@@ -159,134 +120,64 @@ fn optional(what: &'static str, text: Option<&str>) -> Result<Option<Word>, Plan
     text.map(|text| value(what, text)).transpose()
 }
 
-/// Chooses the disk to pack: the guest must be off and have exactly one, a file in format raw or qcow2.
-pub fn select(domain: &Domain, activity: Activity) -> Result<Selected, PlanError> {
+/// Looks at the domain: the guest must be off and have a disk to pack.
+pub(super) fn select(
+    domain: &Domain,
+    activity: Activity,
+    choice: &DiskChoice,
+    volumes: &[Volume],
+) -> Result<Vec<Selected>, PlanError> {
     let guest = guest(domain)?;
     if activity == Activity::Active {
         return Err(PlanError::Active { guest });
     }
-    let disks: Vec<&Disk> = domain.data_disks().collect();
-    let disk = match disks.as_slice() {
-        [] => return Err(PlanError::NoDisk { guest }),
-        [disk] => *disk,
-        _ => {
-            let targets = disks
-                .iter()
-                .map(|d| crate::name::printable(&d.target, 40))
-                .collect();
-            return Err(PlanError::SeveralDisks { guest, targets });
-        }
-    };
-    let target: Word = value("disk target", &disk.target)?;
-    let (path, format) = file_of(disk).map_err(|(what, hint)| PlanError::Disk {
-        target: target.to_string(),
-        what,
-        hint,
-    })?;
-    let declared = disk.backing.iter().filter_map(|layer| match &layer.source {
-        DiskSource::File(path) => Some(PathBuf::from(path)),
-        _ => None,
-    });
-    Ok(Selected {
-        target,
-        bus: optional("disk bus", disk.bus.as_deref())?,
-        path,
-        format,
-        declared_backing: declared.collect(),
-    })
+    let selected = disks::select(domain, choice, volumes)?;
+    if selected.is_empty() {
+        return Err(PlanError::NoDisk { guest });
+    }
+    Ok(selected)
 }
 
-/// The disk's file and format, or what it is instead and what to do about it.
-fn file_of(disk: &Disk) -> Result<(PathBuf, Format), (String, &'static str)> {
-    const COPY: &str = "copy it to a qcow2 file with `qemu-img convert` and let the domain use that";
-    let shown = |text: &str| crate::name::printable(text, 200);
-    let path = match &disk.source {
-        DiskSource::File(path) => path,
-        DiskSource::Block(path) => return Err((format!("the block device {}", shown(path)), COPY)),
-        DiskSource::Volume { pool, volume } => {
-            let what = format!("the volume {} of the pool {}", shown(volume), shown(pool));
-            return Err((what, "name its file in the domain XML if it is one"));
-        }
-        DiskSource::Dir(path) => return Err((format!("the directory {}", shown(path)), COPY)),
-        DiskSource::Network { protocol, .. } => {
-            return Err((format!("on the network ({})", shown(protocol)), COPY));
-        }
-        DiskSource::None => return Err(("empty".into(), "remove it from the domain")),
-        DiskSource::Other(kind) => return Err((format!("of the type {}", shown(kind)), COPY)),
-    };
-    if disk.encrypted {
-        return Err(("encrypted".into(), "only plain disks can be packed"));
-    }
-    if disk.device == DiskDevice::Lun {
-        return Err(("a SCSI device passed through".into(), COPY));
-    }
-    // libvirt takes a missing format for raw, and so does the guest's own hypervisor.
-    let name = disk.format.as_deref().unwrap_or("raw");
-    let Some(format) = Format::from_name(name) else {
-        return Err((format!("in the format {}", shown(name)), COPY));
-    };
-    if !path.starts_with('/') {
-        return Err((
-            format!("the relative path {}", shown(path)),
-            "give the whole path, from / on",
-        ));
-    }
-    Ok((PathBuf::from(path), format))
-}
-
-/// Makes the plan. `chain` describes the files of `disk`, `reservations` what this host's networks reserve.
-pub fn plan(
+/// Makes the plan. `disks` are those to pack with their images, `reservations` what this host's networks reserve.
+pub(super) fn plan(
     xml: &str,
-    disk: &Selected,
-    chain: Chain,
+    disks: Vec<(Selected, Chain)>,
+    choice: &DiskChoice,
     version: PackageVersion,
     reservations: &[Reservation],
 ) -> Result<Plan, PlanError> {
-    for image in [Some(&chain.top), chain.base.as_ref()].into_iter().flatten() {
-        if image.encrypted {
-            return Err(PlanError::Disk {
-                target: disk.target.to_string(),
-                what: format!("encrypted ({})", image.path.display()),
-                hint: "only plain disks can be packed",
-            });
-        }
-    }
     let domain = Domain::parse(xml)?;
     let guest = guest(&domain)?;
     let package = GuestPackage::of(guest.as_str());
-    let overlay = Layout::default().instance_disk(package.guest(), &disk.target);
-    let spec = PackageSpec {
-        disks: vec![PackedDisk {
+    let mut planned = Vec::new();
+    let mut packed = Vec::new();
+    for (disk, chain) in disks {
+        let overlay = Layout::default().instance_disk(package.guest(), &disk.target);
+        packed.push(PackedDisk {
             target: disk.target.to_string(),
             file: XmlValue::path(overlay.named())?,
-        }],
-        leave: Vec::new(),
+        });
+        planned.push(DiskPlan::new(&disk, chain, choice)?);
+    }
+    let spec = PackageSpec {
+        disks: packed,
+        leave: choice.leave.clone(),
     };
     let packaged = for_package(xml, &spec)?;
-    let (mut not_packed, warnings) = left_behind(&packaged.report.host_bound);
-    not_packed.extend(snapshots(disk, &chain));
-    let private = !chain.top.world_readable || chain.base.as_ref().is_some_and(|base| !base.world_readable);
-    let virtual_size = chain.top.virtual_size;
-    let (base, delta) = match chain.base {
-        Some(base) => (base, Some(chain.top)),
-        None => (chain.top, None),
-    };
+    let (mut not_packed, mut warnings) = left_behind(&packaged.report.host_bound);
+    not_packed.extend(planned.iter().flat_map(snapshots));
+    warnings.extend(disks::warnings(&domain, &planned));
+    let images = || planned.iter().flat_map(|disk| &disk.chain);
     Ok(Plan {
         domain: domain_section(&packaged)?,
         networks: networks(&packaged, reservations)?,
         package,
         version,
         guest,
-        disk: DiskPlan {
-            target: disk.target.clone(),
-            bus: disk.bus.clone(),
-            virtual_size,
-            base,
-            delta,
-        },
+        private: images().any(|image| !image.world_readable),
+        disks: planned,
         not_packed,
         warnings,
-        private,
         xml: packaged.xml,
     })
 }
@@ -319,9 +210,9 @@ fn kind_word(kind: HostBoundKind) -> Word {
         .expect("kinds are named in letters and hyphens")
 }
 
-fn snapshots<'a>(disk: &'a Selected, chain: &'a Chain) -> impl Iterator<Item = NotPacked> + 'a {
-    let images = [Some(&chain.top), chain.base.as_ref()].into_iter().flatten();
-    images.flat_map(|image| &image.snapshots).map(|name| NotPacked {
+fn snapshots(disk: &DiskPlan) -> impl Iterator<Item = NotPacked> {
+    let names = disk.chain.iter().flat_map(|image| &image.snapshots);
+    names.map(|name| NotPacked {
         kind: "snapshot".parse().expect("a word"),
         what: Line::lossy(&format!("internal snapshot {name} of the disk {}", disk.target)),
         fate: Fate::Removed,

@@ -3,65 +3,76 @@
 //!
 //! The templates are compiled in and cannot be replaced: what scriptlets do is part of what a package promises.
 
-use super::manifest::{Layer, Manifest, NotPacked, Role};
+use super::manifest::{DiskSection, Manifest, NotPacked, Role};
 use super::name::{GuestPackage, ImagePackage};
+use super::set::Set;
+use super::stream::Codec;
 use super::text::Line;
+use super::tree::plain_name;
 use crate::host::{Layout, Place};
 use crate::name::{Digest, GuestName, PackageVersion};
 use serde::Serialize;
 use tera::{Context, Tera};
 
-/// The name and text of every template.
-const TEMPLATES: [(&str, &str); 6] = [
-    (
-        "guest.spec",
-        include_str!("../../data/templates/package/guest.spec"),
-    ),
-    (
-        "README.md",
-        include_str!("../../data/templates/package/README.md"),
-    ),
-    (
-        "control-guest",
-        include_str!("../../data/templates/package/control-guest"),
-    ),
-    (
-        "control-image",
-        include_str!("../../data/templates/package/control-image"),
-    ),
-    ("postinst", include_str!("../../data/templates/package/postinst")),
-    ("postrm", include_str!("../../data/templates/package/postrm")),
-];
+macro_rules! templates {
+    ($($name:literal),* $(,)?) => {
+        /// The name and text of every template.
+        const TEMPLATES: &[(&str, &str)] =
+            &[$(($name, include_str!(concat!("../../data/templates/package/", $name)))),*];
+    };
+}
 
-/// Fills the templates for one package set.
+templates!(
+    "README.md",
+    "control-guest",
+    "control-image",
+    "description-guest",
+    "description-image",
+    "guest.spec",
+    "install.md",
+    "postinst",
+    "postrm",
+    "rpm-post",
+    "rpm-postun",
+    "summary-guest",
+    "summary-image",
+);
+
+/// All templates.
 #[derive(Debug)]
-pub(super) struct Texts {
-    tera: Tera,
+pub(super) struct Texts(Tera);
+
+/// The templates about one package set.
+#[derive(Debug)]
+pub(super) struct GuestTexts<'a> {
+    tera: &'a Tera,
     context: Context,
 }
 
 #[derive(Serialize)]
 struct Image<'a> {
-    package: &'a ImagePackage,
+    package: ImagePackage,
     version: &'static str,
     digest: Digest,
     file: String,
+    plain: String,
     rpm_capability: String,
     deb_capability: String,
-    role: Role,
+    role: Option<Role>,
     target: &'a str,
 }
 
 impl<'a> Image<'a> {
-    fn new(layer: &'a Layer, target: &'a str) -> Self {
+    fn new(digest: &Digest, role: Option<Role>, target: &'a str) -> Self {
         Self {
-            package: &layer.package,
+            package: ImagePackage::of(digest),
             version: ImagePackage::VERSION,
-            digest: layer.digest,
-            file: layer.digest.file_name(),
-            rpm_capability: ImagePackage::rpm_capability(&layer.digest),
-            deb_capability: ImagePackage::deb_capability(&layer.digest),
-            role: layer.role,
+            digest: *digest,
+            file: digest.file_name(),
+            plain: role.map(|role| plain_name(target, role)).unwrap_or_default(),
+            rpm_capability: ImagePackage::rpm_capability(digest),
+            deb_capability: ImagePackage::deb_capability(digest),
+            role,
             target,
         }
     }
@@ -73,16 +84,39 @@ fn images(manifest: &Manifest) -> Vec<Image<'_>> {
     for disk in &manifest.disks {
         for layer in &disk.layers {
             if images.iter().all(|known| known.digest != layer.digest) {
-                images.push(Image::new(layer, disk.target.as_str()));
+                images.push(Image::new(&layer.digest, Some(layer.role), disk.target.as_str()));
             }
         }
     }
     images
 }
 
-/// The name of the build tree and of all that is made of it: `vm-NAME-repacked-VERSION`.
-pub(super) fn tree_name(package: &GuestPackage, version: &PackageVersion) -> String {
-    format!("{package}-repacked-{version}")
+/// A disk for those who put it together themselves.
+#[derive(Serialize)]
+struct Disk<'a> {
+    target: &'a str,
+    /// The topmost image.
+    top: String,
+    /// The file that the package's domain XML names.
+    instance: String,
+}
+
+fn disks<'a>(manifest: &'a Manifest, layout: &Layout) -> Vec<Disk<'a>> {
+    let guest = manifest.package.name.guest();
+    let disk = |disk: &'a DiskSection| Disk {
+        target: disk.target.as_str(),
+        top: disk
+            .layers
+            .last()
+            .map(|layer| layer.digest.file_name())
+            .unwrap_or_default(),
+        instance: layout
+            .instance_disk(guest, &disk.target)
+            .named()
+            .display()
+            .to_string(),
+    };
+    manifest.disks.iter().map(disk).collect()
 }
 
 /// What the templates may use.
@@ -90,6 +124,10 @@ pub(super) fn tree_name(package: &GuestPackage, version: &PackageVersion) -> Str
 struct Fields<'a> {
     tool: &'a Line,
     tree: String,
+    /// What follows `.tar` in the tarball's name.
+    tar_suffix: &'static str,
+    /// rpmbuild's word for the compression.
+    payload: String,
     package: &'a GuestPackage,
     version: &'a PackageVersion,
     release: u32,
@@ -105,19 +143,45 @@ struct Fields<'a> {
     image_dir: String,
     images_parent: String,
     images: Vec<Image<'a>>,
+    disks: Vec<Disk<'a>>,
 }
 
 impl Texts {
-    pub(super) fn new(manifest: &Manifest) -> Result<Self, tera::Error> {
+    pub(super) fn new() -> Result<Self, tera::Error> {
         let mut tera = Tera::new();
-        tera.add_raw_templates(TEMPLATES)?;
+        tera.add_raw_templates(TEMPLATES.iter().copied())?;
+        Ok(Self(tera))
+    }
+
+    /// A text about the package of the image `digest`, which has `size` bytes.
+    pub(super) fn image(
+        &self,
+        template: &str,
+        set: &Set<'_>,
+        digest: &Digest,
+        size: u64,
+    ) -> Result<String, tera::Error> {
+        let mut context = Context::new();
+        context.insert("release", &set.release);
+        context.insert("installed_kib", &size.div_ceil(1024));
+        context.insert("image", &Image::new(digest, None, ""));
+        self.0.render(template, &context)
+    }
+
+    /// The texts about the set as a whole, of which the manifest tells.
+    pub(super) fn guest(&self, set: &Set<'_>, manifest: &Manifest) -> Result<GuestTexts<'_>, tera::Error> {
         let layout = Layout::default();
         let named = |place: Place| place.named().display().to_string();
         let package = &manifest.package;
         let guest = package.name.guest();
         let context = Context::from_serialize(&Fields {
             tool: &manifest.tool,
-            tree: tree_name(&package.name, &package.version),
+            tree: set.tree_name(),
+            tar_suffix: set.codec.suffix(),
+            payload: match set.codec {
+                Codec::Zstd(level) => format!("w{level}T0.zstdio"),
+                Codec::None => "w.ufdio".into(),
+            },
             package: &package.name,
             version: &package.version,
             release: package.release,
@@ -131,10 +195,23 @@ impl Texts {
             image_dir: named(layout.packaged_images()),
             images_parent: named(layout.images()),
             images: images(manifest),
+            disks: disks(manifest, &layout),
         })?;
-        Ok(Self { tera, context })
+        Ok(GuestTexts {
+            tera: &self.0,
+            context,
+        })
     }
 
+    /// A text in which only the guest's name is.
+    pub(super) fn named(&self, template: &str, guest: &GuestName) -> Result<String, tera::Error> {
+        let mut context = Context::new();
+        context.insert("guest", guest);
+        self.0.render(template, &context)
+    }
+}
+
+impl GuestTexts<'_> {
     /// The text of a template that is about the whole set.
     pub(super) fn text(&self, template: &str) -> Result<String, tera::Error> {
         self.tera.render(template, &self.context)
@@ -145,13 +222,5 @@ impl Texts {
         let mut context = self.context.clone();
         context.insert("installed_kib", &installed.div_ceil(1024));
         self.tera.render("control-guest", &context)
-    }
-
-    /// The control file of an image's Debian package.
-    pub(super) fn image_control(&self, layer: &Layer) -> Result<String, tera::Error> {
-        let mut context = self.context.clone();
-        context.insert("installed_kib", &layer.file_size.div_ceil(1024));
-        context.insert("image", &Image::new(layer, ""));
-        self.tera.render("control-image", &context)
     }
 }

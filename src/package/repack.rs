@@ -2,20 +2,21 @@
 //!
 //! The two halves are apart, so that a caller can show what will not travel before any byte is copied.
 
+use super::disks::{DiskChoice, DiskPlan, Selected, Split, Volume};
 use super::error::RepackError;
-use super::manifest::{DiskSection, FORMAT, Manifest, PackageSection, Timestamp};
+use super::images;
+use super::make::Maker;
+use super::manifest::{DiskSection, FORMAT, Layer, Manifest, PackageSection, Role, Timestamp};
 use super::plan::{Activity, Plan, PlanError, Reservation, plan, select};
-use super::progress::{Progress, Step};
-use super::render::{Texts, tree_name};
-use super::results::Results;
-use super::rpm::Built;
+use super::progress::Progress;
+use super::render::Texts;
+use super::set::Set;
+use super::stream::{Codec, Payload as _};
 use super::target::{OutputFile, Target};
 use super::text::Line;
-use super::tree::Tree;
 use super::work::{self, WorkDir};
-use super::{deb, images, rpm};
 use crate::domain::Domain;
-use crate::host::{access, files};
+use crate::host::access;
 use crate::image::{self, Format};
 use crate::name::PackageVersion;
 use fs_err as fs;
@@ -37,6 +38,10 @@ pub struct Request {
     pub activity: Activity,
     /// The guest package's version.
     pub version: PackageVersion,
+    /// What the user has decided about disks.
+    pub disks: DiskChoice,
+    /// Where libvirt has the volumes that the domain XML names.
+    pub volumes: Vec<Volume>,
     /// What this host's networks reserve; entries for other guests are ignored.
     pub reservations: Vec<Reservation>,
     /// Directories (or files) outside the disk's own directory where a raw backing file may lie. A qcow2 backing
@@ -51,8 +56,10 @@ pub struct Options {
     pub targets: BTreeSet<Target>,
     /// Where the results go; made when missing.
     pub output: PathBuf,
-    /// Where the working directory is made; `None` is beside the results, so that they need not be copied.
+    /// Where the build tree goes, and what is needed meanwhile; `None` is the output directory.
     pub work: Option<PathBuf>,
+    /// How the packages are compressed.
+    pub codec: Codec,
     /// The time that everything made carries.
     pub created: Timestamp,
     /// The user on whose behalf root runs this, if so: his directories may be used, too.
@@ -68,51 +75,56 @@ pub struct Repacked {
     pub manifest: Manifest,
 }
 
-/// Looks at the guest's disk and decides what will be done. Reads headers only and writes nothing.
+/// Looks at the guest's disks and decides what will be done. Reads headers only and writes nothing.
 pub fn prepare(request: &Request) -> Result<Plan, RepackError> {
     let domain = Domain::parse(&request.xml).map_err(PlanError::from)?;
-    let disk = select(&domain, request.activity)?;
-    let own_dir = fs::canonicalize(disk.path.parent().unwrap_or(Path::new("/"))).ok();
-    let allow = |backing: &Path, format: Format| {
-        let Ok(real) = fs::canonicalize(backing) else {
-            // Not there: opening it says so.
-            return true;
-        };
-        let declared = || {
-            disk.declared_backing
-                .iter()
-                .any(|path| fs::canonicalize(path).is_ok_and(|path| path == real))
-        };
-        let allowed = || {
-            request
-                .allowed_backing
-                .iter()
-                .any(|path| fs::canonicalize(path).is_ok_and(|path| real.starts_with(path)))
-        };
-        // Only a raw "image" can be a file that was never a disk.
-        format == Format::Qcow2 || real.parent() == own_dir.as_deref() || declared() || allowed()
-    };
-    let chain = image::chain(&disk.path, disk.format, &allow)?;
-    for image in [Some(&chain.top), chain.base.as_ref()].into_iter().flatten() {
-        image::ensure_unused(image)?;
+    let mut disks = Vec::new();
+    for disk in select(&domain, request.activity, &request.disks, &request.volumes)? {
+        let chain = image::chain(&disk.path, disk.format, &|backing, format| {
+            may_open(&disk, &request.allowed_backing, backing, format)
+        })?;
+        for image in &chain.0 {
+            image::ensure_unused(image)?;
+        }
+        disks.push((disk, chain));
     }
     let reservations = &request.reservations;
-    let plan = plan(&request.xml, &disk, chain, request.version.clone(), reservations)?;
+    let plan = plan(
+        &request.xml,
+        disks,
+        &request.disks,
+        request.version.clone(),
+        reservations,
+    )?;
     Ok(Plan {
         private: plan.private || !request.xml_is_public,
         ..plan
     })
 }
 
+/// Whether a backing file of `disk` may be opened.
+fn may_open(disk: &Selected, allowed: &[PathBuf], backing: &Path, format: Format) -> bool {
+    let Ok(real) = fs::canonicalize(backing) else {
+        // Not there: opening it says so.
+        return true;
+    };
+    let is = |path: &PathBuf| fs::canonicalize(path).is_ok_and(|path| path == real);
+    let has = |path: &PathBuf| fs::canonicalize(path).is_ok_and(|path| real.starts_with(path));
+    let own_dir = fs::canonicalize(disk.path.parent().unwrap_or(Path::new("/"))).ok();
+    // Only a raw "image" can be a file that was never a disk.
+    format == Format::Qcow2
+        || real.parent() == own_dir.as_deref()
+        || disk.declared_backing.iter().any(is)
+        || allowed.iter().any(has)
+}
+
 /// Carries a plan out.
 pub fn build(plan: &Plan, options: &Options, progress: &dyn Progress) -> Result<Repacked, RepackError> {
     let output = std::path::absolute(&options.output)?;
-    let tree_path = output.join(tree_name(&plan.package, &plan.version));
-    if options.targets.contains(&Target::BuildTree) && tree_path.symlink_metadata().is_ok() {
-        return Err(RepackError::TreeExists { path: tree_path });
-    }
+    let trees = options.work.as_ref().map(std::path::absolute).transpose()?;
+    let trees = trees.as_deref().unwrap_or(&output);
     let made = !output.exists();
-    let result = build_in(&output, plan, options, progress);
+    let result = build_in(&output, trees, plan, options, progress);
     if made && result.is_err() {
         work::remove_if_empty(&output);
     }
@@ -121,13 +133,25 @@ pub fn build(plan: &Plan, options: &Options, progress: &dyn Progress) -> Result<
 
 fn build_in(
     output: &Path,
+    trees: &Path,
     plan: &Plan,
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Repacked, RepackError> {
-    let parent = options.work.as_ref().map(std::path::absolute).transpose()?;
-    let parent = parent.as_deref().unwrap_or(output);
-    for dir in [output, parent] {
+    let texts = Texts::new()?;
+    let set = Set {
+        package: &plan.package,
+        version: &plan.version,
+        release: RELEASE,
+        created: options.created,
+        codec: options.codec,
+        texts: &texts,
+    };
+    let tree = trees.join(set.tree_name());
+    if options.targets.contains(&Target::BuildTree) && tree.symlink_metadata().is_ok() {
+        return Err(RepackError::TreeExists { path: tree });
+    }
+    for dir in [output, trees] {
         fs::create_dir_all(dir)?;
         if let Some(reason) = access::in_other_hands(dir, options.caller)? {
             return Err(RepackError::OtherHands {
@@ -136,49 +160,61 @@ fn build_in(
             });
         }
     }
-    let work = WorkDir::create(parent)?;
-    let dir = work.path().join("tree");
-    files::make_dir(&dir, 0o700)?;
-    let layers = images::write(&plan.disk, &dir, progress)?;
-    let manifest = manifest(plan, layers, options.created);
-    let texts = Texts::new(&manifest)?;
-    let tree = Tree::complete(&dir, &manifest, &texts, &plan.xml)?;
-    let bytes: u64 = manifest.images().iter().map(|layer| layer.file_size).sum();
-    let step = |target: Target| {
-        progress.step(&Step {
-            name: target.as_str(),
-            title: format!("make the {}", target.title()),
-            bytes: Some(bytes),
+    // Packages are written beside the place they will have, so that they only have to be renamed.
+    let beside = WorkDir::create(output)?;
+    let scratch = WorkDir::create(trees)?;
+    let mut maker = Maker::new(
+        &set,
+        &options.targets,
+        beside.path(),
+        &scratch.path().join("tree"),
+    )?;
+    for disk in &plan.disks {
+        images::check(disk, progress)?;
+    }
+    let mut disks = Vec::new();
+    for disk in &plan.disks {
+        disks.push(DiskSection {
+            target: disk.target.clone(),
+            bus: disk.bus.clone(),
+            format: Format::Qcow2,
+            layers: layers(disk, scratch.path(), &mut maker, progress)?,
         });
-    };
-    let wanted = |target| options.targets.contains(&target);
-    let of_guest = |file| Built {
-        file,
-        package: plan.package.to_string(),
-    };
-    let mut results = Results::default();
-    if wanted(Target::Rpm) || wanted(Target::SourceTarball) {
-        step(Target::SourceTarball);
-        let file = work.path().join(format!("{}.tar.zst", tree.name));
-        let mtime = rpm::epoch(manifest.created);
-        tree.tarball(&file, mtime, &mut |bytes| progress.advance(bytes))?;
-        if wanted(Target::Rpm) {
-            step(Target::Rpm);
-            results.add(Target::Rpm, rpm::build(&tree, &manifest, work.path())?);
-        }
-        if wanted(Target::SourceTarball) {
-            results.add(Target::SourceTarball, vec![of_guest(file)]);
-        }
     }
-    if wanted(Target::Deb) {
-        step(Target::Deb);
-        results.add(Target::Deb, deb::build(&tree, &manifest, &texts, work.path())?);
-    }
-    if wanted(Target::BuildTree) {
-        results.add(Target::BuildTree, vec![of_guest(tree.dir)]);
-    }
-    let files = results.publish(output, if plan.private { 0o600 } else { 0o644 })?;
+    let manifest = manifest(plan, disks, options.created);
+    let results = maker.finish(&manifest, &plan.xml)?;
+    let files = results.publish(output, trees, if plan.private { 0o600 } else { 0o644 })?;
     Ok(Repacked { files, manifest })
+}
+
+/// Packs the images of one disk, which are made in `scratch` and removed again.
+fn layers(
+    disk: &DiskPlan,
+    scratch: &Path,
+    maker: &mut Maker<'_>,
+    progress: &dyn Progress,
+) -> Result<Vec<Layer>, RepackError> {
+    let scratch = tempfile::tempdir_in(scratch)?;
+    let mut layers: Vec<Layer> = Vec::new();
+    let roles: &[Role] = match disk.split {
+        Split::Bottom => &[Role::Base, Role::Delta],
+        Split::Flat => &[Role::Base],
+    };
+    for &role in roles {
+        let image = match layers.last() {
+            None => images::base(disk, scratch.path(), progress)?,
+            Some(below) => images::delta(disk, &below.digest.file_name(), scratch.path(), progress)?,
+        };
+        let digest = maker.image(&disk.target, role, &image, progress)?;
+        layers.push(Layer::new(
+            role,
+            digest,
+            image.size(),
+            image.virtual_size,
+            image.content,
+        ));
+    }
+    Ok(layers)
 }
 
 /// [`prepare`] and [`build`] in one.
@@ -190,7 +226,7 @@ pub fn repack(
     build(&prepare(request)?, options, progress)
 }
 
-fn manifest(plan: &Plan, layers: Vec<super::manifest::Layer>, created: Timestamp) -> Manifest {
+fn manifest(plan: &Plan, disks: Vec<DiskSection>, created: Timestamp) -> Manifest {
     Manifest {
         format: FORMAT,
         tool: Line::lossy(concat!("miniascape ", env!("CARGO_PKG_VERSION"))),
@@ -203,12 +239,7 @@ fn manifest(plan: &Plan, layers: Vec<super::manifest::Layer>, created: Timestamp
         },
         renamed_from: Vec::new(),
         domain: plan.domain.clone(),
-        disks: vec![DiskSection {
-            target: plan.disk.target.clone(),
-            bus: plan.disk.bus.clone(),
-            format: Format::Qcow2,
-            layers,
-        }],
+        disks,
         networks: plan.networks.clone(),
         not_packed: plan.not_packed.clone(),
         warnings: plan.warnings.clone(),

@@ -1,67 +1,73 @@
-//! The last step of a repack: when everything has been made, it goes to the output directory, one complete file
-//! after the other.
+//! The last step of a repack: when everything has been made, it goes to the places that it was made for, one complete
+//! file after the other.
 
 use super::error::RepackError;
-use super::rpm::Built;
+use super::name::ImagePackage;
+use super::set::Built;
 use super::target::{OutputFile, Target};
 use super::work::{WorkDir, publish};
-use crate::image;
 use fs_err as fs;
+use std::collections::HashSet;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// What has been made in the working directory.
+/// What has been made in the working directories, in the order of publishing: the guest's packages after their images.
 #[derive(Debug, Default)]
 pub(super) struct Results {
     made: Vec<(Target, Built)>,
 }
 
 impl Results {
-    /// Finished packages.
-    pub(super) fn add(&mut self, kind: Target, built: Vec<Built>) {
-        self.made.extend(built.into_iter().map(|built| (kind, built)));
+    /// A finished result.
+    pub(super) fn add(&mut self, kind: Target, built: Built) {
+        self.made.push((kind, built));
     }
 
-    /// Moves everything to `output`; files get permission bits `mode`. The guest's package comes last: where it is,
-    /// the images are that it needs.
-    pub(super) fn publish(self, output: &Path, mode: u32) -> Result<Vec<OutputFile>, RepackError> {
+    /// Moves everything to `output`, a tree to `trees`; files get permission bits `mode`. Where a guest's package is,
+    /// the images are that it needs. The list that is returned begins with the guest's package of each kind.
+    pub(super) fn publish(
+        self,
+        output: &Path,
+        trees: &Path,
+        mode: u32,
+    ) -> Result<Vec<OutputFile>, RepackError> {
         // A run that failed may have taken it away, if it had made it.
         fs::create_dir_all(output)?;
-        let mut files = self
-            .made
-            .into_iter()
-            .rev()
-            .map(|(kind, built)| {
-                let name = built.file.file_name().unwrap_or_default();
-                let path = output.join(name);
-                let (size, digest) = if kind == Target::BuildTree {
-                    let size = size_of_dir(&built.file)?;
-                    move_dir(&built.file, &path)?;
-                    (size, None)
-                } else {
-                    let digest = image::sha256_file(&built.file, &mut |_| {})?;
-                    let size = fs::metadata(&built.file)?.len();
-                    publish(&built.file, &path, mode)?;
-                    (size, Some(digest))
-                };
-                Ok(OutputFile {
-                    kind,
-                    package: built.package,
-                    path,
-                    size,
-                    digest,
-                })
-            })
-            .collect::<Result<Vec<_>, RepackError>>()?;
-        files.reverse();
+        let mut files = Vec::new();
+        for (kind, built) in self.made {
+            let (path, size) = if kind == Target::BuildTree {
+                let path = trees.join(&built.name);
+                let size = size_of_dir(&built.file)?;
+                move_dir(&built.file, &path)?;
+                (path, size)
+            } else {
+                let path = output.join(&built.name);
+                let size = fs::metadata(&built.file)?.len();
+                publish(&built.file, &path, mode)?;
+                (path, size)
+            };
+            files.push(OutputFile {
+                kind,
+                package: built.package,
+                path,
+                size,
+            });
+        }
+        files.sort_by_key(|file| (file.kind, file.package.parse::<ImagePackage>().is_ok()));
         Ok(files)
     }
 }
 
+/// Bytes of all files in a flat directory, each file once.
 fn size_of_dir(dir: &Path) -> io::Result<u64> {
     let mut size = 0;
+    let mut seen = HashSet::new();
     for entry in fs::read_dir(dir)? {
-        size += entry?.metadata()?.len();
+        let meta = entry?.metadata()?;
+        if seen.insert(meta.ino()) {
+            size += meta.len();
+        }
     }
     Ok(size)
 }
@@ -93,19 +99,20 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (work, output) = (dir.path().join("work"), dir.path().join("output"));
         let mut results = Results::default();
-        let built = ["guest.deb", "image.deb"].map(|name| {
+        for name in ["image.deb", "guest.deb"] {
             let file = work.join(name);
             fs::create_dir_all(&work).unwrap();
             fs::write(&file, name).unwrap();
-            Built {
+            let built = Built {
                 file,
+                name: name.to_owned(),
                 package: name.to_owned(),
-            }
-        });
-        results.add(Target::Deb, built.into());
+            };
+            results.add(Target::Deb, built);
+        }
         // Nothing can be put in its place.
         fs::create_dir_all(output.join("image.deb/in the way")).unwrap();
-        results.publish(&output, 0o644).unwrap_err();
+        results.publish(&output, &output, 0o644).unwrap_err();
         assert!(!output.join("guest.deb").exists());
     }
 }

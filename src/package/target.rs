@@ -1,6 +1,5 @@
 //! What can be made of a guest, and what was made. Making it is the business of `rpm`, `deb` and `tree`.
 
-use crate::name::Digest;
 use fs_err as fs;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -11,17 +10,19 @@ use std::path::PathBuf;
 pub enum Target {
     /// RPM packages.
     Rpm,
+    /// The source RPM package: spec and tar file.
+    Srpm,
     /// Debian packages.
     Deb,
-    /// The build tree as a `.tar.zst`, which `rpmbuild -ta` takes.
-    SourceTarball,
+    /// The build tree as a tar file, which `rpmbuild -ta` takes; also for those without any package manager.
+    Tar,
     /// The build tree itself, a directory.
     BuildTree,
 }
 
 impl Target {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Rpm, Self::Deb, Self::SourceTarball, Self::BuildTree];
+    pub const ALL: [Self; 5] = [Self::Rpm, Self::Srpm, Self::Deb, Self::Tar, Self::BuildTree];
 
     /// The packages that this host itself uses.
     pub fn of_host() -> Self {
@@ -37,19 +38,10 @@ impl Target {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Rpm => "rpm",
+            Self::Srpm => "srpm",
             Self::Deb => "deb",
-            Self::SourceTarball => "source-tarball",
+            Self::Tar => "tar",
             Self::BuildTree => "build-tree",
-        }
-    }
-
-    /// What people call it.
-    pub(super) const fn title(self) -> &'static str {
-        match self {
-            Self::Rpm => "RPM packages",
-            Self::Deb => "Debian packages",
-            Self::SourceTarball => "source tarball",
-            Self::BuildTree => "build tree",
         }
     }
 }
@@ -65,7 +57,4 @@ pub struct OutputFile {
     pub path: PathBuf,
     /// Its length in bytes; for a tree that of all files.
     pub size: u64,
-    /// SHA-256; none for a tree.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub digest: Option<Digest>,
 }

@@ -1,84 +1,211 @@
-//! The build tree, `vm-NAME-repacked-VERSION`: what a packager expects to find, and the tarball of it.
+//! The build tree, `vm-NAME-repacked-VERSION`: what a packager expects to find, as a directory and as a tar file.
+//!
+//! Each image has two names: that of its disk, which is known before it is read, and that of its digest. In the tar
+//! file each image is a compressed piece of its own, so the pieces are the same as in the image packages.
 
+use super::archive::{self, Archive};
 use super::error::RepackError;
-use super::manifest::Manifest;
-use super::render::{Texts, tree_name};
+use super::manifest::{Manifest, Role};
+use super::render::GuestTexts;
+use super::rpm::SourceRpm;
+use super::set::{Built, Set};
+use super::stream::Sink;
 use crate::host::files;
+use crate::name::Digest;
 use fs_err as fs;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// zstd's own default: the images are hardly worth more.
-const ZSTD_LEVEL: i32 = 3;
+/// The name of an image's file beside the one that its digest gives it: `DISK-base.qcow2`, `DISK.qcow2`.
+pub(super) fn plain_name(target: &str, role: Role) -> String {
+    match role {
+        Role::Base => format!("{target}-base.qcow2"),
+        Role::Delta => format!("{target}.qcow2"),
+    }
+}
 
-/// A build tree on the disk.
-#[derive(Debug)]
-pub(super) struct Tree {
-    /// The directory; the images are in it already.
-    pub(super) dir: PathBuf,
-    /// Its name.
+/// A small file of the tree.
+pub(super) struct Text {
     pub(super) name: String,
+    pub(super) mode: u32,
+    pub(super) content: Vec<u8>,
+}
+
+/// The files of the tree besides the images, by name.
+pub(super) fn texts(
+    manifest: &Manifest,
+    texts: &GuestTexts<'_>,
+    xml: &str,
+) -> Result<Vec<Text>, RepackError> {
+    let mut files = Vec::new();
+    let mut add = |name: &str, mode, content: Vec<u8>| {
+        files.push(Text {
+            name: name.to_owned(),
+            mode,
+            content,
+        });
+    };
+    for (name, template) in [
+        (format!("{}.spec", manifest.package.name).as_str(), "guest.spec"),
+        ("README.md", "README.md"),
+        ("install.md", "install.md"),
+    ] {
+        add(name, 0o644, texts.text(template)?.into_bytes());
+    }
+    add("manifest.json", 0o644, manifest.to_json().into_bytes());
+    add("domain.xml", 0o600, xml.as_bytes().to_vec());
+    files.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(files)
+}
+
+/// The tree as a directory, while it is made.
+pub(super) struct Tree {
+    dir: PathBuf,
+    image: Option<fs::File>,
 }
 
 impl Tree {
-    /// Writes spec, README, manifest and domain XML beside the images in `dir`, then gives the directory its name.
-    pub(super) fn complete(
-        dir: &Path,
-        manifest: &Manifest,
-        texts: &Texts,
-        xml: &str,
-    ) -> Result<Self, RepackError> {
-        let spec = format!("{}.spec", manifest.package.name);
-        files::write(&dir.join(spec), texts.text("guest.spec")?.as_bytes(), 0o644)?;
-        files::write(&dir.join("README.md"), texts.text("README.md")?.as_bytes(), 0o644)?;
-        files::write(&dir.join("manifest.json"), manifest.to_json().as_bytes(), 0o644)?;
-        files::write(&dir.join("domain.xml"), xml.as_bytes(), 0o600)?;
-        let name = tree_name(&manifest.package.name, &manifest.package.version);
-        let named = dir.with_file_name(&name);
-        fs::rename(dir, &named)?;
-        Ok(Self { dir: named, name })
+    /// Makes the directory `dir`.
+    pub(super) fn create(dir: &Path) -> io::Result<Self> {
+        files::make_dir(dir, 0o700)?;
+        Ok(Self {
+            dir: dir.to_owned(),
+            image: None,
+        })
     }
 
-    /// Writes the tree as `target`, a zstd-compressed tar file: sorted, owned by root, every time `mtime` (seconds
-    /// since 1970), so that the same tree gives the same bytes.
-    pub(super) fn tarball(
-        &self,
-        target: &Path,
-        mtime: u64,
-        advance: &mut dyn FnMut(u64),
-    ) -> Result<(), RepackError> {
-        let file = BufWriter::new(fs::File::create(target)?);
-        let mut encoder = zstd::Encoder::new(file, ZSTD_LEVEL)?;
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        encoder.multithread(u32::try_from(threads).unwrap_or(1))?;
-        let mut archive = tar::Builder::new(encoder);
-        // Sparse members are an extension that not every reader has, and zstd makes nothing of zeros anyway.
-        archive.sparse(false);
-        let mut header = header(tar::EntryType::Directory, 0o755, 0, mtime);
-        archive.append_data(&mut header, format!("{}/", self.name), io::empty())?;
-        let mut entries = fs::read_dir(&self.dir)?.collect::<Result<Vec<_>, _>>()?;
-        entries.sort_by_key(fs::DirEntry::file_name);
-        for entry in entries {
-            let meta = entry.metadata()?;
-            let mode = std::os::unix::fs::PermissionsExt::mode(&meta.permissions());
-            let mut header = self::header(tar::EntryType::Regular, mode, meta.len(), mtime);
-            let path = Path::new(&self.name).join(entry.file_name());
-            archive.append_data(&mut header, path, fs::File::open(entry.path())?)?;
-            advance(meta.len());
-        }
-        let mut file = archive.into_inner()?.finish()?;
-        file.flush()?;
+    /// Begins the image that will be known as `name`.
+    pub(super) fn begin(&mut self, name: &str) -> io::Result<()> {
+        self.image = Some(fs::File::create_new(self.dir.join(name))?);
         Ok(())
+    }
+
+    /// Ends the image that has turned out to be `digest`.
+    pub(super) fn end(&mut self, digest: &Digest) -> io::Result<()> {
+        let Some(file) = self.image.take() else {
+            return Ok(());
+        };
+        file.set_permissions(std::fs::Permissions::from_mode(0o444))?;
+        file.sync_all()?;
+        let named = self.dir.join(digest.file_name());
+        match fs::hard_link(file.path(), &named) {
+            // Another disk has the same base.
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            // No hard links here: the name that the delta refers to is the one that counts.
+            Err(_) => fs::rename(file.path(), &named),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Adds the other files.
+    pub(super) fn finish(self, texts: &[Text]) -> io::Result<PathBuf> {
+        for text in texts {
+            files::write(&self.dir.join(&text.name), &text.content, text.mode)?;
+        }
+        Ok(self.dir)
     }
 }
 
-fn header(kind: tar::EntryType, mode: u32, size: u64, mtime: u64) -> tar::Header {
-    let mut header = tar::Header::new_gnu();
-    header.set_entry_type(kind);
-    header.set_mode(mode & 0o7777);
-    header.set_size(size);
-    header.set_mtime(mtime);
-    header.set_uid(0);
-    header.set_gid(0);
-    header
+impl Sink for Tree {
+    fn plain(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match &mut self.image {
+            Some(file) => file.write_all(bytes),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The tree as a tar file and as what a source package holds, while it is made.
+pub(super) struct Tarball<'a> {
+    set: &'a Set<'a>,
+    file: Option<fs::File>,
+    source: Option<SourceRpm<'a>>,
+    /// Bytes of the image that is passing.
+    size: u64,
+    /// Digest names and what they are other names of.
+    links: Vec<(String, String)>,
+}
+
+impl<'a> Tarball<'a> {
+    /// Begins the tar file `file`, the source package `source`, or both.
+    pub(super) fn create(
+        set: &'a Set<'a>,
+        file: Option<&Path>,
+        source: Option<SourceRpm<'a>>,
+    ) -> Result<Self, RepackError> {
+        let file = file.map(fs::File::create_new).transpose()?;
+        let mut tarball = Self {
+            set,
+            file,
+            source,
+            size: 0,
+            links: Vec::new(),
+        };
+        let mut tar = tarball.archive();
+        tar.directory(&tarball.path(""), 0o755);
+        tarball.packed(&set.codec.whole(&tar.into_bytes())?)?;
+        Ok(tarball)
+    }
+
+    /// Begins the image that will be known as `name`.
+    pub(super) fn begin(&mut self, name: &str, size: u64) -> io::Result<()> {
+        let mut tar = self.archive();
+        tar.begin(&self.path(name), 0o444, size);
+        self.size = size;
+        let opened = self.set.codec.open(&tar.into_bytes())?;
+        self.packed(&opened)
+    }
+
+    /// Ends the image `name` that has turned out to be `digest`.
+    pub(super) fn end(&mut self, name: &str, digest: &Digest) -> io::Result<()> {
+        let closed = self.set.codec.close(&archive::padding(self.size));
+        self.packed(&closed)?;
+        let named = digest.file_name();
+        if self.links.iter().all(|(known, _)| *known != named) {
+            self.links.push((named, name.to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Adds the other files; `spec` is one of them, and goes into the source package beside the tar file, too.
+    pub(super) fn finish(mut self, texts: &[Text]) -> Result<(Option<PathBuf>, Option<Built>), RepackError> {
+        let mut tar = self.archive();
+        for (name, target) in &self.links {
+            tar.link(&self.path(name), 0o444, &self.path(target));
+        }
+        for text in texts {
+            tar.file(&self.path(&text.name), text.mode, &text.content);
+        }
+        let mut tar = tar.into_bytes();
+        tar.extend(archive::end());
+        self.packed(&self.set.codec.whole(&tar)?)?;
+        let name = format!("{}.spec", self.set.package);
+        let spec = texts.iter().find(|text| text.name == name);
+        let source = match (self.source, spec) {
+            (Some(source), Some(spec)) => Some(source.finish(&spec.content)?),
+            _ => None,
+        };
+        Ok((self.file.map(|file| file.path().to_owned()), source))
+    }
+
+    fn archive(&self) -> Archive {
+        Archive::new(self.set.seconds().into())
+    }
+
+    fn path(&self, name: &str) -> String {
+        format!("{}/{name}", self.set.tree_name())
+    }
+}
+
+impl Sink for Tarball<'_> {
+    fn packed(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if let Some(file) = &mut self.file {
+            file.write_all(bytes)?;
+        }
+        match &mut self.source {
+            Some(source) => source.append(bytes),
+            None => Ok(()),
+        }
+    }
 }

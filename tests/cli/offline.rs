@@ -191,7 +191,7 @@ fn without_words_the_hosts_own_packages_are_made_here_as_version_0_1() {
     );
     // Said before a byte is copied: what is not in them.
     let said = String::from_utf8(output.stderr).unwrap();
-    let copied = said.find("write the base").unwrap();
+    let copied = said.find("copy the base").unwrap();
     for what in [
         "medium /srv/install.iso",
         "password of the vnc",
@@ -206,10 +206,7 @@ fn without_words_the_hosts_own_packages_are_made_here_as_version_0_1() {
 #[test]
 fn the_source_tarball_is_all_that_rpmbuild_needs() {
     let bench = bench();
-    let made = repack(
-        bench.path(),
-        &["--to", "source-tarball", "--package-version", "2.5"],
-    );
+    let made = repack(bench.path(), &["--to", "tar", "--package-version", "2.5"]);
     assert_eq!(made.status, 0, "{made:?}");
     assert_eq!(names(&bench.path().join("out")), ["vm-web-repacked-2.5.tar.zst"]);
     let top = bench.path().join("top");

@@ -79,7 +79,7 @@ fn a_dry_run_writes_nothing() {
     assert_eq!(run.status, 0, "{run:?}");
     let value: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
     assert_eq!(value["plan"]["package"], "vm-web");
-    assert_eq!(value["plan"]["disk"]["base"]["virtual_size"], 65536);
+    assert_eq!(value["plan"]["disks"][0]["chain"][0]["virtual_size"], 65536);
     assert_eq!(value["targets"], serde_json::json!(["rpm"]));
     assert!(!bench.path().join("out").exists());
 }

@@ -59,6 +59,8 @@ fn what_is_missing_or_contradictory_ends_with_2() {
         &format!("--root {root}/none net list"),
         &format!("--root {root} daemon"),
         &format!("--root {root} guest list"),
+        &format!("--root {root} net firewall net-1"),
+        "net firewall",
     ] {
         let run = run(line);
         assert_eq!((run.status, run.stdout.as_str()), (2, ""), "{line}: {run:?}");

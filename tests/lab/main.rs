@@ -10,12 +10,16 @@ mod demo_program;
 mod support;
 
 mod boot;
+mod clients;
 mod demo;
+mod diff;
 mod dropins;
 mod guests;
 mod harness;
 mod kills;
 mod lifecycle;
+mod modes;
+mod netboot;
 mod networks;
 mod pending;
 mod refusals;
@@ -82,11 +86,18 @@ fn tests() -> Vec<Trial> {
             another_subnet_replugs_running_guests,
             an_update_that_fails_is_taken_back,
         }
+        diff {
+            changes_are_told_as_an_update_makes_them,
+        }
         demo {
             the_whole_demo_works_and_leaves_nothing_behind,
             an_ordinary_user_sees_the_same_demo,
             nothing_is_left_behind_whenever_the_demo_is_killed,
             without_private_hosts_the_demo_shows_less_and_says_so,
+        }
+        modes {
+            a_guest_reaches_in_every_mode_what_it_should,
+            a_bridge_of_the_hosts_own_is_looked_at_and_never_touched,
         }
         networks {
             net_1_is_registered_once_and_unregistered_once,
@@ -108,6 +119,11 @@ fn tests() -> Vec<Trial> {
         boot {
             everything_comes_up_in_order_and_leases_are_kept,
             what_is_pending_is_done_at_boot,
+        }
+        netboot {
+            each_firmware_gets_its_file_through_a_firewall_that_is_closed_again,
+            the_opening_is_there_again_after_a_power_cut_and_a_killed_run,
+            real_firmware_loads_and_runs_what_it_is_told,
         }
         kills {
             a_register_killed_at_every_point_is_made_up_for,

@@ -6,13 +6,13 @@ use std::time::Duration;
 /// How long anything here may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The reference network: inside this program, because not everyone who runs it can read the source's directory.
+const NET_1: &str = include_str!("../../networks/net-1.yaml");
+
 /// A host with the reference network's definition and a running daemon.
 pub(crate) fn host_with_daemon() -> (Host, Running) {
     let host = Host::start(HostOptions::default());
-    host.copy_from_machine(
-        concat!(env!("CARGO_MANIFEST_DIR"), "/networks/net-1.yaml"),
-        "/etc/miniascape/networks/net-1.yaml",
-    );
+    host.write_file("/etc/miniascape/networks/net-1.yaml", NET_1);
     let daemon = daemon(&host);
     (host, daemon)
 }
@@ -226,10 +226,7 @@ pub(crate) fn dnsmasq_comes_back_after_a_kill_and_after_a_killed_daemon() {
 
 pub(crate) fn a_network_written_into_a_root_is_registered_at_its_first_run() {
     let host = Host::start(HostOptions::default());
-    host.copy_from_machine(
-        concat!(env!("CARGO_MANIFEST_DIR"), "/networks/net-1.yaml"),
-        "/etc/miniascape/networks/net-1.yaml",
-    );
+    host.write_file("/etc/miniascape/networks/net-1.yaml", NET_1);
     // The root of this very host, as an image build would have it before its first boot.
     let deferred = host.miniascape_check(["--root", "/", "net", "register", "net-1"]);
     assert!(deferred.stdout.contains("first boot"), "{deferred}");

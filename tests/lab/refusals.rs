@@ -8,7 +8,7 @@ use crate::support::{Host, MINIASCAPE, Output};
 #[rustfmt::skip]
 const REFUSED: [(&str, i32, &str, &str); 25] = [
     ("net regsiter ours", 2, "unrecognized subcommand 'regsiter'", "tip: "),
-    ("net register bad", 2, "bad.yaml:3:9: `isoltaed` is not a mode", "help: this version knows"),
+    ("net register bad", 2, "bad.yaml:3:9: `isoltaed` is not a mode", "help: did you mean `isolated`?"),
     ("net register nosuch", 2, "no definition of a network nosuch", "hint: `miniascape net list`"),
     ("net register net-1", 3, "a network net-1, and it was not made by", "hint: give yours another name"),
     ("net unregister net-1", 3, "a network net-1, and it was not made by", "hint: "),

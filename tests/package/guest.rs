@@ -2,7 +2,7 @@
 
 use fs_err as fs;
 use miniascape::name::PackageVersion;
-use miniascape::package::{Activity, Options, Request, Target, Timestamp};
+use miniascape::package::{Activity, Codec, DiskChoice, Options, Request, Target, Timestamp};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -89,6 +89,7 @@ impl Bench {
             targets: targets.iter().copied().collect(),
             output: self.output(),
             work: None,
+            codec: Codec::default(),
             created: Timestamp::from_epoch(CREATED).expect("a moment"),
             caller: None,
         }
@@ -127,6 +128,8 @@ pub(crate) fn request(xml: String) -> Request {
         xml_is_public: true,
         activity: Activity::Off,
         version: version("0.1"),
+        disks: DiskChoice::default(),
+        volumes: Vec::new(),
         reservations: Vec::new(),
         allowed_backing: Vec::new(),
     }

@@ -6,3 +6,4 @@ mod build;
 mod guest;
 mod install;
 mod refuse;
+mod what;

@@ -2,6 +2,7 @@
 
 use super::Failure;
 use miniascape::guest::{CreateError, DeleteError, GuestError, MakeError, RouteError, WaitError};
+use miniascape::host::firewall::FirewallError;
 use miniascape::host::kvm::KvmError;
 use miniascape::host::libvirt::GraceError;
 use miniascape::host::services::DaemonError;
@@ -12,7 +13,7 @@ use miniascape::lease::{LeaseFileError, WatchError};
 use miniascape::name::printable;
 use miniascape::network::import::ImportError;
 use miniascape::network::{
-    CompileError, FindError, NetworkError, RefreshError, RegisterError, StateError, StatusError,
+    CompileError, DiffError, FindError, NetworkError, RefreshError, RegisterError, StateError, StatusError,
 };
 use miniascape::package::{InstalledError, PlanError, RepackError};
 use miniascape::template::TemplateError;
@@ -53,6 +54,15 @@ impl From<CommandError> for Failure {
                 Self::missing(error.to_string()).hint(format!("Debian: apt-get install {package}"))
             }
             _ => Self::failed(error.to_string()),
+        }
+    }
+}
+
+impl From<FirewallError> for Failure {
+    fn from(error: FirewallError) -> Self {
+        match error {
+            FirewallError::Command(error) => error.into(),
+            FirewallError::Io(error) => error.into(),
         }
     }
 }
@@ -230,6 +240,7 @@ impl From<RegisterError> for Failure {
                 Self::failed(message).hint(format!("miniascape net register {name}"))
             }
             RegisterError::Command(error) => error.into(),
+            RegisterError::Firewall(error) => error.into(),
             RegisterError::RollbackFailed { network, .. } => {
                 Self::failed(message).hint(format!("`miniascape net status {network}` shows how it is now"))
             }
@@ -255,6 +266,16 @@ impl From<StatusError> for Failure {
                 Self::failed(error.to_string()).hint("`miniascape net list` shows what there is")
             }
             StatusError::State(_) | StatusError::Leases(_) => Self::failed(error.to_string()),
+        }
+    }
+}
+
+impl From<DiffError> for Failure {
+    fn from(error: DiffError) -> Self {
+        match error {
+            DiffError::Libvirt(error) => error.into(),
+            DiffError::Io(error) => error.into(),
+            DiffError::State(_) | DiffError::Leases(_) => Self::failed(error.to_string()),
         }
     }
 }
@@ -433,10 +454,10 @@ impl From<PlanError> for Failure {
             PlanError::Active { guest } => {
                 Self::refused(message).hint(format!("miniascape guest shutdown {guest}"))
             }
-            PlanError::Xml(_) | PlanError::Value { .. } => Self::usage(message),
-            PlanError::NoDisk { .. } | PlanError::SeveralDisks { .. } | PlanError::Disk { .. } => {
-                Self::failed(message)
+            PlanError::Xml(_) | PlanError::Value { .. } | PlanError::NoSuchDisk { .. } => {
+                Self::usage(message)
             }
+            PlanError::NoDisk { .. } | PlanError::Disk { .. } => Self::failed(message),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 mod domains;
 mod networks;
+mod volumes;
 
 pub use domains::{Blocker, DomainRecord, DomainState, GraceError};
 pub use networks::NetworkRecord;

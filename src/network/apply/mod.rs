@@ -28,6 +28,7 @@ pub use update::update;
 
 use super::{Observed, StateError};
 use crate::host::dhcp_probe::Server;
+use crate::host::firewall::FirewallError;
 use crate::host::{
     CommandError, Layout, Libvirt, LibvirtError, NetworkRecord, ServiceError, Services, files,
 };
@@ -149,6 +150,9 @@ pub enum RegisterError {
         /// Why it could not be taken back.
         rollback: Box<RegisterError>,
     },
+    /// The host's firewall could not be opened or closed.
+    #[error(transparent)]
+    Firewall(#[from] FirewallError),
     /// A file cannot be written or removed.
     #[error(transparent)]
     Io(#[from] io::Error),

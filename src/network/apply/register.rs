@@ -8,6 +8,8 @@ use super::{RegisterError, Report, Step, Target, lock, owned};
 use crate::host::{Layout, Libvirt, NetworkRecord, files, links};
 use crate::name::NetworkName;
 use crate::network::compile::{self, Compiled};
+use crate::network::diff::keep;
+use crate::network::firewall;
 use crate::network::observed::bridge_mac;
 use crate::network::{Applied, Deferred, Network, Observed, Pending};
 use std::path::Path;
@@ -41,6 +43,8 @@ pub(super) struct Facts {
     pub(super) added: Option<Added>,
     /// dnsmasq runs.
     dnsmasq_running: bool,
+    /// What is to be done to the host's firewall.
+    firewall: Option<Step>,
 }
 
 impl Facts {
@@ -71,6 +75,10 @@ impl Facts {
                 _ => only_lists &= !stale,
             }
         }
+        let mut gone = compile::FILES
+            .into_iter()
+            .filter(|name| compiled.file(name).is_none());
+        facts.stale_files |= gone.any(|file| layout.network(name).join(file).on_disk().exists());
         facts.without_libvirt = compiled.libvirt_xml().is_none();
         if let (Some(record), Some(xml)) = (&existing, compiled.libvirt_xml()) {
             let wanted = Observed::parse(xml);
@@ -87,6 +95,7 @@ impl Facts {
         if facts.stale_data && facts.dnsmasq_running && only_lists && Added::is_watched(compiled) {
             facts.added = added_hosts(network, &lists, applied, layout)?;
         }
+        facts.firewall = firewall::step(network, applied, target)?;
         facts.existing = existing;
         facts.record = record;
         Ok(facts)
@@ -146,9 +155,15 @@ pub(super) fn plan(facts: &Facts, needs_dnsmasq: bool) -> Vec<Step> {
             facts.stale_files.then_some(Step::WriteFiles),
             active.then_some(Step::Stop),
             facts.existing.is_some().then_some(Step::Undefine),
+            facts.firewall,
             dnsmasq,
         ];
-        return steps.into_iter().flatten().collect();
+        let steps: Vec<Step> = steps.into_iter().flatten().collect();
+        return match (steps.as_slice(), &facts.record) {
+            // Its guests bring all that it consists of.
+            ([], None) => vec![Step::Record],
+            _ => steps,
+        };
     }
     let steps = [
         facts.stale_files.then_some(Step::WriteFiles),
@@ -161,6 +176,7 @@ pub(super) fn plan(facts: &Facts, needs_dnsmasq: bool) -> Vec<Step> {
         restart.then_some(Step::Stop),
         facts.stale_interface.then_some(Step::RemoveBridge),
         (restart || !active).then_some(Step::Start),
+        facts.firewall,
         dnsmasq,
     ];
     steps.into_iter().flatten().collect()
@@ -230,8 +246,9 @@ pub(in crate::network) fn register_locked(
                 .added
                 .as_ref()
                 .map_or(Ok(()), |added| added.tell(network, target))?,
+            Step::OpenFirewall => firewall::open(network, layout)?,
             // Only when the record tells that it is done.
-            Step::Forget => {}
+            Step::Forget | Step::Record => {}
             other => take(*other, name, target)?,
         }
         taken.push(*step);
@@ -240,6 +257,7 @@ pub(in crate::network) fn register_locked(
     let record = || {
         let applied = Applied::new(network, compiled, source.to_owned());
         applied.write(layout)?;
+        keep(network, layout)?;
         settle(&applied, layout)
     };
     if let Err(error) = done.and_then(|()| record()) {
@@ -376,6 +394,7 @@ fn undo(taken: &[Step], name: &NetworkName, target: &Target<'_>) {
     for step in taken.iter().rev() {
         let back = match step {
             Step::StartDnsmasq => Step::StopDnsmasq,
+            Step::OpenFirewall => Step::CloseFirewall,
             Step::Start => Step::Stop,
             Step::Define => Step::Undefine,
             Step::WriteFiles => Step::RemoveFiles,
@@ -513,6 +532,11 @@ mod tests {
             ..facts
         };
         assert_eq!(plan(&facts, false), [Step::WriteFiles, Step::StopDnsmasq]);
+        let nothing = Facts {
+            without_libvirt: true,
+            ..Facts::default()
+        };
+        assert_eq!(plan(&nothing, false), [Step::Record]);
     }
 
     #[test]

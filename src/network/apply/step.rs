@@ -1,9 +1,10 @@
 //! The steps that change the host, and taking one. Which steps are needed is planned next door.
 
 use super::{RegisterError, Target, added};
-use crate::host::{Layout, bus, files};
+use crate::host::{Layout, bus, files, firewall};
 use crate::name::NetworkName;
 use crate::network::compile::{self, Compiled};
+use crate::network::diff::KEPT;
 use crate::network::{Deferred, Pending};
 use serde::Serialize;
 use std::io;
@@ -18,6 +19,8 @@ const DNSMASQ_PATIENCE: Duration = Duration::from_secs(5);
 pub enum Step {
     /// Write the generated files.
     WriteFiles,
+    /// Put on record that it is registered, where there is nothing else to do.
+    Record,
     /// Define the network in libvirt, or define it anew.
     Define,
     /// Let libvirt start it at boot.
@@ -30,6 +33,10 @@ pub enum Step {
     Start,
     /// Put the taps of running guests on its new bridge, and let the guests ask for addresses again.
     Replug,
+    /// Let its machines ask this host for boot files.
+    OpenFirewall,
+    /// Let them not any more.
+    CloseFirewall,
     /// Start its dnsmasq, now and at boot.
     StartDnsmasq,
     /// Start its dnsmasq anew, so that it reads its configuration.
@@ -54,12 +61,15 @@ impl std::fmt::Display for Step {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.pad(match self {
             Self::WriteFiles => "write its files",
+            Self::Record => "put it on record",
             Self::Define => "define it in libvirt",
             Self::Autostart => "set it to start at boot",
             Self::Stop => "stop it",
             Self::RemoveBridge => "remove the bridge that a killed libvirt left",
             Self::Start => "start it",
             Self::Replug => "plug running guests in again",
+            Self::OpenFirewall => "open the firewall for boot files",
+            Self::CloseFirewall => "close the firewall for boot files",
             Self::StartDnsmasq => "start its dnsmasq",
             Self::RestartDnsmasq => "restart its dnsmasq",
             Self::AddHosts => "let its dnsmasq take in the new hosts",
@@ -98,12 +108,15 @@ pub(super) fn take(step: Step, name: &NetworkName, target: &Target<'_>) -> Resul
         Step::Undefine => target.libvirt.undefine_network(text)?,
         Step::RemoveFiles => remove_files(target.layout, name)?,
         Step::Forget => drop(Pending::forget(target.layout, name)?),
+        Step::CloseFirewall => firewall::close(target.layout, name)?,
         // These need more than the name; their verbs take them.
         Step::WriteFiles
+        | Step::Record
         | Step::Define
         | Step::RemoveBridge
         | Step::AddHosts
         | Step::Replug
+        | Step::OpenFirewall
         | Step::Defer => {}
     }
     Ok(())
@@ -121,7 +134,7 @@ fn await_dnsmasq(name: &NetworkName) -> Result<(), RegisterError> {
 }
 
 /// What registering a network makes in its directory. The record goes last: as long as it is there, so is the network.
-const GENERATED: [&[&str]; 2] = [&compile::FILES, &[compile::LEASES, "applied.json"]];
+const GENERATED: [&[&str]; 2] = [&compile::FILES, &[compile::LEASES, KEPT, "applied.json"]];
 
 /// Whether anything is left of a network's generated files, though a run be killed before it wrote the record.
 pub(super) fn has_files(layout: &Layout, name: &NetworkName) -> bool {

@@ -6,7 +6,7 @@ use super::{RegisterError, Step, Target};
 use crate::domain::Plug;
 use crate::host::files;
 use crate::name::NetworkName;
-use crate::network::{Applied, compile};
+use crate::network::{Applied, compile, firewall};
 use std::io;
 
 /// What the network was before the update.
@@ -89,6 +89,9 @@ fn put_back(
             take(Step::Stop, name, target)?;
         }
         take(Step::Start, name, target)?;
+    }
+    if taken.contains(&Step::OpenFirewall) || taken.contains(&Step::CloseFirewall) {
+        firewall::put_back(&before.applied, target.layout)?;
     }
     if before.applied.dnsmasq {
         take(Step::RestartDnsmasq, name, target)?;

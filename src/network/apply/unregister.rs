@@ -6,6 +6,7 @@ use super::step::{has_leftovers, take};
 use super::{RegisterError, Report, Step, Target, lock, owned};
 use crate::host::ServiceError;
 use crate::name::NetworkName;
+use crate::network::firewall;
 use crate::network::{Applied, Deferred, Observed, Pending, Wait};
 
 /// Unregisters the network `name`: its dnsmasq stopped, libvirt's network gone, generated files removed. Running
@@ -45,6 +46,9 @@ pub(in crate::network) fn unregister_locked(
             Err(ServiceError::NoManager { .. }) => {}
             Err(error) => return Err(error.into()),
         }
+    }
+    if firewall::is_open(name, target)? {
+        steps.push(Step::CloseFirewall);
     }
     if !force {
         let record = Applied::read_sound(layout, name)?;

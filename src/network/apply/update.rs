@@ -9,6 +9,8 @@ use super::undo::{Before, undo};
 use super::verify::verify;
 use super::{RegisterError, Report, Step, Target, lock};
 use crate::network::compile::Compiled;
+use crate::network::diff::keep;
+use crate::network::firewall;
 use crate::network::{Applied, Network};
 use std::path::Path;
 
@@ -55,6 +57,7 @@ pub fn update(
     if report.steps.is_empty() {
         // What the network needs of the host may have changed all the same.
         Applied::new(network, compiled, source.to_owned()).write(layout)?;
+        keep(network, layout)?;
         return Ok(report);
     }
     let xml = facts.existing.as_ref().map(|record| &record.xml);
@@ -72,6 +75,7 @@ pub fn update(
                 .added
                 .as_ref()
                 .map_or(Ok(()), |added| added.tell(network, target)),
+            Step::OpenFirewall => Ok(firewall::open(network, layout)?),
             Step::Replug => match network.bridge() {
                 Some(bridge) => replug(&guests, bridge, target.libvirt),
                 None => Ok(()),
@@ -84,6 +88,7 @@ pub fn update(
         });
     match done {
         Ok(()) => {
+            keep(network, layout)?;
             settle(&Applied::new(network, compiled, source.to_owned()), layout)?;
             Ok(report)
         }

@@ -78,6 +78,10 @@ pub(super) fn check(
         lease_time: section.lease_time.map_or(LeaseTime::DEFAULT, |time| time.value),
         options: check_options(&section.options, report),
         ignore: check_ignored(&section.ignore, definition, report),
+        boot: section
+            .boot
+            .as_ref()
+            .map(|boot| super::boot::check(boot, ipv4.is_some(), report)),
         known_only: section.known_only.is_some_and(|known_only| known_only.value),
     }
 }

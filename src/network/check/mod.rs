@@ -3,6 +3,7 @@
 //! What depends on the host or on other definitions (taken bridges, overlapping subnets) is not looked at here.
 
 mod address;
+mod boot;
 mod dhcp;
 mod dns;
 mod dnsmasq;

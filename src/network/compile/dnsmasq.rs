@@ -4,6 +4,7 @@
 //! The `-dir` forms of those files are for hosts that are only added (`apply::added`): dnsmasq keeps what was deleted from
 //! such a directory until it reads everything again.
 
+mod boot;
 mod options;
 mod records;
 
@@ -40,6 +41,8 @@ struct Context<'a> {
     forwarders: Vec<String>,
     /// Lines for records that do not stand in the file of names.
     records: Vec<String>,
+    /// Lines for booting over the network.
+    boot: Vec<String>,
     /// Lines for options that the definition passes on.
     options: Vec<String>,
     dhcp: Option<DhcpContext>,
@@ -126,6 +129,7 @@ pub(super) fn conf(
         forward_dns: network.forwards_dns(),
         forwarders: network.dns().forwarders.iter().map(ToString::to_string).collect(),
         records: records::lines(network),
+        boot: boot::lines(network),
         options: network
             .dnsmasq_options()
             .iter()
@@ -150,7 +154,12 @@ pub(super) fn conf(
     };
     let conf = templates.render(TEMPLATE, &context)?;
     let servers = context.forwarders.iter().map(|server| format!("server={server}"));
-    let lines = context.records.iter().chain(&context.options).cloned();
+    let lines = context
+        .records
+        .iter()
+        .chain(&context.boot)
+        .chain(&context.options)
+        .cloned();
     rendered::check_conf(
         TEMPLATE,
         &conf,

@@ -1,5 +1,6 @@
 //! `dhcp`: what is handed out to the network's machines.
 
+use super::boot::{self, BootSection};
 use super::options::{self, OptionEntry};
 use super::{hosts, optional, several};
 use crate::name::{Mac, Tag, TagMatch, printable};
@@ -22,6 +23,8 @@ pub struct DhcpSection {
     pub ignore: Vec<At<Mac>>,
     /// `unknown`: true for `ignore`
     pub known_only: Option<At<bool>>,
+    /// `boot`
+    pub boot: Option<At<BootSection>>,
 }
 
 /// One of `dhcp.ranges`
@@ -45,6 +48,7 @@ const DHCP: &[Key] = &[
     Key::Known("options"),
     Key::Known("ignore"),
     Key::Known("unknown"),
+    Key::Known("boot"),
     Key::Known("serve"),
 ];
 
@@ -68,6 +72,7 @@ pub(super) fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<At<DhcpSe
         several(n, "`ignore`", report, hosts::read_mac)
     });
     let known_only = optional(fields.get("unknown"), |n| read_unknown(n, report));
+    let boot = optional(fields.get("boot"), |n| boot::read(n, report));
     let section = DhcpSection {
         serve: serve?,
         ranges,
@@ -75,6 +80,7 @@ pub(super) fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<At<DhcpSe
         options: options?.unwrap_or_default(),
         ignore: ignore?.unwrap_or_default(),
         known_only: known_only?,
+        boot: boot?,
     };
     Some(At::new(section, node.place))
 }

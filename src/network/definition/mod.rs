@@ -3,6 +3,7 @@
 //! Reading finds what is wrong with single keys and values; rules between values are in `network::check`.
 
 mod address;
+mod boot;
 mod dhcp;
 mod dns;
 mod dnsmasq;
@@ -12,6 +13,7 @@ mod options;
 mod original;
 
 pub use address::{Ipv4Section, Ipv6Section};
+pub use boot::BootSection;
 pub use dhcp::{DhcpSection, RangeEntry};
 pub use dns::{DnsSection, RecordEntry, RecordFields, SrvFields};
 pub use hosts::HostEntry;
@@ -20,7 +22,7 @@ pub use original::Form;
 
 use super::model::{DnsmasqOption, Mode, Title};
 use crate::name::{DnsName, InterfaceName, NetworkName};
-use crate::yaml::{At, Fault, Fields, Key, Node, Report, parse};
+use crate::yaml::{At, Fault, Fields, Key, Node, Report, nearest, parse};
 
 /// A definition, not yet checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -158,7 +160,10 @@ fn read_mode(node: &Node<'_>, report: &mut Report<'_>) -> Option<At<Mode>> {
         Ok(mode) => Some(At::new(mode, text.place)),
         Err(error) => {
             let all = Mode::ALL.map(|mode| format!("`{mode}`")).join(", ");
-            report.error(Fault::new(text.place, error.to_string()).help(format!("the modes are {all}")));
+            let near = nearest(text.value, Mode::ALL.iter().map(|mode| mode.as_str()));
+            let help = near.map_or(String::new(), |near| format!("did you mean `{near}`? "));
+            report
+                .error(Fault::new(text.place, error.to_string()).help(format!("{help}the modes are {all}")));
             None
         }
     }

@@ -1,6 +1,6 @@
 //! What a network hands out by DHCP.
 
-use super::{DhcpOption, LeaseTime, Range};
+use super::{Boot, DhcpOption, LeaseTime, Range};
 use crate::name::{Mac, Tag, TagMatch};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -20,6 +20,9 @@ pub struct Dhcp {
     pub ignore: Vec<Mac>,
     /// True if only machines with a reservation get an answer.
     pub known_only: bool,
+    /// What machines are told that boot over the network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub boot: Option<Boot>,
 }
 
 impl Dhcp {

@@ -1,6 +1,7 @@
 //! A checked network: values of which every rule of `network::check` holds.
 
 mod address;
+mod boot;
 mod dhcp;
 pub(super) mod dhcp_option;
 mod dns;
@@ -11,6 +12,7 @@ mod mode;
 mod title;
 
 pub use address::{Ipv4, Ipv6, Ra, Range};
+pub use boot::{Boot, BootFile, Firmware, TftpRoot};
 pub use dhcp::{Dhcp, Pool, TaggedOption};
 pub use dhcp_option::{DhcpOption, OptionValue};
 pub use dns::{Dns, Forwarder, Record, RecordData};

@@ -1,7 +1,7 @@
 //! `dhcp` and what concerns it of `hosts` in the native form.
 
 use super::{one_or_more, put};
-use crate::network::model::{Dhcp, DhcpOption, Host, LeaseTime, OptionValue, Pool, dhcp_option};
+use crate::network::model::{Boot, Dhcp, DhcpOption, Host, LeaseTime, OptionValue, Pool, dhcp_option};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -27,6 +27,9 @@ pub(super) fn native(dhcp: &Dhcp, say_so: bool) -> Value {
             one_or_more(dhcp.ignore.iter().map(|mac| json!(mac))),
         );
     }
+    if let Some(boot) = &dhcp.boot {
+        put(&mut all, "boot", native_boot(boot));
+    }
     if !dhcp.options.is_empty() {
         let tagged = dhcp.options.iter().map(|tagged| {
             let mut all = native_option(&tagged.option);
@@ -40,6 +43,20 @@ pub(super) fn native(dhcp: &Dhcp, say_so: bool) -> Value {
             Value::Object(all)
         });
         put(&mut all, "options", tagged.collect());
+    }
+    Value::Object(all)
+}
+
+fn native_boot(boot: &Boot) -> Value {
+    let mut all = Map::new();
+    if let Some(tftp) = &boot.tftp {
+        put(&mut all, "tftp", json!(tftp));
+    }
+    if let Some(server) = boot.server {
+        put(&mut all, "server", json!(server));
+    }
+    for (firmware, file) in &boot.files {
+        put(&mut all, firmware.key(), json!(file));
     }
     Value::Object(all)
 }

@@ -33,6 +33,7 @@ const DEFINITION: &str = "network:
       - { start: <start6>, end: <end6> }
     lease_time: <lease time>
     unknown: <unknown>
+    boot: { tftp: <tftp>, ipxe: <ipxe>, bios: <bios>, uefi: <uefi>, uefi32: <uefi32>, uefi_arm64: <uefi arm>, file: <boot file> }
     ignore: [<ignore>]
     options:
       - { option: router, value: 192.168.9.1 }
@@ -53,7 +54,7 @@ const DEFINITION: &str = "network:
 ";
 
 /// The fields, and a value for each that is fine.
-const FIELDS: [(&str, &str); 59] = [
+const FIELDS: [(&str, &str); 66] = [
     ("name", "lab"),
     ("title", "A lab"),
     ("mode", "nat"),
@@ -85,6 +86,13 @@ const FIELDS: [(&str, &str); 59] = [
     ("lease time", "12h"),
     ("unknown", "ignore"),
     ("ignore", "52:54:00:09:00:66"),
+    ("tftp", "/srv/tftp"),
+    ("ipxe", "http://192.168.9.1/boot.ipxe"),
+    ("bios", "undionly.kpxe"),
+    ("uefi", "ipxe.efi"),
+    ("uefi32", "ipxe32.efi"),
+    ("uefi arm", "arm/ipxe.efi"),
+    ("boot file", "other.efi"),
     ("option", "ntp-server"),
     ("address", "192.168.9.1"),
     ("option tag", "pool"),
@@ -340,7 +348,7 @@ proptest! {
     /// So is a definition with a piece torn out and something else put in.
     #[test]
     fn mutilated_definitions_are_answered(
-        from in 0usize..2400,
+        from in 0usize..2800,
         length in 0usize..40,
         piece in "[-\\[\\]{},:&*!|>'\"%@`#?~<= \t\na-z0-9.]{0,12}",
     ) {

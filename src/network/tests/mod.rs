@@ -1,6 +1,7 @@
 //! Definitions from `tests/data/network`: what each bad one is refused with, and what each good one compiles to.
 
 mod auto;
+mod diff;
 mod hostile;
 mod import;
 mod render;

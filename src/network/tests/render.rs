@@ -39,7 +39,7 @@ fn option(key: &'static str, values: impl Strategy<Value = String>) -> impl Stra
 
 prop_compose! {
     /// Definitions of all kinds that are right.
-    fn definition()(
+    pub(super) fn definition()(
         name in "[a-zA-Z0-9][A-Za-z0-9_.-]{0,31}",
         title in option("title", "[^\\pC\u{2028}\u{2029}]{0,60}x".prop_map(|text| quoted(&text))),
         mode in prop_oneof![Just("nat"), Just("isolated")],

@@ -2,8 +2,11 @@
 # The first and only program of a lab guest. It speaks on the serial console in lines that tests read:
 #   MARKER base=TEXT guest=TEXT     what the data partition holds ("-" where there is nothing)
 #   LEASE ip=A mask=M router=R name=N iface=I     what DHCP gave, at first and at every renewal
+#   LEASE6 ip=A dns=A domain=N iface=I            what DHCPv6 gave, where it was asked for; without address ip=-
 #   READY                           commands are read from now on, one in a line
-# and it obeys: write-marker TEXT, markers, ip, ping ADDRESS, lookup NAME, run COMMAND, poweroff, reboot.
+# and it obeys: write-marker TEXT, markers, ip, ping ADDRESS, lookup NAME, run COMMAND,
+# dhcp6 INTERFACE (from now on router advertisements there are followed: addresses of its own, DHCPv6, or both),
+# poweroff, reboot.
 
 PATH=/bin
 export PATH
@@ -26,7 +29,7 @@ watch_button() {
 
 stop() {
     echo "$1"
-    killall -q udhcpc
+    killall -q udhcpc dhcpcd
     sync
     umount /data
     "$1" -f
@@ -89,6 +92,7 @@ while true; do
         ping) if ping -c 1 -W 5 "$rest" >/dev/null 2>&1; then echo "PONG $rest"; else echo "NOPONG $rest"; fi ;;
         lookup) nslookup "$rest" 2>&1 | sed 's/^/LOOKUP /'; echo "LOOKED $rest" ;;
         run) sh -c "$rest"; echo "DONE $?" ;;
+        dhcp6) dhcpcd -6 -B -f /dev/null -c /lease6.sh "$rest" >/tmp/dhcp6 2>&1 & ;;
         poweroff | reboot) stop "$verb" ;;
         "") ;;
         *) echo "UNKNOWN $verb" ;;

@@ -2,6 +2,7 @@
 //!
 //! Format: "newc" cpio, the kernel's Documentation/driver-api/early-userspace/buffer-format.rst.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 /// The programs that the guest's scripts call; each is a link to busybox.
@@ -43,6 +44,7 @@ const APPLETS: [&str; 33] = [
 
 const INIT: &str = include_str!("init.sh");
 const LEASE: &str = include_str!("lease.sh");
+const LEASE6: &str = include_str!("lease6.sh");
 
 /// What is different from machine to machine in an initramfs.
 pub(super) struct Parts {
@@ -50,12 +52,18 @@ pub(super) struct Parts {
     pub(super) busybox: Vec<u8>,
     /// Kernel modules by name, in the order in which they are to be inserted.
     pub(super) modules: Vec<(String, Vec<u8>)>,
+    /// dhcpcd, for DHCPv6.
+    pub(super) dhcp6_client: Vec<u8>,
+    /// The libraries that it needs, by their paths from the root.
+    pub(super) libraries: Vec<(String, Vec<u8>)>,
 }
 
 /// The archive, not compressed. Equal parts make equal bytes.
 pub(super) fn build(parts: &Parts) -> Vec<u8> {
     let mut archive = Archive::default();
-    for dir in ["bin", "data", "dev", "etc", "modules", "proc", "sys", "tmp"] {
+    for dir in [
+        "bin", "data", "dev", "etc", "modules", "proc", "run", "sys", "tmp", "var", "var/lib",
+    ] {
         archive.entry(dir, 0o040_755, (0, 0), &[]);
     }
     // The kernel opens it for init before anything is mounted.
@@ -70,8 +78,23 @@ pub(super) fn build(parts: &Parts) -> Vec<u8> {
         writeln!(order, "{name}.ko").expect("a String takes everything");
     }
     archive.entry("modules/order", 0o100_644, (0, 0), order.as_bytes());
+    archive.entry("bin/dhcpcd", 0o100_755, (0, 0), &parts.dhcp6_client);
+    let mut made = BTreeSet::new();
+    for (path, bytes) in &parts.libraries {
+        let dirs = path
+            .char_indices()
+            .filter(|(_, c)| *c == '/')
+            .map(|(end, _)| &path[..end]);
+        for dir in dirs {
+            if made.insert(dir) {
+                archive.entry(dir, 0o040_755, (0, 0), &[]);
+            }
+        }
+        archive.entry(path, 0o100_755, (0, 0), bytes);
+    }
     archive.entry("init", 0o100_755, (0, 0), INIT.as_bytes());
     archive.entry("lease.sh", 0o100_755, (0, 0), LEASE.as_bytes());
+    archive.entry("lease6.sh", 0o100_755, (0, 0), LEASE6.as_bytes());
     archive.finish()
 }
 

@@ -1,4 +1,4 @@
-//! The guest's kernel, modules and busybox: from Debian's packages, downloaded and unpacked, not installed.
+//! The guest's kernel, modules, busybox and DHCPv6 client: from Debian's packages, downloaded and unpacked, not installed.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -51,6 +51,15 @@ impl Kernel {
                         .remedy(format!("rm -r {dir}, then run again"))
                 })
         };
+        let client = cache::entry("guest-dhcpcd", |tree| {
+            fs::create_dir(tree).context("the lab's cache")?;
+            download("dhcpcd-base", false, tree)
+        })?;
+        let client = ["usr/sbin/dhcpcd", "sbin/dhcpcd"].map(|place| client.join(place));
+        let client = client
+            .iter()
+            .find(|path| path.exists())
+            .ok_or_else(|| LabError::new("the package dhcpcd-base has no dhcpcd"))?;
         // Either place, before and after the merge of /bin into /usr/bin.
         let busybox = find("bin", "busybox").or_else(|_| find("usr/bin", "busybox"))?;
         let modules = find("lib/modules", "").or_else(|_| find("usr/lib/modules", ""))?;
@@ -59,6 +68,8 @@ impl Kernel {
             parts: Parts {
                 busybox: fs::read(busybox).context("the guest's busybox")?,
                 modules: modules_in_order(&modules)?,
+                dhcp6_client: fs::read(client).context("the guest's DHCPv6 client")?,
+                libraries: libraries(client)?,
             },
         })
     }
@@ -112,6 +123,29 @@ fn download(package: &str, meta: bool, tree: &Path) -> Result<()> {
     ])
     .try_check()?;
     Ok(())
+}
+
+/// The shared libraries that a program of the machine's own distribution needs, by the paths at which it looks for them.
+fn libraries(program: &Path) -> Result<Vec<(String, Vec<u8>)>> {
+    let listed = Command::machine(["ldd".as_ref(), program.as_os_str()]).try_check()?;
+    // `NAME => PATH (ADDRESS)`, or the loader's path alone; the kernel's own library has no path.
+    let paths = listed.stdout.lines().filter_map(|line| {
+        line.split_whitespace()
+            .find(|word| word.starts_with('/'))
+            .map(str::to_owned)
+    });
+    let mut all = Vec::new();
+    for path in paths {
+        let bytes = fs::read(&path).context("a library of the guest's DHCPv6 client")?;
+        all.push((path.trim_start_matches('/').to_owned(), bytes));
+    }
+    match listed.stdout.lines().find(|line| line.contains("not found")) {
+        Some(missing) => Err(LabError::new(format!(
+            "the guest's DHCPv6 client needs {}",
+            missing.trim()
+        ))),
+        None => Ok(all),
+    }
 }
 
 /// Newer kernels come with compressed modules.

@@ -14,6 +14,8 @@ pub(super) struct Family {
     pub(super) section: Option<Value>,
     pub(super) ranges: Vec<Value>,
     pub(super) dhcp: bool,
+    /// `dhcp.boot`
+    pub(super) boot: Option<Value>,
 }
 
 impl Reader {
@@ -36,14 +38,18 @@ impl Reader {
                 continue;
             }
             self.only_attributes(ip, &["family", "address", "prefix", "netmask", "localPtr"]);
-            self.only_children(ip, &["dhcp"]);
+            self.only_children(ip, &["dhcp", "tftp"]);
             let section =
                 subnet(ip, is_v6).ok_or_else(|| unsupported(format!("{} is no subnet", shown(ip))))?;
             let family = &mut families[usize::from(is_v6)];
             family.section = Some(section);
-            let Some(dhcp) = ip.child("dhcp") else { continue };
+            let Some(dhcp) = ip.child("dhcp") else {
+                ip.children_named("tftp").for_each(|tftp| self.lose(tftp));
+                continue;
+            };
+            family.boot = self.boot(ip.child("tftp"), dhcp.child("bootp"));
             family.dhcp = true;
-            self.only_children(dhcp, &["range", "host"]);
+            self.only_children(dhcp, &["range", "host", "bootp"]);
             for range in dhcp.children_named("range") {
                 self.only_attributes(range, &["start", "end"]);
                 self.lease(range);
@@ -57,6 +63,33 @@ impl Reader {
             }
         }
         Ok((families, hosts.values()))
+    }
+
+    /// `boot` of a definition. A directory that is served without a file to boot is lost: our TFTP server boots machines.
+    fn boot(&mut self, tftp: Option<Element<'_>>, bootp: Option<Element<'_>>) -> Option<Value> {
+        let Some(bootp) = bootp else {
+            if let Some(tftp) = tftp {
+                self.lose(tftp);
+            }
+            return None;
+        };
+        self.only_attributes(bootp, &["file", "server"]);
+        let mut all = Map::from_iter([("file".to_owned(), json!(bootp.attribute("file")?))]);
+        let root = tftp.and_then(|tftp| tftp.attribute("root"));
+        match (root, bootp.attribute("server")) {
+            (_, Some(server)) => {
+                all.insert("server".to_owned(), json!(server));
+                if let Some(tftp) = tftp {
+                    self.lose(tftp);
+                }
+            }
+            (Some(root), None) => drop(all.insert("tftp".to_owned(), json!(root))),
+            (None, None) => {
+                self.lose(bootp);
+                return None;
+            }
+        }
+        Some(Value::Object(all))
     }
 
     /// The lease time of a range or host. A definition has one for all.

@@ -179,6 +179,9 @@ impl Reader {
             if let Some(time) = &self.lease_time {
                 section.insert("lease_time".to_owned(), json!(time));
             }
+            if let Some(boot) = v4.boot {
+                section.insert("boot".to_owned(), boot);
+            }
             all.insert("dhcp".to_owned(), Value::Object(section));
         }
         if !hosts.is_empty() {

@@ -1,0 +1,173 @@
+//! Writes the files of a package set side by side: each image is read once, and passes to every kind of package that
+//! was asked for. Everything is made in working directories and named when it is whole.
+
+use super::deb::{self, ImageDeb};
+use super::error::RepackError;
+use super::manifest::{Manifest, Role};
+use super::progress::{Progress, Step};
+use super::results::Results;
+use super::rpm::{self, ImageRpm, SourceRpm};
+use super::set::{Built, Set};
+use super::stream::{Payload, Sink, pump};
+use super::target::Target;
+use super::text::Word;
+use super::tree::{self, Tarball, Tree, plain_name};
+use crate::name::Digest;
+use std::collections::{BTreeSet, HashSet};
+use std::path::{Path, PathBuf};
+
+/// A package set that is being made.
+pub(super) struct Maker<'a> {
+    set: &'a Set<'a>,
+    targets: &'a BTreeSet<Target>,
+    /// Where packages and tar file are written: beside the place that they will have.
+    beside: &'a Path,
+    tree: Option<Tree>,
+    tarball: Option<Tarball<'a>>,
+    /// What is finished, images first.
+    made: Vec<(Target, Built)>,
+    /// Images that have a package.
+    packed: HashSet<Digest>,
+    drafts: u32,
+}
+
+impl<'a> Maker<'a> {
+    /// Begins. The tree, if it is wanted, is made as the directory `tree`.
+    pub(super) fn new(
+        set: &'a Set<'a>,
+        targets: &'a BTreeSet<Target>,
+        beside: &'a Path,
+        tree: &Path,
+    ) -> Result<Self, RepackError> {
+        let wanted = |target| targets.contains(&target);
+        let source = wanted(Target::Srpm).then(|| {
+            let guest = set.package.guest();
+            let summary = set.texts.named("summary-guest", guest)?;
+            let description = set.texts.named("description-guest", guest)?;
+            SourceRpm::create(set, summary, description, &beside.join("source.rpm"))
+        });
+        let source = source.transpose()?;
+        let file = wanted(Target::Tar).then(|| beside.join("tarball"));
+        let tarball = (source.is_some() || file.is_some())
+            .then(|| Tarball::create(set, file.as_deref(), source))
+            .transpose()?;
+        let tree = wanted(Target::BuildTree)
+            .then(|| Tree::create(tree))
+            .transpose()?;
+        Ok(Self {
+            set,
+            targets,
+            beside,
+            tree,
+            tarball,
+            made: Vec::new(),
+            packed: HashSet::new(),
+            drafts: 0,
+        })
+    }
+
+    /// Takes the next image: of the disk `target`, in the role `role`. Returns its digest.
+    pub(super) fn image(
+        &mut self,
+        target: &Word,
+        role: Role,
+        payload: &dyn Payload,
+        progress: &dyn Progress,
+    ) -> Result<Digest, RepackError> {
+        let size = payload.size();
+        progress.step(&Step {
+            name: "pack",
+            title: format!("pack the {} of {target}", role.as_str()),
+            bytes: Some(size),
+        });
+        let name = plain_name(target.as_str(), role);
+        let mut rpm = if self.wanted(Target::Rpm) {
+            Some(ImageRpm::create(self.set, &self.draft(), size)?)
+        } else {
+            None
+        };
+        let mut deb = if self.wanted(Target::Deb) {
+            Some(ImageDeb::create(self.set, &self.draft(), size)?)
+        } else {
+            None
+        };
+        let mut sinks: Vec<&mut dyn Sink> = Vec::new();
+        if let Some(tree) = &mut self.tree {
+            tree.begin(&name)?;
+            sinks.push(tree);
+        }
+        if let Some(tarball) = &mut self.tarball {
+            tarball.begin(&name, size)?;
+            sinks.push(tarball);
+        }
+        sinks.extend(rpm.as_mut().map(|rpm| rpm as &mut dyn Sink));
+        sinks.extend(deb.as_mut().map(|deb| deb as &mut dyn Sink));
+        let digest = pump(payload, self.set.codec, &mut sinks, progress)?;
+        if let Some(tree) = &mut self.tree {
+            tree.end(&digest)?;
+        }
+        if let Some(tarball) = &mut self.tarball {
+            tarball.end(&name, &digest)?;
+        }
+        // The same image on another disk is in its package already; the working directory takes the draft away.
+        if self.packed.insert(digest) {
+            if let Some(rpm) = rpm {
+                self.made.push((Target::Rpm, rpm.finish(&digest)?));
+            }
+            if let Some(deb) = deb {
+                self.made.push((Target::Deb, deb.finish(&digest)?));
+            }
+        }
+        Ok(digest)
+    }
+
+    /// Adds what describes the images, and the guest's own packages.
+    pub(super) fn finish(mut self, manifest: &Manifest, xml: &str) -> Result<Results, RepackError> {
+        let texts = self.set.texts.guest(self.set, manifest)?;
+        let mut results = Results::default();
+        if self.wanted(Target::Rpm) {
+            let built = rpm::guest(self.set, manifest, &texts, xml, &self.draft())?;
+            self.made.push((Target::Rpm, built));
+        }
+        if self.wanted(Target::Deb) {
+            let built = deb::guest(self.set, manifest, &texts, xml, &self.draft())?;
+            self.made.push((Target::Deb, built));
+        }
+        let of_guest = |file: PathBuf, name: String| Built {
+            file,
+            name,
+            package: manifest.package.name.to_string(),
+        };
+        let name = self.set.tree_name();
+        if self.tarball.is_some() || self.tree.is_some() {
+            let texts = tree::texts(manifest, &texts, xml)?;
+            if let Some(tarball) = self.tarball {
+                let (file, source) = tarball.finish(&texts)?;
+                if let Some(file) = file {
+                    let name = format!("{name}.tar{}", self.set.codec.suffix());
+                    results.add(Target::Tar, of_guest(file, name));
+                }
+                if let Some(source) = source {
+                    results.add(Target::Srpm, source);
+                }
+            }
+            if let Some(tree) = self.tree {
+                results.add(Target::BuildTree, of_guest(tree.finish(&texts)?, name));
+            }
+        }
+        for (target, built) in self.made {
+            results.add(target, built);
+        }
+        Ok(results)
+    }
+
+    fn wanted(&self, target: Target) -> bool {
+        self.targets.contains(&target)
+    }
+
+    /// A name for a file that has none yet.
+    fn draft(&mut self) -> PathBuf {
+        self.drafts += 1;
+        self.beside.join(format!("draft-{}", self.drafts))
+    }
+}

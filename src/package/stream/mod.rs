@@ -1,0 +1,12 @@
+//! How images get into packages: read once, compressed once, written to every kind of package at the same time.
+//!
+//! What stands around an image in a package is the business of `rpm`, `deb` and `tree`.
+
+mod codec;
+mod draft;
+mod frame;
+mod pump;
+
+pub use codec::Codec;
+pub(super) use draft::Draft;
+pub(super) use pump::{Payload, Sink, pump};
