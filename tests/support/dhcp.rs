@@ -158,11 +158,11 @@ pub(crate) fn main(interface: &str) {
     while let Ok(command) = commands.recv() {
         match command.split_once(' ') {
             Some(("offer", mac)) => {
-                let offer = client.discover(&octets(mac));
+                let offer = client.discover(octets(mac));
                 say(&offer.map_or_else(|| "NOTHING".to_owned(), |offer| offer.shown()));
             }
             Some(("take", mac)) => {
-                let taken = client.take(&octets(mac), interface);
+                let taken = client.take(octets(mac), interface);
                 say(&taken.map_or_else(|| "NOTHING".to_owned(), |ip| format!("TAKEN {ip}")));
             }
             _ if command == "renew" => say(&client.renew_until_told(&commands)),
@@ -256,14 +256,14 @@ impl Machine {
         }
     }
 
-    fn discover(&mut self, mac: &[u8; 6]) -> Option<Answer> {
+    fn discover(&mut self, mac: [u8; 6]) -> Option<Answer> {
         let (own, to) = (Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST);
         (0..5)
-            .find_map(|_| self.exchange(*mac, DISCOVER, own, to, &[]))
+            .find_map(|_| self.exchange(mac, DISCOVER, own, to, &[]))
             .filter(|answer| answer.kind == OFFER)
     }
 
-    fn take(&mut self, mac: &[u8; 6], interface: &str) -> Option<Ipv4Addr> {
+    fn take(&mut self, mac: [u8; 6], interface: &str) -> Option<Ipv4Addr> {
         let offer = self.discover(mac)?;
         let server = offer.server()?;
         let mut options = vec![50, 4];
@@ -271,7 +271,7 @@ impl Machine {
         options.extend([54, 4]);
         options.extend(server);
         let (own, to) = (Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST);
-        let ack = self.exchange(*mac, REQUEST, own, to, &options)?;
+        let ack = self.exchange(mac, REQUEST, own, to, &options)?;
         let address = format!("{}/24", ack.ip);
         let set = std::process::Command::new("ip")
             .args(["address", "add", &address, "dev", interface])
@@ -279,7 +279,7 @@ impl Machine {
         if ack.kind != ACK || !set.is_ok_and(|status| status.success()) {
             return None;
         }
-        self.lease = Some((*mac, ack.ip, server));
+        self.lease = Some((mac, ack.ip, server));
         Some(ack.ip)
     }
 
@@ -294,13 +294,12 @@ impl Machine {
                 self.exchange(mac, REQUEST, own, server.into(), &[])
                     .is_some_and(|answer| answer.kind == ACK && answer.ip == own)
             };
-            if once() {
-                answered += 1;
-            } else if once() {
-                answered += 1;
-                retried += 1;
-            } else {
-                lost += 1;
+            match (0..2).find(|_| once()) {
+                Some(retries) => {
+                    answered += 1;
+                    retried += retries;
+                }
+                None => lost += 1,
             }
             longest = longest.max(start.elapsed());
             let left = EVERY.saturating_sub(start.elapsed());
