@@ -85,6 +85,7 @@ fn tests() -> Vec<Trial> {
             hosts_that_come_are_taken_in_and_leave_no_trace_when_they_go,
             another_subnet_replugs_running_guests,
             an_update_that_fails_is_taken_back,
+            an_update_without_a_daemon_changes_nothing,
         }
         diff {
             changes_are_told_as_an_update_makes_them,

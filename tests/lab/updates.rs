@@ -280,7 +280,7 @@ pub(crate) fn another_subnet_replugs_running_guests() {
 const HOOK: &str = "#!/bin/sh\nif [ \"$1 $2\" = 'lab start' ] && grep -q 10.66.8.; then echo '10.66.8.0/24 is for others' >&2; exit 1; fi\n";
 
 pub(crate) fn an_update_that_fails_is_taken_back() {
-    let (mut host, running) = host_with_daemon();
+    let (mut host, _daemon) = host_with_daemon();
     host.write_file("/etc/libvirt/hooks/network", HOOK);
     host.check(["chmod", "755", "/etc/libvirt/hooks/network"]);
     // libvirt looks for hooks at its start only.
@@ -377,7 +377,12 @@ pub(crate) fn an_update_that_fails_is_taken_back() {
     refused.expect_code(3);
     assert!(refused.stderr.contains("10.66.9.0/24 overlaps"), "{refused}");
     assert_eq!(state(), before);
-    // A dnsmasq that cannot be told, either: the daemon is gone.
+}
+
+pub(crate) fn an_update_without_a_daemon_changes_nothing() {
+    let (host, running) = host_with_daemon();
+    host.write_file(FILE, lab("10.66.6", &[GUEST]));
+    host.miniascape_check(["net", "register", "lab"]);
     drop(running);
     let files = host.read_file("/var/lib/miniascape/networks/lab/addn-hosts");
     host.write_file(FILE, lab("10.66.6", &[GUEST, ("new", "52:54:00:00:00:67", "67")]));
