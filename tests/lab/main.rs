@@ -99,6 +99,7 @@ fn tests() -> Vec<Trial> {
         modes {
             a_guest_reaches_in_every_mode_what_it_should,
             a_bridge_of_the_hosts_own_is_looked_at_and_never_touched,
+            a_guest_gets_its_ipv6_addresses_and_names,
         }
         networks {
             net_1_is_registered_once_and_unregistered_once,

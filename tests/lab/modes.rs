@@ -172,7 +172,8 @@ pub(crate) fn a_guest_reaches_in_every_mode_what_it_should() {
     );
 
     assert_eq!(taps(&host), "");
-    let mut console = start_guest_everywhere(&host);
+    let mut console = start_guest(&host, &NICS);
+    leases(&mut console);
     reach(&host, &lan, &mut console);
     let refused = host.miniascape(["net", "unregister", "m-route"]);
     refused.expect_code(3);
@@ -264,7 +265,7 @@ fn forwarding_is_named_and_left_to_others(host: &Host) {
     host.miniascape_check(["net", "status", "m-open"]);
 }
 
-fn start_guest_everywhere(host: &Host) -> Console {
+fn start_guest(host: &Host, nics: &[&str]) -> Console {
     DiskSpec::new("m").make(host, "/srv/g.qcow2");
     let mut words = vec![
         "guest",
@@ -276,11 +277,16 @@ fn start_guest_everywhere(host: &Host) -> Console {
         "/srv/g.qcow2",
     ];
     words.extend(["--serial-log", "/var/log/libvirt/qemu/g-serial.log"]);
-    words.extend(NICS.iter().flat_map(|nic| ["--network", nic]));
+    words.extend(nics.iter().flat_map(|nic| ["--network", nic]));
     host.miniascape_check(words);
     host.miniascape_check(["guest", "start", "g"]);
     let mut console = Console::attach(host, "g");
     console.wait_ready();
+    console
+}
+
+/// What the guest was given by DHCP.
+fn leases(console: &mut Console) {
     let mut leases = [
         console.wait("LEASE", BOOT_TIMEOUT),
         console.wait("LEASE", BOOT_TIMEOUT),
@@ -288,73 +294,147 @@ fn start_guest_everywhere(host: &Host) -> Console {
     leases.sort_by_key(|lease| lease.value("iface").to_owned());
     assert!(leases[0].value("ip").starts_with("10.61.0.1"), "{leases:?}");
     assert_eq!(leases[1].value("ip"), "10.62.0.10");
-    console
 }
 
 /// What the guest reaches by each of its interfaces.
 fn reach(host: &Host, lan: &Lan<'_>, console: &mut Console) {
-    let mut reaches = |setup: &str, address: &str| {
-        let command = format!("run {setup}; ping -c 1 -W 2 {address} >/dev/null 2>&1; echo REACHED $?");
-        console.ask(&command, "REACHED").0 == "REACHED 0"
+    let mut reaches = |setup: &str, address: &str, tries: u8| {
+        let ping = format!("for i in $(seq {tries}); do ping -c 1 -W 2 {address} >/dev/null && break; done");
+        let answer = console.ask(&format!("run {setup}; {ping}; echo REACHED $?"), "REACHED");
+        answer.0 == "REACHED 0"
     };
-    let by = |gateway: &str, nic: u8| format!("ip route replace 10.5.0.2 via {gateway} dev eth{nic}");
+    let mut check = |what: &str, yes: bool, setup: &str, address: &str| {
+        // The first packet may be lost while addresses are found.
+        let tries = if yes { 4 } else { 1 };
+        assert_eq!(reaches(setup, address, tries), yes, "{what}");
+    };
+    let out = "10.5.0.2";
+    let by = |gateway: &str, nic: u8| format!("ip route replace {out} via {gateway} dev eth{nic}");
 
     // With the host's address, since nobody outside knows the way to the guest's.
-    assert!(reaches(&by("10.61.0.1", 0), "10.5.0.2"), "nat");
-    assert!(
-        reaches(
-            "ip -6 route replace fd00:5::2 via fd00:61::1 dev eth0",
-            "fd00:5::2"
-        ),
-        "nat, IPv6"
+    check("nat", true, &by("10.61.0.1", 0), out);
+    let out6 = "fd00:5::2";
+    check(
+        "nat, IPv6",
+        true,
+        &format!("ip -6 route replace {out6} via fd00:61::1 dev eth0"),
+        out6,
     );
     // With its own address, to which the way has to be known.
-    assert!(
-        !reaches(&by("10.62.0.1", 1), "10.5.0.2"),
-        "routed, without a way back"
-    );
+    check("routed, without a way back", false, &by("10.62.0.1", 1), out);
     lan.sh("ip route add 10.62.0.0/24 via 10.5.0.1");
-    assert!(reaches("true", "10.5.0.2"), "routed");
+    check("routed", true, "true", out);
     // Not beyond the host.
     lan.sh("ip route add 10.63.0.0/24 via 10.5.0.1");
-    assert!(
-        reaches("ip addr add 10.63.0.10/24 dev eth2", "10.63.0.1"),
-        "isolated, the host"
+    check(
+        "isolated, the host",
+        true,
+        "ip addr add 10.63.0.10/24 dev eth2",
+        "10.63.0.1",
     );
-    assert!(!reaches(&by("10.63.0.1", 2), "10.5.0.2"), "isolated");
+    check("isolated", false, &by("10.63.0.1", 2), out);
     lan.sh("ip route add 10.64.0.0/24 via 10.5.0.1");
-    assert!(
-        reaches(
-            &format!("ip addr add 10.64.0.10/24 dev eth3; {}", by("10.64.0.1", 3)),
-            "10.5.0.2"
-        ),
-        "open"
-    );
+    let open = format!("ip addr add 10.64.0.10/24 dev eth3; {}", by("10.64.0.1", 3));
+    check("open", true, &open, out);
     // As every machine there.
-    assert!(
-        reaches(
-            "ip route del 10.5.0.2; ip addr add 10.5.0.60/24 dev eth4",
-            "10.5.0.2"
-        ),
-        "bridge"
+    check(
+        "bridge",
+        true,
+        &format!("ip route del {out}; ip addr add 10.5.0.60/24 dev eth4"),
+        out,
     );
-    lan.sh("ip neigh flush all; busybox ping -q -c 1 -W 2 10.5.0.60");
+    lan.sh("busybox ping -q -c 2 -W 2 10.5.0.60");
     // As a part of the network outside, for which the host has to answer.
     let alone = "ip link set eth4 down; ip addr add 10.5.0.130/32 dev eth5; ip route add 10.5.0.129 dev eth5; \
                  ip route add 10.5.0.2 via 10.5.0.129 dev eth5; ip addr add fd00:66::10/128 dev eth5 nodad; \
                  ip -6 route add fd00:66::1 dev eth5";
-    assert!(!reaches(alone, "10.5.0.2"), "hostroute, without proxy ARP");
+    check("hostroute, without proxy ARP", false, alone, out);
     let status = host.miniascape(["net", "status", "m-route"]);
     status.expect_code(1);
     obey(host, &status.stdout, "look for them by ARP");
     host.miniascape_check(["net", "status", "m-route"]);
-    assert!(reaches("true", "10.5.0.2"), "hostroute");
-    assert!(reaches("true", "fd00:66::1"), "hostroute, IPv6");
+    check("hostroute", true, "true", out);
+    check("hostroute, IPv6", true, "true", "fd00:66::1");
 
     // Names, also where there is no DHCP.
     let lookup = |name: &str, server: &str| host.run(["busybox", "nslookup", name, server]).stdout;
     assert!(lookup("g.m-isolated.internal", "10.63.0.1").contains("Address: 10.63.0.10\n"));
     assert!(lookup("g.m-routed.internal", "10.62.0.1").contains("Address: 10.62.0.10\n"));
+}
+
+#[rustfmt::skip]
+fn define_ipv6(host: &Host) {
+    define(host, "six", "nat", "domain: six.internal\nipv4: { subnet: 10.71.0.0/24 }\nipv6: { subnet: \"fd00:71::/64\", ra: stateful }\n\
+        dhcp: { ranges: [ { start: \"fd00:71::1000\", end: \"fd00:71::1fff\" } ] }\n\
+        hosts: [ { name: g, mac: \"52:54:00:00:71:10\", ip: [ 10.71.0.10, \"fd00:71::10\" ] } ]");
+    define(host, "own", "routed", "domain: own.internal\nipv4: { subnet: 10.72.0.0/24 }\nipv6: { subnet: \"fd00:72::/64\", ra: slaac }\n\
+        dhcp: {}\nhosts: [ { name: g, mac: \"52:54:00:00:72:10\", ip: 10.72.0.10 } ]");
+    define(host, "half", "isolated", "domain: half.internal\nipv6: { subnet: \"fd00:73::/64\", ra: stateless }");
+}
+
+pub(crate) fn a_guest_gets_its_ipv6_addresses_and_names() {
+    let (host, _daemon) = host_with_daemon();
+    define_ipv6(&host);
+    for name in ["six", "own", "half"] {
+        host.miniascape_check(["net", "register", name]);
+        host.miniascape_check(["net", "status", name]);
+    }
+    let mut console = start_guest(
+        &host,
+        &[
+            "six,mac=52:54:00:00:71:10",
+            "own,mac=52:54:00:00:72:10",
+            "half,mac=52:54:00:00:73:10",
+        ],
+    );
+    let lookup = |name: &str, server: &str| host.run(["busybox", "nslookup", name, server]).stdout;
+
+    // From DHCPv6: the reserved address, known by the guest's hardware address; as long as the other servers answer, too.
+    console.send("dhcp6 eth0");
+    let lease = console.wait("LEASE6", BOOT_TIMEOUT);
+    assert_eq!(
+        ["ip", "dns", "domain", "iface"].map(|key| lease.value(key)),
+        ["fd00:71::10", "fd00:71::1", "six.internal", "eth0"]
+    );
+    let has = |console: &mut Console, text: &str| {
+        let command = format!(
+            "run for i in $(seq 50); do ip -6 addr show scope global | grep -q '{text}' && break; sleep 0.2; done; echo HAS $?"
+        );
+        console.ask(&command, "HAS").0 == "HAS 0"
+    };
+    assert!(has(&mut console, "inet6 fd00:71::10/"));
+    assert!(lookup("g.six.internal", "10.71.0.1").contains("Address: fd00:71::10\n"));
+    assert!(lookup("g.six.internal", "fd00:71::1").contains("Address: 10.71.0.10\n"));
+    assert!(lookup("fd00:71::10", "10.71.0.1").contains("name = g.six.internal"));
+    let leases = host
+        .miniascape_check(["lease", "list", "six", "--format", "json"])
+        .json();
+    let leases: Vec<_> = leases
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|lease| (lease["ip"].as_str(), lease["name"].as_str()))
+        .collect();
+    assert_eq!(
+        leases,
+        [(Some("10.71.0.10"), Some("g")), (Some("fd00:71::10"), Some("g"))]
+    );
+
+    // An address of its own, which dnsmasq finds out when it knows the guest by DHCP of IPv4.
+    assert!(has(&mut console, "inet6 fd00:72::5054:ff:fe00:7210/"));
+    let own = "Address: fd00:72::5054:ff:fe00:7210\n";
+    wait_until("the name of an address of its own", PATIENCE, || {
+        lookup("g.own.internal", "10.72.0.1").contains(own)
+    });
+
+    // An address of its own, and DHCPv6 for the rest.
+    console.send("dhcp6 eth2");
+    let lease = console.wait("LEASE6", BOOT_TIMEOUT);
+    assert_eq!(
+        ["ip", "dns", "domain", "iface"].map(|key| lease.value(key)),
+        ["-", "fd00:73::1", "half.internal", "eth2"]
+    );
+    assert!(has(&mut console, "inet6 fd00:73::"));
 }
 
 /// All that a registration could have left.

@@ -47,6 +47,8 @@ struct Context<'a> {
     options: Vec<String>,
     dhcp: Option<DhcpContext>,
     ra: Option<RaContext>,
+    /// True if clients of IPv6 are told the domain: dnsmasq does that unasked for IPv4 only.
+    search6: bool,
     leases: Option<String>,
 }
 
@@ -145,6 +147,7 @@ pub(super) fn conf(
             None => None,
         },
         ra: ra(network),
+        search6: network.serves_dhcpv6() || network.ra() != Ra::None,
         // Also where none are kept: dnsmasq would look for those of other servers at its default place.
         leases: if network.dhcp().is_some() || network.ra() != Ra::None {
             Some(path(LEASES)?)

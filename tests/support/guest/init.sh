@@ -92,7 +92,7 @@ while true; do
         ping) if ping -c 1 -W 5 "$rest" >/dev/null 2>&1; then echo "PONG $rest"; else echo "NOPONG $rest"; fi ;;
         lookup) nslookup "$rest" 2>&1 | sed 's/^/LOOKUP /'; echo "LOOKED $rest" ;;
         run) sh -c "$rest"; echo "DONE $?" ;;
-        dhcp6) dhcpcd -6 -B -f /dev/null -c /lease6.sh "$rest" >/tmp/dhcp6 2>&1 & ;;
+        dhcp6) dhcpcd -6 -B -f /dev/null -c /lease6.sh -o dhcp6_name_servers,dhcp6_domain_search "$rest" >/tmp/dhcp6 2>&1 & ;;
         poweroff | reboot) stop "$verb" ;;
         "") ;;
         *) echo "UNKNOWN $verb" ;;
