@@ -45,6 +45,7 @@ macro_rules! tests {
     };
 }
 
+#[allow(clippy::too_many_lines, reason = "a list of all tests")]
 fn tests() -> Vec<Trial> {
     tests! {
         harness {
