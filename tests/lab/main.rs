@@ -12,7 +12,9 @@ mod support;
 mod boot;
 mod clients;
 mod demo;
+mod dhcp;
 mod diff;
+mod dns;
 mod dropins;
 mod guests;
 mod harness;
@@ -45,7 +47,7 @@ macro_rules! tests {
     };
 }
 
-#[allow(clippy::too_many_lines, reason = "a list of all tests")]
+#[expect(clippy::too_many_lines, reason = "a list of all tests")]
 fn tests() -> Vec<Trial> {
     tests! {
         harness {
@@ -122,6 +124,14 @@ fn tests() -> Vec<Trial> {
         boot {
             everything_comes_up_in_order_and_leases_are_kept,
             what_is_pending_is_done_at_boot,
+        }
+        dns {
+            every_kind_of_record_is_answered,
+            what_is_the_networks_own_is_never_asked_outside,
+            questions_go_round_in_no_circle,
+        }
+        dhcp {
+            every_machine_gets_what_is_meant_for_it,
         }
         netboot {
             each_firmware_gets_its_file_through_a_firewall_that_is_closed_again,
