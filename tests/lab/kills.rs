@@ -295,6 +295,33 @@ pub(crate) fn an_update_of_the_subnet_killed_at_any_point_is_made_up_for() {
     );
 }
 
+/// A network that libvirt serves itself.
+const THEIRS: &str = "<network><name>lab</name><uuid>0704aed9-0024-4382-a86c-ced1a50880d9</uuid>
+    <bridge name='virbr66'/><mac address='52:54:00:66:66:66'/><domain name='lab.internal' localOnly='yes'/>
+    <ip address='10.66.6.1' netmask='255.255.255.0'><dhcp><range start='10.66.6.100' end='10.66.6.199'/>
+    <host mac='52:54:00:00:00:11' name='one' ip='10.66.6.11'/></dhcp></ip></network>";
+
+pub(crate) fn an_adoption_killed_at_any_point_is_made_up_for() {
+    let (host, _daemon) = started();
+    host.write_file("/root/theirs.xml", THEIRS);
+    Operation {
+        host: &host,
+        command: "net import lab --adopt",
+        reset: &|| {
+            host.miniascape_check(["net", "unregister", "lab"]);
+            host.check([
+                "sh",
+                "-c",
+                "rm -rf /etc/miniascape/networks/lab.yaml /var/lib/miniascape/adopted; virsh net-define /root/theirs.xml && virsh net-start lab",
+            ]);
+        },
+        probe: &probe("one", "lab.internal", "10.66.6.1"),
+        settled: "nothing to do",
+        every: 3,
+    }
+    .run();
+}
+
 pub(crate) fn putting_on_record_killed_at_every_point_is_made_up_for() {
     let (mut host, daemon) = started();
     drop(daemon);

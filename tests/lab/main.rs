@@ -18,8 +18,10 @@ mod dns;
 mod dropins;
 mod guests;
 mod harness;
+mod import;
 mod kills;
 mod lifecycle;
+mod luggage;
 mod modes;
 mod netboot;
 mod networks;
@@ -71,6 +73,12 @@ fn tests() -> Vec<Trial> {
             guests_live_as_rpms,
             a_guest_starts_only_on_the_images_it_was_made_from,
             what_could_not_be_finished_is_finished_by_a_later_run,
+        }
+        import {
+            a_network_with_a_running_guest_is_adopted,
+        }
+        luggage {
+            a_packaged_guests_entry_comes_and_goes_with_its_package,
         }
         guests {
             shutdown_is_graceful_and_hard_only_on_demand,
@@ -144,6 +152,7 @@ fn tests() -> Vec<Trial> {
             an_update_of_hosts_killed_at_any_point_is_made_up_for,
             an_update_of_the_domain_killed_at_any_point_is_made_up_for,
             an_update_of_the_subnet_killed_at_any_point_is_made_up_for,
+            an_adoption_killed_at_any_point_is_made_up_for,
             putting_on_record_killed_at_every_point_is_made_up_for,
             finishing_what_is_pending_killed_at_any_point_is_made_up_for,
         }

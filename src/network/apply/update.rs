@@ -62,14 +62,13 @@ pub fn update(
     }
     let xml = facts.existing.as_ref().map(|record| &record.xml);
     let before = Before::note(name, xml, applied, target)?;
-    let uuid = facts.existing.as_ref().map(|record| record.uuid);
     begin(facts.record.clone(), compiled, layout)?;
     let done = report
         .steps
         .iter()
         .try_for_each(|step| match step {
             Step::WriteFiles => write_files(compiled, layout, name),
-            Step::Define => define(name, compiled, uuid, target),
+            Step::Define => define(name, compiled, facts.existing.as_ref(), target),
             Step::RemoveBridge => remove_bridge(network),
             Step::AddHosts => facts
                 .added
