@@ -45,7 +45,11 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Group {
     /// Networks as files: check, compile, register
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Example: miniascape net import default --output - >lab.yaml, or write /etc/miniascape/networks/lab.yaml;\n\
+            then: miniascape net validate lab; miniascape net register lab; miniascape net status lab"
+    )]
     Net(net::Args),
     /// DHCP leases of registered networks
     #[command(subcommand)]

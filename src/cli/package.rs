@@ -1,10 +1,12 @@
-//! `miniascape package`: guest packages that are installed on this host.
+//! `miniascape package`: guest packages, installed on this host or in files.
 
-use super::output::table;
+use super::output::{size, table};
 use super::{Context, Failure};
 use clap::Subcommand;
+use miniascape::name::printable;
 use miniascape::package::{self, GuestPackage, Installed, Layer, Presence, Role};
 use serde_json::{Value, json};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[derive(Debug, Subcommand)]
@@ -18,12 +20,65 @@ pub(crate) enum Args {
         /// The package, as rpm or dpkg call it
         package: GuestPackage,
     },
+    /// Read package files and check everything in them, without installing
+    #[command(after_help = "Example: miniascape package verify packages/*.rpm\n\n\
+        RPM, source RPM and Debian packages and tar files that `repack` made, or rpmbuild from its spec. The status is 2 \
+        if one of them is not whole, or holds what miniascape does not put there.")]
+    Verify {
+        /// The files
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
 }
 
 pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
     match args {
         Args::List => list(context),
         Args::Show { package } => show(context, package),
+        Args::Verify { files } => verify(context, files),
+    }
+}
+
+/// One row per file that is whole; the others are reported beside them.
+fn verify(context: &Context, files: &[PathBuf]) -> Result<ExitCode, Failure> {
+    let (mut values, mut rows) = (Vec::new(), Vec::new());
+    let mut worst = None;
+    for path in files {
+        let shown = printable(&path.to_string_lossy(), 400);
+        match package::verify(path, &mut |_| {}) {
+            Ok(found) => {
+                let bytes = found.files.iter().map(|file| file.size).sum();
+                rows.push([
+                    found.package.clone(),
+                    found.version.clone(),
+                    found.files.len().to_string(),
+                    size(bytes),
+                    shown.clone(),
+                ]);
+                values.push(json!({ "file": shown, "whole": true, "content": found }));
+            }
+            Err(error) => {
+                values.push(json!({ "file": shown, "whole": false, "error": error.to_string() }));
+                if files.len() > 1 {
+                    context.output().warn(error.to_string());
+                }
+                worst = Some(error);
+            }
+        }
+    }
+    context.output().result(&values, || {
+        table(["PACKAGE", "VERSION", "FILES", "CONTENT", "WHOLE"], &rows, "")
+    })?;
+    match worst {
+        None => Ok(ExitCode::SUCCESS),
+        Some(error) if files.len() == 1 => Err(error.into()),
+        Some(_) => {
+            let bad = files.len() - rows.len();
+            Err(Failure::usage(format!(
+                "{bad} of {} files are not whole",
+                files.len()
+            )))
+        }
     }
 }
 

@@ -112,6 +112,18 @@ pub fn remove_dir(path: &Path) -> io::Result<bool> {
 /// refused ([`io::ErrorKind::InvalidInput`]) unopened, and so is a file longer than `limit` bytes
 /// ([`io::ErrorKind::FileTooLarge`]).
 pub fn read_at_most(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let file = open_regular(path)?;
+    let mut content = Vec::new();
+    file.take(limit.saturating_add(1)).read_to_end(&mut content)?;
+    if content.len() as u64 > limit {
+        let text = format!("{}: larger than {limit} bytes", path.display());
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
+    }
+    Ok(content)
+}
+
+/// Opens the regular file `path` for reading; anything else is refused as by [`read_at_most`].
+pub fn open_regular(path: &Path) -> io::Result<fs::File> {
     refuse_irregular(path, &fs::metadata(path)?)?;
     let mut options = fs::OpenOptions::new();
     options.read(true);
@@ -121,13 +133,7 @@ pub fn read_at_most(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
         .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
     let file = options.open(path)?;
     refuse_irregular(path, &file.metadata()?)?;
-    let mut content = Vec::new();
-    file.take(limit.saturating_add(1)).read_to_end(&mut content)?;
-    if content.len() as u64 > limit {
-        let text = format!("{}: larger than {limit} bytes", path.display());
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
-    }
-    Ok(content)
+    Ok(file)
 }
 
 fn refuse_irregular(path: &Path, meta: &std::fs::Metadata) -> io::Result<()> {

@@ -1,9 +1,12 @@
 //! What `auto` stands for: `subnet: auto` for a free subnet, `ip: auto` for a free address outside the DHCP ranges.
 //!
 //! What was chosen is on record, `auto.yaml` in the network's directory, and stays: a network or host that has gone and
-//! comes back gets the same again. A choice without a record depends on names only, through their SHA-256, so that it is
-//! very likely the same, too, when the record was lost. Nothing is written here but [`Chosen::write`].
+//! comes back gets the same again. Where the record was lost, a registered network's files tell. A choice without either
+//! depends on names only, through their SHA-256, so that it is very likely the same, too. Nothing is written here but
+//! [`Chosen::write`].
 
+use super::Observed;
+use super::compile::{ADDN_HOSTS, LIBVIRT_XML};
 use super::definition::{Definition, HostEntry};
 use super::model::{Network, Origin};
 use crate::host::{Layout, files};
@@ -52,6 +55,54 @@ impl Chosen {
                 tracing::warn!("choices are made anew: {problems}");
                 Self::default()
             }
+        }
+    }
+
+    /// The record for `definition`, or where that was lost and is needed, what it can be made of again.
+    pub(super) fn read_for(definition: &Definition, layout: &Layout) -> Self {
+        let name = &definition.name.value;
+        let record = Self::read(layout, name);
+        let subnet = definition.ipv4.as_ref().is_some_and(|section| section.auto);
+        let auto = definition.hosts.iter().filter(|entry| entry.auto.is_some());
+        let auto: HashSet<&HostName> = auto.map(|entry| &entry.name.value).collect();
+        if !record.is_empty() || !subnet && auto.is_empty() {
+            return record;
+        }
+        let mut applied = Self::applied(layout, name);
+        applied.subnet = applied.subnet.filter(|_| subnet);
+        applied.hosts.retain(|name, _| auto.contains(name));
+        applied
+    }
+
+    /// What the files of a registered network say: its subnet, and the addresses of all its hosts. Nothing if it is not
+    /// registered.
+    fn applied(layout: &Layout, name: &NetworkName) -> Self {
+        let text = |file: &str| {
+            let place = layout.network(name).join(file);
+            let content = files::read_if_there(place.on_disk()).ok().flatten()?;
+            Some(String::from_utf8_lossy(&content).into_owned())
+        };
+        if !layout.applied(name).on_disk().exists() {
+            return Self::default();
+        }
+        let addresses = text(LIBVIRT_XML).map(|xml| Observed::parse(&xml).addresses);
+        let subnet = addresses
+            .unwrap_or_default()
+            .into_iter()
+            .find_map(|(address, length)| {
+                let net: Ipv4Net = format!("{address}/{length}").parse().ok()?;
+                Some(net.trunc())
+            });
+        // ADDRESS NAME.DOMAIN NAME
+        let host = |line: &str| {
+            let mut words = line.split_whitespace();
+            let address: Ipv4Addr = words.next()?.parse().ok()?;
+            Some((words.next_back()?.parse().ok()?, address))
+        };
+        let hosts = text(ADDN_HOSTS).unwrap_or_default();
+        Self {
+            subnet,
+            hosts: hosts.lines().filter_map(host).collect(),
         }
     }
 
@@ -168,7 +219,14 @@ pub(super) fn is_free(subnet: Ipv4Net, taken: &[IpNet]) -> bool {
 }
 
 /// Gives every host with `ip: auto` its address, reporting those for which none is free.
-pub(super) fn hosts(definition: &mut Definition, record: &Chosen, report: &mut Report<'_>) {
+///
+/// `leased` tells the addresses that machines have now: none of these is chosen for another one.
+pub(super) fn hosts(
+    definition: &mut Definition,
+    record: &Chosen,
+    leased: impl FnOnce() -> Vec<Ipv4Addr>,
+    report: &mut Report<'_>,
+) {
     if definition.hosts.iter().all(|entry| entry.auto.is_none()) {
         return;
     }
@@ -209,6 +267,8 @@ pub(super) fn hosts(definition: &mut Definition, record: &Chosen, report: &mut R
         .collect();
     leave_out_intruders(definition, record, &wanted, &space, report);
     space.used.extend(definition.hosts.iter().flat_map(addresses));
+    let known = |address: &Ipv4Addr| record.hosts.values().any(|chosen| chosen == address);
+    space.leased = leased().into_iter().filter(|address| !known(address)).collect();
     let mut found = space.assign(&wanted, &record.hosts);
     for entry in &mut definition.hosts {
         let Some(place) = entry.auto else { continue };
@@ -286,6 +346,8 @@ struct Space {
     /// First and last address of each DHCP range.
     ranges: Vec<(u32, u32)>,
     used: HashSet<Ipv4Addr>,
+    /// Addresses that machines have by DHCP.
+    leased: HashSet<Ipv4Addr>,
 }
 
 impl Space {
@@ -296,6 +358,7 @@ impl Space {
             last: u32::from(subnet.broadcast()) - 1,
             ranges: Vec::new(),
             used: HashSet::new(),
+            leased: HashSet::new(),
         })
     }
 
@@ -343,7 +406,9 @@ impl Space {
         let nth = |index: u64| u32::try_from(index % size).map_or(self.first, |index| self.first + index);
         let is_free = |number: u32| {
             let address = Ipv4Addr::from(number);
-            !self.used.contains(&address) && !spared.contains(&address)
+            [&self.used, &self.leased, spared]
+                .iter()
+                .all(|taken| !taken.contains(&address))
         };
         let range = |number: u32| {
             let mut ranges = self.ranges.iter();

@@ -79,7 +79,8 @@ impl Needs {
     }
 
     /// What this host does not give an active network that needs this, each with what to do about it. With `ask` other
-    /// DHCP servers are asked for, which takes up to two seconds where somebody could answer.
+    /// DHCP servers are asked for, which takes two seconds where somebody could answer
+    /// and nobody does, and four on a bridge that is not ours.
     pub fn unmet(&self, ask: bool) -> Vec<String> {
         let mut facts = self.facts();
         if ask {
@@ -131,7 +132,13 @@ impl Needs {
         if facts.ports.as_ref().is_none_or(Vec::is_empty) {
             return Vec::new();
         }
-        match dhcp_probe::servers(bridge, &own_addresses(bridge, &facts.links), dhcp_probe::GLANCE) {
+        // Who could be on a bridge of ours is known better.
+        let patience = if self.mode == Mode::Bridge {
+            dhcp_probe::THOROUGH
+        } else {
+            dhcp_probe::GLANCE
+        };
+        match dhcp_probe::servers(bridge, &own_addresses(bridge, &facts.links), patience) {
             Ok(servers) => servers,
             Err(error) => {
                 // Only root may ask.

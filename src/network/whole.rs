@@ -6,12 +6,13 @@ use super::dropin::Part;
 use super::model::{Network, Origin};
 use super::{Applied, Finder, Found, Needs, NetworkError, Warning, check, definition_bytes};
 use crate::config::Networks;
-use crate::host::links;
+use crate::host::{Place as FilePlace, links};
+use crate::lease;
 use crate::name::{HostName, Mac};
 use crate::yaml::{At, Attempt, Fault, Place, Problem, Problems, Report, Source};
 use std::cell::OnceCell;
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 /// What becomes of an entry of a guest that cannot be used.
@@ -78,13 +79,18 @@ fn checked(
     }
     drop_repeated(&mut definition);
     let record = match place {
-        Some((finder, _)) => Chosen::read(finder.layout(), &definition.name.value),
+        Some((finder, _)) => Chosen::read_for(&definition, finder.layout()),
         None => Chosen::default(),
     };
+    let definition_name = definition.name.value.clone();
     if !choose_subnet(&mut definition, &record, place, &mut report)? {
         return report.finish(None);
     }
-    auto::hosts(&mut definition, &record, &mut report);
+    let leased = || {
+        let leases = place.map(|(finder, _)| finder.layout().leases(&definition_name));
+        leases.map(|file| addresses_in(&file)).unwrap_or_default()
+    };
+    auto::hosts(&mut definition, &record, leased, &mut report);
     let network = check_without_culprits(&mut definition, &mut report);
     let mut clashes = Vec::new();
     if let Some((finder, path)) = place
@@ -187,6 +193,18 @@ fn is_there(network: &Network, finder: &Finder<'_>) -> bool {
         (needs.mode, needs.bridge, needs.ipv4, needs.ipv6) == (now.mode, now.bridge, now.ipv4, now.ipv6)
     });
     same && finder.layout().is_live() && network.own_bridge().is_some_and(links::exists)
+}
+
+/// The addresses that are leased according to a lease file; none if there is none that can be read.
+fn addresses_in(file: &FilePlace) -> Vec<Ipv4Addr> {
+    let leases = lease::read(file.on_disk()).unwrap_or_default();
+    leases
+        .iter()
+        .filter_map(|lease| match lease.ip {
+            IpAddr::V4(address) => Some(address),
+            IpAddr::V6(_) => None,
+        })
+        .collect()
 }
 
 /// The bridges that are the network's own: the one that it is to have, and the one that it has.

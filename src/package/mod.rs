@@ -26,6 +26,7 @@ mod stream;
 mod target;
 mod text;
 mod tree;
+mod verify;
 mod work;
 
 pub use disks::{DiskChoice, DiskPlan, Selected, Split, Volume};
@@ -44,3 +45,4 @@ pub use repack::{Options, Repacked, Request, build, prepare, repack};
 pub use stream::Codec;
 pub use target::{OutputFile, Target};
 pub use text::{Line, TextError, Word};
+pub use verify::{PackageKind, Verified, VerifiedFile, VerifyError, verify};

@@ -219,6 +219,19 @@ impl Texts {
         })
     }
 
+    /// What a package manager runs for `package`.
+    pub(super) fn scriptlet(&self, template: &str, package: &GuestPackage) -> Result<String, tera::Error> {
+        let layout = Layout::default();
+        let mut context = Context::new();
+        context.insert("package", package);
+        context.insert("records_dir", &layout.instances().named().display().to_string());
+        context.insert(
+            "instances_dir",
+            &layout.all_instance_disks().named().display().to_string(),
+        );
+        self.0.render(template, &context)
+    }
+
     /// A text in which only the guest's name is.
     pub(super) fn named(&self, template: &str, guest: &GuestName) -> Result<String, tera::Error> {
         let mut context = Context::new();

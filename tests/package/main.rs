@@ -7,4 +7,5 @@ mod firmware;
 mod guest;
 mod install;
 mod refuse;
+mod verify;
 mod what;

@@ -15,7 +15,7 @@ use miniascape::network::import::ImportError;
 use miniascape::network::{
     CompileError, DiffError, FindError, NetworkError, RefreshError, RegisterError, StateError, StatusError,
 };
-use miniascape::package::{InstalledError, PlanError, RepackError};
+use miniascape::package::{InstalledError, PlanError, RepackError, VerifyError};
 use miniascape::template::TemplateError;
 use miniascape::yaml::Problems;
 
@@ -43,6 +43,20 @@ impl From<LibvirtError> for Failure {
                 Self::refused(error.to_string()).hint(blocker.remedy(name))
             }
             LibvirtError::Call { .. } => Self::failed(error.to_string()),
+        }
+    }
+}
+
+impl From<VerifyError> for Failure {
+    fn from(error: VerifyError) -> Self {
+        match error {
+            VerifyError::Refused { .. } => Self::usage(error.to_string())
+                .hint("do not install it; fetch the file again, or have it packed again"),
+            VerifyError::Io(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
+                Self::usage(error.to_string())
+            }
+            VerifyError::Io(error) => error.into(),
+            VerifyError::Template(_) => Self::failed(error.to_string()),
         }
     }
 }

@@ -59,7 +59,13 @@ pub fn adopt(
         network: name.clone(),
         steps,
     };
-    if dry_run || report.steps.is_empty() && facts.record.is_some() {
+    if dry_run {
+        return Ok(report);
+    }
+    if let Some(record) = facts.record.as_ref().filter(|_| report.steps.is_empty()) {
+        // An earlier run may have been killed right behind its record.
+        keep(network, layout)?;
+        settle(record, layout)?;
         return Ok(report);
     }
     if !Observed::parse(&existing.xml).ours {

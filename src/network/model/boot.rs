@@ -113,12 +113,13 @@ fn is_plain_url(text: &str) -> bool {
     let Some((scheme, rest)) = text.split_once("://") else {
         return false;
     };
-    let fits = |b: u8| b.is_ascii_alphanumeric() || b"._+@~-/:?&=!*()[]${}%".contains(&b);
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b"._+@~-/:?&=[]${}%".contains(&b);
     let escapes = rest.split('%').skip(1);
     ["http", "https", "tftp"].contains(&scheme)
         && !rest.is_empty()
         && rest.bytes().all(fits)
         && rest.split('/').all(|part| part != "..")
+        && rest.split('$').skip(1).all(|setting| setting.starts_with('{'))
         && escapes
             .map(|escape| escape.as_bytes().get(..2))
             .all(|digits| digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)))
@@ -215,6 +216,8 @@ mod tests {
             "http://",
             "http://a/%2",
             "http://a/b,c",
+            "http://a/$(b)",
+            "http://a/$b",
             "http://a/../b",
             "ftp://a/b",
             "файл",

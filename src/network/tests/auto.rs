@@ -164,6 +164,51 @@ fn a_damaged_record_counts_as_lost() {
 }
 
 #[test]
+fn without_a_record_a_registered_network_keeps_what_it_has() {
+    let lab = Lab::new();
+    let name = "lab".parse().unwrap();
+    let put = |place: crate::host::Place, text: &str| {
+        files::write(place.on_disk(), text.as_bytes(), 0o644).unwrap()
+    };
+    let two: Hosts = [(1, None), (2, None)].into();
+    // Chosen anew, h1 would have another address than it was given when that was taken.
+    let first = addresses(&lab.settle(24, &two).unwrap())["h1"];
+    let text = format!(
+        "# x\n10.66.6.99 h1.lab.internal h1\n10.66.6.1 gateway.lab.internal gateway\n{first} two.words\n"
+    );
+    put(lab.layout.network(&name).join("addn-hosts"), &text);
+    lab.forget();
+    assert_eq!(
+        addresses(&lab.settle(24, &two).unwrap())["h1"],
+        first,
+        "it is not registered"
+    );
+    put(lab.layout.applied(&name), "{}");
+    lab.forget();
+    let found = lab.settle(24, &two).unwrap();
+    assert_eq!(addresses(&found)["h1"], Ipv4Addr::new(10, 66, 6, 99));
+    assert!(!found.chosen.hosts.keys().any(|name| name.as_str() == "gateway"));
+    assert!(Finder::new(&lab.layout).find("lab").unwrap().is_on_record);
+}
+
+#[test]
+fn what_a_machine_has_by_dhcp_is_not_chosen() {
+    let lab = Lab::new();
+    let one: Hosts = [(1, None)].into();
+    let before = addresses(&lab.settle(24, &one).unwrap())["h1"];
+    let leases = lab.layout.leases(&"lab".parse().unwrap());
+    let line = format!("1 52:54:00:00:00:99 {before} * *\n");
+    files::write(leases.on_disk(), line.as_bytes(), 0o644).unwrap();
+    assert_eq!(
+        addresses(&lab.settle(24, &one).unwrap())["h1"],
+        before,
+        "it has moved"
+    );
+    lab.forget();
+    assert_ne!(addresses(&lab.settle(24, &one).unwrap())["h1"], before);
+}
+
+#[test]
 fn auto_needs_room_to_choose_from() {
     for (text, said) in [
         ("ipv4: { subnet: 10.66.6.1/24 }", "is an address in a subnet"),

@@ -1,148 +1,217 @@
 //! Hostile definitions: whatever is written into them, the reader answers with a network or with problems, and no
 //! generated file gets a line, a field or an element that the definition did not ask for.
+//!
+//! The values are found by walking through examples that have every key there is, so that none can be forgotten.
 
-use super::{compiled, joined};
+use super::{compiled, data, joined};
+use crate::host::Layout;
 use crate::host::command::Program;
 use crate::network::compile::{ADDN_HOSTS, LIBVIRT_XML};
-use crate::network::{Compiled, read_bytes};
+use crate::network::{Compiled, FindError, NetworkError, find, read_bytes};
+use crate::yaml::{Node, Problems, Report, Source, Value, parse};
+use fs_err as fs;
 use proptest::prelude::*;
 use quick_xml::events::Event;
+use std::collections::BTreeSet;
 use std::fmt::Write;
+use std::sync::LazyLock;
 
-/// A definition with every field that takes text, each as `<its name>`.
-const DEFINITION: &str = "network:
-  name: <name>
-  title: <title>
-  mode: <mode>
-  bridge: <bridge>
-  domain: <domain>
-  ipv4: { subnet: <subnet>, gateway: <gateway> }
-  ipv6: { subnet: <subnet6>, gateway: <gateway6>, ra: stateful }
+/// A definition with every key of the present form but those that exclude each other.
+const NATIVE: &str = "network:
+  name: lab
+  title: 'A lab'
+  mode: nat
+  bridge: virbr9
+  domain: lab.internal
+  ipv4: { subnet: 192.168.9.0/24, gateway: 192.168.9.1 }
+  ipv6: { subnet: 'fd00:9::/64', gateway: 'fd00:9::1', ra: stateful }
   dns:
-    forwarders: [<forwarder>]
+    serve: true
+    forward: true
+    forwarders: ['192.0.2.53#5353']
     records:
-      - { name: <record>, ip: <record ip> }
-      - { wildcard: <wildcard>, ip: <wildcard ip> }
-      - { cname: <alias>, target: <target> }
-      - { srv: <service>, target: <service target>, port: <port>, priority: <priority>, weight: <weight> }
-      - { txt: <txt>, text: <text> }
-      - { ptr: <ptr>, name: <ptr name> }
+      - { name: web, ip: 192.168.9.5 }
+      - { wildcard: apps, ip: 192.168.9.6 }
+      - { cname: www, target: web }
+      - { srv: _http._tcp, target: web, port: 80, priority: 1, weight: 2 }
+      - { txt: _dmarc, text: 'v=DMARC1' }
+      - { ptr: 192.168.9.5, name: web }
   dhcp:
+    serve: true
     ranges:
-      - { start: <start>, end: <end>, set: <set>, tag: <range tag>, lease_time: <range time> }
-      - { start: <start6>, end: <end6> }
-    lease_time: <lease time>
-    unknown: <unknown>
-    boot: { tftp: <tftp>, ipxe: <ipxe>, bios: <bios>, uefi: <uefi>, uefi32: <uefi32>, uefi_arm64: <uefi arm>, file: <boot file> }
-    ignore: [<ignore>]
+      - { start: 192.168.9.100, end: 192.168.9.200, set: pool, tag: '!blue', lease_time: '3h' }
+      - { start: 'fd00:9::100', end: 'fd00:9::200' }
+    lease_time: '12h'
+    unknown: ignore
+    boot:
+      { tftp: /srv/tftp, ipxe: 'http://192.168.9.1/boot.ipxe', bios: undionly.kpxe, uefi: ipxe.efi, uefi32: ipxe32.efi,
+        uefi_arm64: arm/ipxe.efi, file: other.efi }
+    ignore: ['52:54:00:09:00:66']
     options:
       - { option: router, value: 192.168.9.1 }
-      - { option: <option>, value: <address>, tag: <option tag> }
-      - { option: <number>, type: <type>, value: <free text> }
-      - { option: root-path, value: <option text> }
-      - { option: domain-search, value: <search> }
-      - { option: mtu, value: <mtu> }
-      - { option: T1, value: <renewal> }
-      - { option: 43, value: <octets> }
-      - { option: classless-static-route, value: { to: <to>, via: <via> } }
-  dnsmasq_options: [<passed on>]
-  require_interfaces: [<require>]
-  forbid_interfaces: [<forbid>]
+      - { option: ntp-server, value: 192.168.9.1, tag: pool }
+      - { option: 224, type: text, value: free }
+      - { option: root-path, value: /srv/root }
+      - { option: domain-search, value: lab.internal }
+      - { option: mtu, value: 1400 }
+      - { option: T1, value: '5m' }
+      - { option: 43, value: '01:02' }
+      - { option: classless-static-route, value: { to: 10.0.0.0/8, via: 192.168.9.1 } }
+  dnsmasq_options: ['dhcp-vendorclass=set:blue,installer']
+  require_interfaces: [eth1]
+  forbid_interfaces: [eth2]
   hosts:
-    - { name: <host>, mac: <mac>, ip: [<ip>, <ip6>], client_id: <client id>, tags: <tag>, lease_time: <host time>,
-        options: [ { option: domain-name, value: <host text> } ] }
+    - { name: one, mac: '52:54:00:09:00:02', ip: [192.168.9.2, 'fd00:9::2'], client_id: '01:02:03', tags: red, lease_time: '2h',
+        options: [ { option: domain-name, value: one.example } ] }
 ";
 
-/// The fields, and a value for each that is fine.
-const FIELDS: [(&str, &str); 66] = [
-    ("name", "lab"),
-    ("title", "A lab"),
-    ("mode", "nat"),
-    ("bridge", "virbr9"),
-    ("domain", "lab.internal"),
-    ("subnet", "192.168.9.0/24"),
-    ("gateway", "192.168.9.1"),
-    ("forwarder", "192.0.2.53#5353"),
-    ("record", "web"),
-    ("record ip", "192.168.9.5"),
-    ("wildcard", "apps"),
-    ("wildcard ip", "192.168.9.6"),
-    ("alias", "www"),
-    ("target", "web"),
-    ("service", "_http._tcp"),
-    ("service target", "web"),
-    ("port", "80"),
-    ("priority", "1"),
-    ("weight", "2"),
-    ("txt", "_dmarc"),
-    ("text", "v=DMARC1"),
-    ("ptr", "192.168.9.5"),
-    ("ptr name", "web"),
-    ("start", "192.168.9.100"),
-    ("end", "192.168.9.200"),
-    ("set", "pool"),
-    ("range tag", "!blue"),
-    ("range time", "3h"),
-    ("lease time", "12h"),
-    ("unknown", "ignore"),
-    ("ignore", "52:54:00:09:00:66"),
-    ("tftp", "/srv/tftp"),
-    ("ipxe", "http://192.168.9.1/boot.ipxe"),
-    ("bios", "undionly.kpxe"),
-    ("uefi", "ipxe.efi"),
-    ("uefi32", "ipxe32.efi"),
-    ("uefi arm", "arm/ipxe.efi"),
-    ("boot file", "other.efi"),
-    ("option", "ntp-server"),
-    ("address", "192.168.9.1"),
-    ("option tag", "pool"),
-    ("number", "224"),
-    ("type", "text"),
-    ("free text", "free"),
-    ("option text", "/srv/root"),
-    ("search", "lab.internal"),
-    ("mtu", "1400"),
-    ("renewal", "5m"),
-    ("octets", "01:02"),
-    ("to", "10.0.0.0/8"),
-    ("via", "192.168.9.1"),
-    ("passed on", "dhcp-vendorclass=set:blue,installer"),
-    ("host", "one"),
-    ("mac", "52:54:00:09:00:02"),
-    ("ip", "192.168.9.2"),
-    ("client id", "01:02:03"),
-    ("tag", "red"),
-    ("host time", "2h"),
-    ("subnet6", "fd00:9::/64"),
-    ("gateway6", "fd00:9::1"),
-    ("start6", "fd00:9::100"),
-    ("end6", "fd00:9::200"),
-    ("ip6", "fd00:9::2"),
-    ("require", "eth1"),
-    ("forbid", "eth2"),
-    ("host text", "one.example"),
+/// One on somebody else's bridge, with another boot server.
+const ELSEWHERE: &str = "network:
+  name: lab
+  mode: bridge
+  bridge: br9
+  domain: lab.internal
+  ipv4: { subnet: 192.168.9.0/24, gateway: 192.168.9.1 }
+  dhcp: { serve: true, boot: { server: 192.168.9.5, file: pxelinux.0 } }
+";
+
+/// One in the form of the first releases.
+const ORIGINAL: &str = "network:
+  name: lab
+  forward: nat
+  bridge: virbr9
+  domain: lab.internal
+  gateway: 192.168.9.1
+  netmask: 255.255.255.0
+  libvirt_network_dhcp_enabled: 0
+  dhcp_start: 192.168.9.100
+  dhcp_end: 192.168.9.200
+  hosts:
+    - { hwaddr: '52:54:00:09:00:02', ip: 192.168.9.2, name: one }
+";
+
+/// A file beside the definition [`NATIVE`].
+const DROP_IN: &str = "hosts:
+  - { name: two, mac: ['52:54:00:09:00:03', '52:54:00:09:00:04'], ip: 192.168.9.3, client_id: printer, tags: [red, green],
+      lease_time: '2h', options: [ { option: domain-name, value: two.example } ] }
+";
+
+/// Values that may hold any printable ASCII character, which is quoted or written as octets where a file would misread
+/// it; the title is for people, and goes into the XML alone.
+const TEXTS: [&str; 6] = [
+    "network.title",
+    "network.dns.records.4.text",
+    "network.dhcp.options.2.value",
+    "network.dhcp.options.3.value",
+    "network.hosts.0.options.0.value",
+    "hosts.0.options.0.value",
 ];
+/// One with a text at its end.
+const PASSED_ON: &str = "network.dnsmasq_options.0";
 
-/// The fields for text that may hold any printable ASCII character, which is quoted or written as octets where a file
-/// would misread it.
-const TEXTS: [&str; 5] = ["title", "text", "free text", "option text", "host text"];
+/// A document whose values can be exchanged.
+struct Document {
+    tree: Node<'static>,
+    /// The values, as paths, with their texts.
+    leaves: Vec<(String, String)>,
+}
 
-type Values = [String; FIELDS.len()];
-
-/// A definition with these values, in the order of [`FIELDS`], quoted so that YAML itself passes everything on.
-fn definition(values: &Values) -> String {
-    let mut text = String::new();
-    let mut rest = DEFINITION;
-    while let Some((before, (name, after))) = rest
-        .split_once('<')
-        .and_then(|(before, rest)| Some((before, rest.split_once('>')?)))
-    {
-        let index = FIELDS.iter().position(|(field, _)| *field == name).unwrap();
-        text += before;
-        text += &quoted(&values[index]);
-        rest = after;
+impl Document {
+    fn new(text: &'static str) -> Self {
+        let mut report = Report::new(Source::new("example", text));
+        let tree = parse(&mut report).expect("YAML");
+        let mut leaves = Vec::new();
+        walk(&tree, "", &mut |path, value| {
+            leaves.push((path.to_owned(), value.to_owned()));
+        });
+        Self { tree, leaves }
     }
-    text + rest
+
+    /// The document with other values for these paths.
+    fn with(&self, values: &[(&str, &str)]) -> String {
+        let mut text = String::new();
+        write_node(&self.tree, "", values, &mut text);
+        text
+    }
+
+    /// Line and column at which the value of `path` begins.
+    fn place(&self, path: &str) -> (u32, u32) {
+        let text = self.with(&[(path, "here it is")]);
+        let before = &text[..text.find("\"here it is").unwrap()];
+        let column = before.len() - before.rfind('\n').map_or(0, |end| end + 1) + 1;
+        let number = |count: usize| u32::try_from(count).unwrap();
+        (number(before.matches('\n').count() + 1), number(column))
+    }
+}
+
+/// A definition, and what it compiles to as it stands.
+struct Example {
+    document: Document,
+    harmless: Compiled,
+}
+
+impl Example {
+    fn read(&self, values: &[(&str, &str)]) -> Result<Compiled, Problems> {
+        let text = self.document.with(values);
+        read_bytes("f", text.as_bytes()).map(|(network, _)| compiled(&network))
+    }
+}
+
+static EXAMPLES: LazyLock<[Example; 3]> = LazyLock::new(|| {
+    [NATIVE, ELSEWHERE, ORIGINAL].map(|text| Example {
+        document: Document::new(text),
+        harmless: compiled(&read_bytes("f", text.as_bytes()).unwrap().0),
+    })
+});
+
+/// Calls `found` with each value that is no list and no mapping, and its path.
+fn walk(node: &Node<'_>, path: &str, found: &mut impl FnMut(&str, &str)) {
+    match &node.value {
+        Value::Scalar { text, .. } => found(path, text),
+        Value::List(items) => {
+            for (index, item) in items.iter().enumerate() {
+                walk(item, &format!("{path}.{index}"), found);
+            }
+        }
+        Value::Map(entries) => {
+            for (key, value) in entries {
+                let dot = if path.is_empty() { "" } else { "." };
+                walk(value, &format!("{path}{dot}{}", key.value), found);
+            }
+        }
+    }
+}
+
+/// Writes a node in flow style, on lines of their own, with other values for some paths.
+fn write_node(node: &Node<'_>, path: &str, values: &[(&str, &str)], out: &mut String) {
+    match &node.value {
+        Value::Scalar { text, plain } => {
+            let other = values.iter().find(|(other, _)| *other == path);
+            match other {
+                Some((_, value)) => out.push_str(&quoted(value)),
+                None if *plain => out.push_str(text),
+                None => out.push_str(&quoted(text)),
+            }
+        }
+        Value::List(items) => {
+            out.push('[');
+            for (index, item) in items.iter().enumerate() {
+                write_node(item, &format!("{path}.{index}"), values, out);
+                out.push_str(",\n ");
+            }
+            out.push(']');
+        }
+        Value::Map(entries) => {
+            out.push('{');
+            for (key, value) in entries {
+                let dot = if path.is_empty() { "" } else { "." };
+                write!(out, "{}: ", key.value).unwrap();
+                write_node(value, &format!("{path}{dot}{}", key.value), values, out);
+                out.push_str(",\n ");
+            }
+            out.push('}');
+        }
+    }
 }
 
 /// `text` as a double-quoted scalar of printable ASCII (YAML 1.2.2, section 5.7).
@@ -159,17 +228,6 @@ pub(super) fn quoted(text: &str) -> String {
     out
 }
 
-fn good() -> Values {
-    FIELDS.map(|(_, value)| value.to_owned())
-}
-
-/// The values of [`FIELDS`], with `value` for the field `index`.
-fn with(index: usize, value: &str) -> Values {
-    let mut values = good();
-    value.clone_into(&mut values[index]);
-    values
-}
-
 /// Text that means something to a file format, behind or in front of a good value.
 fn hostile() -> impl Strategy<Value = String> {
     prop_oneof![
@@ -181,6 +239,7 @@ fn hostile() -> impl Strategy<Value = String> {
         "[a-z0-9.-]{1,300}",
         "[ -~]{1,40}",
         "[а-яａ-ｚ]{1,8}",
+        "[\u{feff}\u{0}]{1,2}[a-z0-9.]{1,8}",
         Just("\ninterface=lo\n".to_owned()),
         Just("\"\ninterface=lo\n\"".to_owned()),
         Just("</name><forward mode=\"route\"/><name>".to_owned()),
@@ -207,8 +266,7 @@ fn fields(line: &str) -> usize {
 }
 
 /// Panics if a file has more to it than the definition asked for.
-fn assert_harmless(compiled: &Compiled) {
-    let harmless = compiled_from(&good());
+fn assert_harmless(compiled: &Compiled, harmless: &Compiled) {
     for (file, expected) in compiled.files().iter().zip(harmless.files()) {
         assert_eq!(file.name, expected.name);
         assert!(
@@ -245,10 +303,6 @@ fn assert_harmless(compiled: &Compiled) {
     }
 }
 
-fn compiled_from(values: &Values) -> Compiled {
-    compiled(&read_bytes("f", definition(values).as_bytes()).unwrap().0)
-}
-
 /// The names of the elements in `xml`, apart from the one that depends on the mode.
 fn elements(xml: &str) -> Vec<String> {
     let mut reader = quick_xml::Reader::from_str(xml);
@@ -264,64 +318,148 @@ fn elements(xml: &str) -> Vec<String> {
     }
 }
 
+/// What the YAML of a definition may not pass on into any generated file as it stands.
+const BAD: [&str; 18] = [
+    "\n",
+    "\r",
+    "\u{1b}[31m",
+    "\u{0}",
+    "\u{202e}",
+    "\u{2028}",
+    "\u{feff}",
+    "\u{ff0e}",
+    "\u{435}",
+    ",",
+    "%",
+    "\"",
+    "/../",
+    "<",
+    ";",
+    " # ",
+    "$(id)",
+    "`id`",
+];
+
 #[test]
-fn the_values_to_start_from_are_accepted() {
-    let (network, warnings) = read_bytes("f", definition(&good()).as_bytes()).unwrap();
-    assert_eq!(warnings, []);
-    assert_harmless(&compiled(&network));
+fn every_key_that_is_read_is_in_an_example() {
+    let key = |path: &str| path.split('.').map(str::to_owned).collect::<Vec<_>>();
+    let mut used: BTreeSet<String> = EXAMPLES
+        .iter()
+        .flat_map(|example| &example.document.leaves)
+        .flat_map(|(path, _)| key(path))
+        .collect();
+    used.extend(key("hosts"));
+    let mut read = BTreeSet::new();
+    for room in ["definition", "dropin"] {
+        for entry in fs::read_dir(data("src/network").join(room)).unwrap() {
+            let source = fs::read_to_string(entry.unwrap().path()).unwrap();
+            let keys = source.split("Key::Known(\"").skip(1);
+            read.extend(keys.map(|rest| rest.split('"').next().unwrap().to_owned()));
+        }
+    }
+    assert!(read.len() > 60, "{read:?}");
+    let missing: Vec<_> = read.difference(&used).collect();
+    assert!(missing.is_empty(), "no example has these keys: {missing:?}");
 }
 
 #[test]
-fn every_field_refuses_what_a_generated_file_would_misread() {
-    for (index, (field, good)) in FIELDS.iter().enumerate() {
-        for bad in [
-            "\n",
-            "\r",
-            "\u{1b}[31m",
-            "\u{0}",
-            "\u{202e}",
-            "\u{2028}",
-            ",",
-            "%",
-            "\"",
-            "/../",
-            "<",
-            ";",
-            " # ",
-        ] {
-            let printable = bad.chars().all(|c| (' '..='~').contains(&c));
-            for value in [format!("{good}{bad}x"), format!("{bad}{good}")] {
-                let result = read_bytes("f", definition(&with(index, &value)).as_bytes());
-                // Texts are written so that no file misreads them; so is what stands behind the comma here.
-                if printable && (TEXTS.contains(field) || (*field == "passed on" && value.starts_with(good)))
-                {
-                    if let Ok((network, _)) = result {
-                        assert_harmless(&compiled(&network));
+fn the_values_to_start_from_are_accepted() {
+    for example in EXAMPLES.iter() {
+        assert_harmless(&example.read(&[]).unwrap(), &example.harmless);
+    }
+    let (_, warnings) = read_bytes("f", NATIVE.as_bytes()).unwrap();
+    assert_eq!(warnings, []);
+}
+
+/// True if `value`, made of a good value and something bad behind it or before it, may be accepted.
+fn may_be_a_text(path: &str, bad: &str, behind: bool) -> bool {
+    let printable = bad.chars().all(|c| (' '..='~').contains(&c));
+    // People may read any letters.
+    let letter = path == "network.title" && ["\u{ff0e}", "\u{435}"].contains(&bad);
+    letter || printable && (TEXTS.contains(&path) || path == PASSED_ON && behind)
+}
+
+/// Panics unless the problems are fit for a terminal, and one of them points at the value.
+fn assert_told(problems: &Problems, place: (u32, u32), what: &str) {
+    let shown = problems.to_string();
+    assert!(
+        !shown.contains(|c: char| c.is_control() && c != '\n'),
+        "{shown:?}"
+    );
+    let there = |problem: &crate::yaml::Problem| (problem.line, problem.column) == place;
+    assert!(problems.list().iter().any(there), "{what}, at {place:?}: {shown}");
+}
+
+#[test]
+fn every_value_refuses_what_a_generated_file_would_misread() {
+    for example in EXAMPLES.iter() {
+        for (path, good) in &example.document.leaves {
+            let place = example.document.place(path);
+            for bad in BAD {
+                for (value, behind) in [(format!("{good}{bad}x"), true), (format!("{bad}{good}"), false)] {
+                    match example.read(&[(path, &value)]) {
+                        Err(problems) => assert_told(&problems, place, &format!("{path}: {value:?}")),
+                        Ok(_) if !may_be_a_text(path, bad, behind) => {
+                            panic!("{path}: {value:?} was accepted")
+                        }
+                        Ok(compiled) => assert_harmless(&compiled, &example.harmless),
                     }
-                    continue;
                 }
-                let problems = result.expect_err(&format!("{field}: {value:?} was accepted"));
-                let shown = problems.to_string();
-                assert!(
-                    !shown.contains(|c: char| c.is_control() && c != '\n'),
-                    "{shown:?}"
-                );
             }
         }
     }
 }
 
 #[test]
-fn texts_longer_than_any_format_holds_are_refused_in_every_field() {
-    for (index, (field, _)) in FIELDS.iter().enumerate() {
-        for value in [
-            "a".repeat(256),
-            "1".repeat(256),
-            "a.".repeat(5000),
-            format!("_{}._tcp", "a".repeat(300)),
-        ] {
-            let result = read_bytes("f", definition(&with(index, &value)).as_bytes());
-            assert!(result.is_err(), "{field}: {value:?} was accepted");
+fn texts_longer_than_any_format_holds_are_refused_for_every_value() {
+    for example in EXAMPLES.iter() {
+        for (path, _) in &example.document.leaves {
+            let place = example.document.place(path);
+            for value in [
+                "a".repeat(256),
+                "1".repeat(256),
+                "a.".repeat(5000),
+                format!("_{}._tcp", "a".repeat(300)),
+            ] {
+                match example.read(&[(path, &value)]) {
+                    Err(problems) => assert_told(&problems, place, path),
+                    Ok(_) => panic!("{path}: {value:?} was accepted"),
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn files_beside_the_definition_are_no_other_way_in() {
+    let document = Document::new(DROP_IN);
+    let dir = tempfile::tempdir().unwrap();
+    let (file, part) = (dir.path().join("lab.yaml"), dir.path().join("lab.d/two.yaml"));
+    fs::create_dir(dir.path().join("lab.d")).unwrap();
+    fs::write(&file, NATIVE).unwrap();
+    let read = |text: &str| {
+        fs::write(&part, text).unwrap();
+        find::find(
+            &Layout::state_dir(dir.path().join("state")),
+            file.to_str().unwrap(),
+        )
+    };
+    let harmless = compiled(&read(DROP_IN).unwrap().network);
+    for (path, good) in &document.leaves {
+        let place = document.place(path);
+        for bad in BAD {
+            for (value, behind) in [(format!("{good}{bad}x"), true), (format!("{bad}{good}"), false)] {
+                match read(&document.with(&[(path, &value)])) {
+                    Ok(found) if may_be_a_text(path, bad, behind) => {
+                        assert_harmless(&compiled(&found.network), &harmless);
+                    }
+                    Err(FindError::Network(NetworkError::Definition(problems))) => {
+                        assert_told(&problems, place, &format!("{path}: {value:?}"));
+                        assert!(problems.list()[0].file.ends_with("two.yaml"), "{problems}");
+                    }
+                    other => panic!("{path}: {value:?}: {other:?}"),
+                }
+            }
         }
     }
 }
@@ -329,11 +467,16 @@ fn texts_longer_than_any_format_holds_are_refused_in_every_field() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4000))]
 
-    /// Any text in any field is refused, or harmless in every file.
+    /// Any text for any value is refused, or harmless in every file.
     #[test]
-    fn hostile_values_never_reach_a_generated_file(index in 0..FIELDS.len(), value in hostile()) {
-        if let Ok((network, _)) = read_bytes("f", definition(&with(index, &value)).as_bytes()) {
-            assert_harmless(&compiled(&network));
+    fn hostile_values_never_reach_a_generated_file(index in any::<prop::sample::Index>(), value in hostile()) {
+        let all: Vec<(&Example, &str)> = EXAMPLES
+            .iter()
+            .flat_map(|example| example.document.leaves.iter().map(move |(path, _)| (example, path.as_str())))
+            .collect();
+        let (example, path) = all[index.index(all.len())];
+        if let Ok(compiled) = example.read(&[(path, &value)]) {
+            assert_harmless(&compiled, &example.harmless);
         }
     }
 
@@ -348,12 +491,11 @@ proptest! {
     /// So is a definition with a piece torn out and something else put in.
     #[test]
     fn mutilated_definitions_are_answered(
-        from in 0usize..2800,
+        from in 0..NATIVE.len(),
         length in 0usize..40,
         piece in "[-\\[\\]{},:&*!|>'\"%@`#?~<= \t\na-z0-9.]{0,12}",
     ) {
-        let mut text = definition(&good());
-        let from = from.min(text.len());
+        let mut text = NATIVE.to_owned();
         let to = (from + length).min(text.len());
         text.replace_range(from..to, &piece);
         match read_bytes("f", text.as_bytes()) {
@@ -371,16 +513,14 @@ proptest! {
     /// Whatever texts are accepted, dnsmasq accepts the files too.
     #[test]
     fn dnsmasq_reads_every_text(texts in proptest::array::uniform4("[ -~]{1,80}"), class in "[ -~]{1,60}") {
-        let mut values = good();
-        let fields = TEXTS.iter().filter(|field| **field != "title").zip(&texts);
-        for (field, text) in fields.chain([(&"passed on", &format!("dhcp-vendorclass=set:blue,{class}"))]) {
-            let index = FIELDS.iter().position(|(name, _)| name == field).unwrap();
-            text.clone_into(&mut values[index]);
-        }
-        let compiled = compiled_from(&values);
-        assert_harmless(&compiled);
+        let example = &EXAMPLES[0];
+        let class = format!("dhcp-vendorclass=set:blue,{class}");
+        let mut values: Vec<(&str, &str)> = TEXTS[1..5].iter().copied().zip(texts.iter().map(String::as_str)).collect();
+        values.push((PASSED_ON, &class));
+        let compiled = example.read(&values).unwrap();
+        assert_harmless(&compiled, &example.harmless);
         let file = tempfile::NamedTempFile::new().unwrap();
-        fs_err::write(file.path(), joined(&compiled)).unwrap();
+        fs::write(file.path(), joined(&compiled)).unwrap();
         let dnsmasq = Program::find("dnsmasq", "dnsmasq-base").unwrap();
         let tested = dnsmasq.run().arg("--test").arg("-C").arg(file.path()).output();
         prop_assert!(tested.is_ok(), "{:?}\n{}", tested, joined(&compiled));

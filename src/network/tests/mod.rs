@@ -2,6 +2,7 @@
 
 mod auto;
 mod diff;
+mod examples;
 mod hostile;
 mod import;
 mod render;

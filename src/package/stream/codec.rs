@@ -114,14 +114,18 @@ impl Codec {
         }
     }
 
-    /// A whole stream of its own. For small content.
+    /// A whole stream of its own, for small content. It ends with a checksum, because not every format has a digest of
+    /// what is in it.
     pub(in crate::package) fn whole(self, content: &[u8]) -> io::Result<Vec<u8>> {
-        let mut out = self.open(&[])?;
-        let mut run = self.encoder(&mut out)?;
-        run.write_all(content)?;
-        run.finish()?;
-        out.extend(self.close(&[]));
-        Ok(out)
+        match self {
+            Self::Zstd(level) => {
+                let mut encoder = zstd::Encoder::new(Vec::new(), level)?;
+                encoder.include_checksum(true)?;
+                encoder.write_all(content)?;
+                encoder.finish()
+            }
+            Self::None => Ok(content.to_vec()),
+        }
     }
 }
 

@@ -1,0 +1,172 @@
+//! What may lie in a package, whatever its format: an image under the name of its digest, or a guest's domain XML and
+//! manifest. Everything else is refused.
+
+use super::input::{Checked, Fault};
+use super::{PackageKind, Verified, VerifiedFile};
+use crate::domain::Domain;
+use crate::host::{Layout, Place};
+use crate::name::{Digest, printable};
+use crate::package::manifest::Manifest;
+use crate::package::name::{GuestPackage, ImagePackage};
+
+/// The most bytes of a small file: no manifest and no domain XML is longer.
+pub(super) const SMALL: u64 = 16 * 1024 * 1024;
+
+/// A file or directory of a package.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    /// Absolute, as it will be on the host.
+    pub(super) path: String,
+    pub(super) directory: bool,
+    /// Permission bits.
+    pub(super) mode: u32,
+    pub(super) size: u64,
+    /// None for a directory.
+    pub(super) digest: Option<Digest>,
+    /// The content of a small file.
+    pub(super) content: Vec<u8>,
+}
+
+/// What a package says of itself.
+pub(super) struct Claims<'a> {
+    pub(super) kind: PackageKind,
+    pub(super) name: &'a str,
+    pub(super) version: &'a str,
+    pub(super) provides: Vec<String>,
+    pub(super) requires: Vec<String>,
+}
+
+/// Refuses a path that a file manager or a shell would take somewhere else.
+pub(super) fn plain_path(path: &str) -> Result<(), String> {
+    let shown = printable(path, 200);
+    if path.split('/').any(|part| part == "..") {
+        return Err(format!("the path {shown} climbs out of its directory"));
+    }
+    if path.contains("//") || path.contains("/./") || path.chars().any(char::is_control) {
+        return Err(format!("the path {shown} is not a plain one"));
+    }
+    Ok(())
+}
+
+/// Judges what a package holds.
+pub(super) fn judge(claims: &Claims<'_>, entries: &[Entry]) -> Checked<Verified> {
+    let mut seen = std::collections::HashSet::new();
+    for entry in entries {
+        let place = format!("the file {}", printable(&entry.path, 200));
+        plain_path(&entry.path).map_err(|what| Fault::new(&place, what))?;
+        if !seen.insert(&entry.path) {
+            return Err(Fault::new(place, "it is there twice"));
+        }
+    }
+    let files: Vec<&Entry> = entries.iter().filter(|entry| !entry.directory).collect();
+    let place = if let Ok(package) = claims.name.parse::<ImagePackage>() {
+        image(claims, &package, &files)?
+    } else if let Ok(package) = claims.name.parse::<GuestPackage>() {
+        guest(claims, &package, &files)?
+    } else {
+        let name = printable(claims.name, 80);
+        return Err(Fault::new(
+            "its name",
+            format!("`{name}` is no package of miniascape's"),
+        ));
+    };
+    for dir in entries.iter().filter(|entry| entry.directory) {
+        let named = place.named();
+        let path = std::path::Path::new(&dir.path);
+        if !named.starts_with(path) {
+            let place = format!("the directory {}", printable(&dir.path, 200));
+            return Err(Fault::new(place, "it does not belong here"));
+        }
+        if dir.mode & !0o755 != 0 {
+            let place = format!("the directory {}", printable(&dir.path, 200));
+            return Err(Fault::new(place, format!("its mode is {:o}", dir.mode)));
+        }
+    }
+    Ok(Verified {
+        kind: claims.kind,
+        package: claims.name.to_owned(),
+        version: claims.version.to_owned(),
+        files: files.iter().filter_map(|file| file.told()).collect(),
+    })
+}
+
+impl Entry {
+    pub(super) fn told(&self) -> Option<VerifiedFile> {
+        Some(VerifiedFile {
+            path: self.path.clone(),
+            size: self.size,
+            digest: self.digest?,
+        })
+    }
+
+    fn fault(&self, what: impl Into<String>) -> Fault {
+        Fault::new(format!("the file {}", printable(&self.path, 200)), what)
+    }
+
+    /// It is the file at `place`, with permission bits `mode`.
+    fn is(&self, place: &Place, mode: u32) -> Checked<()> {
+        if self.path != place.named().display().to_string() {
+            return Err(self.fault("it does not belong here"));
+        }
+        if self.mode != mode {
+            return Err(self.fault(format!("its mode is {:o} instead of {mode:o}", self.mode)));
+        }
+        Ok(())
+    }
+}
+
+fn image(claims: &Claims<'_>, package: &ImagePackage, files: &[&Entry]) -> Checked<Place> {
+    let [file] = files else {
+        let what = format!("{} files where there is one image", files.len());
+        return Err(Fault::new("its content", what));
+    };
+    let Some(digest) = file.digest else {
+        return Err(file.fault("it has no content"));
+    };
+    let layout = Layout::default();
+    let named = layout.packaged_image(&digest);
+    if file.path != named.named().display().to_string() {
+        let right = named.named().display();
+        return Err(file.fault(format!("its SHA-256 is {digest}: it should be {right}")));
+    }
+    file.is(&named, 0o444)?;
+    let capability = match claims.kind {
+        PackageKind::Deb => ImagePackage::deb_capability(&digest),
+        _ => ImagePackage::rpm_capability(&digest),
+    };
+    if *package != ImagePackage::of(&digest) || !claims.provides.contains(&capability) {
+        return Err(file.fault("the package's name or what it provides is that of another image"));
+    }
+    Ok(layout.packaged_images())
+}
+
+fn guest(claims: &Claims<'_>, package: &GuestPackage, files: &[&Entry]) -> Checked<Place> {
+    let dir = Layout::default().guest_package(package.guest());
+    let [xml, json] = files else {
+        let what = format!(
+            "{} files where there are domain.xml and manifest.json",
+            files.len()
+        );
+        return Err(Fault::new("its content", what));
+    };
+    xml.is(&dir.join("domain.xml"), 0o600)?;
+    json.is(&dir.join("manifest.json"), 0o644)?;
+    let manifest = Manifest::parse(&json.content).map_err(|e| json.fault(e.to_string()))?;
+    let section = &manifest.package;
+    let version = format!("{}-{}", section.version, section.release);
+    if section.name != *package || version != claims.version {
+        return Err(json.fault(format!("it is that of {} {version}", section.name)));
+    }
+    for layer in manifest.images() {
+        let capability = match claims.kind {
+            PackageKind::Deb => ImagePackage::deb_capability(&layer.digest),
+            _ => ImagePackage::rpm_capability(&layer.digest),
+        };
+        if !claims.requires.contains(&capability) {
+            return Err(json.fault(format!("the package does not require its image {}", layer.digest)));
+        }
+    }
+    let text = std::str::from_utf8(&xml.content).map_err(|_| xml.fault("it is not UTF-8"))?;
+    Domain::parse(text).map_err(|e| xml.fault(e.to_string()))?;
+    Ok(dir)
+}

@@ -1,0 +1,196 @@
+//! Reading a stranger's bytes: bounded, counted, digested, and every fault with its place.
+
+use crate::name::Digest;
+use sha2::{Digest as _, Sha256};
+use std::io::{self, BufRead, BufReader, Read};
+
+/// Bytes that are read at once.
+const BUFFER: usize = 256 * 1024;
+/// The largest window that is unpacked, as a power of two: what zstd itself takes without being asked.
+const WINDOW_LOG: u32 = 27;
+
+/// Something wrong at some place.
+#[derive(Debug)]
+pub(super) struct Fault {
+    pub(super) place: String,
+    pub(super) what: String,
+}
+
+pub(super) type Checked<T> = Result<T, Fault>;
+
+impl Fault {
+    pub(super) fn new(place: impl Into<String>, what: impl Into<String>) -> Self {
+        Self {
+            place: place.into(),
+            what: what.into(),
+        }
+    }
+}
+
+/// Bytes in order, counted and digested.
+pub(super) struct Source<R> {
+    inner: R,
+    name: &'static str,
+    at: u64,
+    digest: Option<Sha256>,
+}
+
+impl<R: Read> Source<R> {
+    /// `name` is what faults call it: "the file", "data.tar".
+    pub(super) const fn new(name: &'static str, inner: R) -> Self {
+        Self {
+            inner,
+            name,
+            at: 0,
+            digest: None,
+        }
+    }
+
+    /// The same with a digest of all that is read.
+    pub(super) fn digested(name: &'static str, inner: R) -> Self {
+        Self {
+            digest: Some(Sha256::new()),
+            ..Self::new(name, inner)
+        }
+    }
+
+    /// Bytes read so far.
+    pub(super) const fn at(&self) -> u64 {
+        self.at
+    }
+
+    /// The digest of what was read, and what lies below.
+    pub(super) fn finish(self) -> (Digest, R) {
+        let digest = self.digest.unwrap_or_default();
+        (Digest::from_bytes(digest.finalize().into()), self.inner)
+    }
+
+    /// A fault here.
+    pub(super) fn fault(&self, what: impl Into<String>) -> Fault {
+        Fault::new(format!("byte {} of {}", self.at, self.name), what)
+    }
+
+    /// Exactly `size` bytes.
+    pub(super) fn exact(&mut self, size: usize) -> Checked<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let mut part = Read::take(&mut *self, size as u64);
+        let read = part.read_to_end(&mut bytes);
+        match read {
+            Ok(n) if n == size => Ok(bytes),
+            Ok(_) => Err(self.fault("it ends here, and more has to come")),
+            Err(e) => Err(self.fault(e.to_string())),
+        }
+    }
+
+    /// The next `size` bytes: their digest, and themselves if there are at most `keep`.
+    pub(super) fn content(&mut self, size: u64, keep: u64) -> Checked<(Digest, Vec<u8>)> {
+        let mut digest = Sha256::new();
+        let mut kept = Vec::new();
+        let mut buffer = vec![0; BUFFER];
+        let mut left = size;
+        while left > 0 {
+            let take = usize::try_from(left).map_or(BUFFER, |left| left.min(BUFFER));
+            let n = match self.read(&mut buffer[..take]) {
+                Ok(0) => return Err(self.fault("it ends here, and more has to come")),
+                Ok(n) => n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) => return Err(self.fault(e.to_string())),
+            };
+            digest.update(&buffer[..n]);
+            if size <= keep {
+                kept.extend_from_slice(&buffer[..n]);
+            }
+            left -= n as u64;
+        }
+        Ok((Digest::from_bytes(digest.finalize().into()), kept))
+    }
+
+    /// Zeros up to a multiple of `align`.
+    pub(super) fn padding(&mut self, align: u64) -> Checked<()> {
+        let size = usize::try_from(self.at.next_multiple_of(align) - self.at).unwrap_or(0);
+        if self.exact(size)?.iter().all(|b| *b == 0) {
+            Ok(())
+        } else {
+            Err(self.fault("padding that is not zero"))
+        }
+    }
+
+    /// Nothing but zeros up to the end.
+    pub(super) fn zeros_to_end(&mut self) -> Checked<()> {
+        let mut buffer = vec![0; BUFFER];
+        loop {
+            match self.read(&mut buffer) {
+                Ok(0) => return Ok(()),
+                Ok(n) if buffer[..n].iter().all(|b| *b == 0) => {}
+                Ok(_) => return Err(self.fault("something follows the end")),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(self.fault(e.to_string())),
+            }
+        }
+    }
+
+    /// All that comes, at most `limit` bytes.
+    pub(super) fn take_all(&mut self, limit: u64, out: &mut Vec<u8>) -> Checked<()> {
+        let read = Read::take(&mut *self, limit).read_to_end(out);
+        read.map(drop).map_err(|e| self.fault(e.to_string()))
+    }
+
+    /// Nothing more.
+    pub(super) fn end(&mut self) -> Checked<()> {
+        match self.read(&mut [0]) {
+            Ok(0) => Ok(()),
+            Ok(_) => Err(self.fault("something follows the end")),
+            Err(e) => Err(self.fault(e.to_string())),
+        }
+    }
+}
+
+impl<R: Read> Read for Source<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        self.at += n as u64;
+        if let Some(digest) = &mut self.digest {
+            digest.update(&buffer[..n]);
+        }
+        Ok(n)
+    }
+}
+
+/// How many zstd frames a reader of the format takes.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Frames {
+    One,
+    Any,
+}
+
+/// Unpacks all of `packed` and has it read by `read`, to its end.
+pub(super) fn unpack<T>(
+    name: &'static str,
+    packed: impl Read,
+    zstd: bool,
+    frames: Frames,
+    read: impl FnOnce(&mut Source<&mut dyn Read>) -> Checked<T>,
+) -> Checked<T> {
+    if !zstd {
+        let mut packed = packed;
+        let mut source = Source::new(name, &mut packed as &mut dyn Read);
+        let done = read(&mut source)?;
+        source.end()?;
+        return Ok(done);
+    }
+    let io = |e: io::Error| Fault::new(name, e.to_string());
+    let mut decoder = zstd::Decoder::with_buffer(BufReader::with_capacity(BUFFER, packed)).map_err(io)?;
+    decoder.window_log_max(WINDOW_LOG).map_err(io)?;
+    if frames == Frames::One {
+        decoder = decoder.single_frame();
+    }
+    let mut source = Source::new(name, &mut decoder as &mut dyn Read);
+    let done = read(&mut source)?;
+    source.end()?;
+    let mut rest = decoder.finish();
+    if rest.fill_buf().map_err(io)?.is_empty() {
+        Ok(done)
+    } else {
+        Err(Fault::new(name, "a second zstd frame, which dpkg would not read"))
+    }
+}

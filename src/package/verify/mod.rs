@@ -1,0 +1,115 @@
+//! Checks a package file without installing it: every digest, every length, every path, and that nothing is in it that
+//! miniascape does not put there. The file may come from anyone.
+//!
+//! What the formats look like is told by `rpm`, `deb` and `archive`; here they are read.
+
+mod content;
+mod deb;
+mod header;
+mod input;
+mod rpm;
+mod tar;
+
+use super::render::Texts;
+use crate::host::files;
+use crate::name::Digest;
+use fs_err as fs;
+use input::{Fault, Source};
+use serde::Serialize;
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+/// Why a file is not a sound package.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// It is damaged, incomplete, or holds what no package of ours does.
+    #[error("{}: {place}: {fault}", path.display())]
+    Refused {
+        /// The file.
+        path: PathBuf,
+        /// Where in it.
+        place: String,
+        /// What is wrong there.
+        fault: String,
+    },
+    /// A compiled-in template is broken.
+    #[error("a text of the package could not be made: {0}")]
+    Template(#[from] tera::Error),
+    /// The operating system refused.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Kinds of package files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PackageKind {
+    /// An RPM package.
+    Rpm,
+    /// A source RPM package.
+    Srpm,
+    /// A Debian package.
+    Deb,
+    /// A tar file with the build tree.
+    Tar,
+}
+
+/// A package file that is whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Verified {
+    /// What it is.
+    pub kind: PackageKind,
+    /// The package's name.
+    pub package: String,
+    /// Its version.
+    pub version: String,
+    /// The files in it, with their digests; directories are not listed.
+    pub files: Vec<VerifiedFile>,
+}
+
+/// A file in a package.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct VerifiedFile {
+    /// Its path.
+    pub path: String,
+    /// Its length in bytes.
+    pub size: u64,
+    /// SHA-256 of what is in the package.
+    pub digest: Digest,
+}
+
+/// Reads the whole package file `path`. `advance` is told how many bytes of the file were read.
+pub fn verify(path: &Path, advance: &mut dyn FnMut(u64)) -> Result<Verified, VerifyError> {
+    let texts = Texts::new()?;
+    let mut file = files::open_regular(path)?;
+    let length = file.metadata()?.len();
+    let mut start = Vec::new();
+    (&mut file).take(8).read_to_end(&mut start)?;
+    file.seek(SeekFrom::Start(0))?;
+    let told = Told { file, advance };
+    let mut source = Source::new("the file", BufReader::with_capacity(1 << 20, told));
+    let result = match start.as_slice() {
+        [0xed, 0xab, 0xee, 0xdb, ..] => rpm::verify(&mut source, length, &texts),
+        b"!<arch>\n" => deb::verify(&mut source, length, &texts),
+        _ => tar::verify(&mut source),
+    };
+    result.map_err(|Fault { place, what }| VerifyError::Refused {
+        path: path.to_owned(),
+        place,
+        fault: what,
+    })
+}
+
+/// Tells how much has been read.
+struct Told<'a> {
+    file: fs::File,
+    advance: &'a mut dyn FnMut(u64),
+}
+
+impl Read for Told<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.file.read(buffer)?;
+        (self.advance)(n as u64);
+        Ok(n)
+    }
+}
