@@ -7,6 +7,7 @@ mod context;
 mod daemon;
 mod failure;
 mod guest;
+mod image;
 mod later;
 mod lease;
 mod net;
@@ -52,6 +53,9 @@ enum Group {
     /// Guests by hand: list, start, shut down, wait
     #[command(subcommand)]
     Guest(guest::Args),
+    /// Disk images: look at them, convert, find differences, verify
+    #[command(subcommand)]
+    Image(image::Args),
     /// Make packages of a guest: domain XML, base and delta images
     Repack(repack::Args),
     /// Guest packages that are installed
@@ -80,6 +84,7 @@ fn run(context: &Context, group: Group) -> Result<ExitCode, Failure> {
         Group::Net(args) => net::run(context, &args),
         Group::Lease(args) => lease::run(context, &args),
         Group::Guest(args) => guest::run(context, &args),
+        Group::Image(args) => image::run(context, &args),
         Group::Repack(args) => repack::run(context, &args),
         Group::Package(args) => package::run(context, &args),
         Group::Daemon(args) => daemon::run(context, &args),

@@ -198,8 +198,12 @@ fn warn(context: &Context, found: &Found) {
 }
 
 pub(super) fn compiled(context: &Context, found: &Found) -> Result<Compiled, Failure> {
+    compiled_network(context, &found.network)
+}
+
+fn compiled_network(context: &Context, network: &Network) -> Result<Compiled, Failure> {
     let templates = Templates::with_replacements(context.layout().templates().on_disk())?;
-    Ok(network::compile(&found.network, context.layout(), &templates)?)
+    Ok(network::compile(network, context.layout(), &templates)?)
 }
 
 /// Checks every definition, so that one run shows the mistakes of all. As JSON there is one line for each definition

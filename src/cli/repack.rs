@@ -46,6 +46,9 @@ pub(crate) struct Args {
     /// Make one image of each disk, instead of a base and a delta
     #[arg(long)]
     flatten: bool,
+    /// Pack the state of the guest's emulated TPM, with the keys that are in it
+    #[arg(long)]
+    with_tpm: bool,
     /// Allow a raw backing file that lies here, outside of the disk's own directory
     #[arg(long, value_name = "PATH")]
     allow_backing: Vec<PathBuf>,
@@ -80,6 +83,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
             flatten: args.flatten,
         },
         volumes: source.volumes,
+        with_tpm: args.with_tpm,
         reservations: reservations(context),
         allowed_backing: args.allow_backing.clone(),
     };

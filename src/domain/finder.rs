@@ -244,6 +244,14 @@ impl<'d> Finder<'d> {
             Some("emulator") => {
                 let what = "state of the emulated TPM".to_owned();
                 self.add(tpm, HostBoundKind::Tpm, Fate::Emptied, what);
+                // Each host's libvirt has its own place for it.
+                if let Some(source) = backend.and_then(|backend| backend.child("source")) {
+                    let what = format!(
+                        "place of the TPM's state {}",
+                        shown(source.attribute("path").unwrap_or("?"))
+                    );
+                    self.add(source, HostBoundKind::HostPath, Fate::Removed, what);
+                }
             }
             _ => self.add(
                 tpm,

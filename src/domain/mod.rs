@@ -26,11 +26,11 @@ pub use error::{DomainXmlError, Place};
 pub use host_bound::{Fate, HostBound, HostBoundKind};
 pub use instance::{Instance, InstanceDisk, InstanceNote, InstanceSpec, VirtType, for_instance};
 pub use package::{PackageSpec, Packaged, PackedDisk, Report, for_package};
-pub use plug::{Plug, host_addresses, plugs};
+pub use plug::{Plug, host_addresses, plugs, taps};
 pub use value::XmlValue;
 pub use view::{
     BackingLayer, Disk, DiskDevice, DiskSource, Domain, DomainType, Firmware, Interface, InterfaceSource,
-    Loader, Mark, Nvram,
+    Loader, Mark, Nvram, Tpm,
 };
 
 use crate::XML_NAMESPACE as NAMESPACE;

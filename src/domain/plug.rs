@@ -49,6 +49,26 @@ pub fn plugs(xml: &str, network: &str) -> Result<Vec<Plug>, DomainXmlError> {
     Ok(found)
 }
 
+/// The host's ends of the interfaces that the domain whose live XML is `xml` has in the libvirt network `network`, or
+/// directly on its bridge, whatever their links are.
+pub fn taps(xml: &str, network: &str, bridge: &str) -> Result<Vec<String>, DomainXmlError> {
+    let document = Document::parse(xml)?;
+    let Some(devices) = document.root().child("devices") else {
+        return Ok(Vec::new());
+    };
+    let here = |interface: &Element<'_>| {
+        interface.child("source").is_some_and(|source| {
+            source.attribute("network") == Some(network) || source.attribute("bridge") == Some(bridge)
+        })
+    };
+    let tap = |interface: Element<'_>| Some(interface.child("target")?.attribute("dev")?.to_owned());
+    Ok(devices
+        .children_named("interface")
+        .filter(here)
+        .filter_map(tap)
+        .collect())
+}
+
 /// The addresses that the domain whose XML is `xml` gives to the host's ends of interfaces without a bridge.
 pub fn host_addresses(xml: &str) -> Result<Vec<IpAddr>, DomainXmlError> {
     let document = Document::parse(xml)?;

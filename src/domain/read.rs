@@ -9,7 +9,7 @@ use super::finder;
 use super::scan::{Document, Element};
 use super::view::{
     BackingLayer, Disk, DiskDevice, DiskSource, Domain, DomainType, Firmware, Interface, InterfaceSource,
-    Loader, Mark, Nvram,
+    Loader, Mark, Nvram, Tpm,
 };
 
 /// More memory than this (1 PiB) is a mistake, not a machine.
@@ -55,6 +55,10 @@ pub(super) fn domain(document: &Document<'_>) -> Result<Domain, DomainXmlError> 
         emulator: root.at(&["devices", "emulator"]).and_then(Element::trimmed_text),
         firmware: os.map(firmware).unwrap_or_default(),
         cpu_mode: root.child("cpu").and_then(|cpu| owned(cpu.attribute("mode"))),
+        cpu_model: root.at(&["cpu", "model"]).and_then(Element::trimmed_text),
+        cpu_features: root.child("cpu").map(cpu_features).unwrap_or_default(),
+        features: root.child("features").map(features).unwrap_or_default(),
+        tpm: devices().filter(|d| d.is("tpm")).find_map(tpm),
         disks: disks(devices().filter(|d| d.is("disk")))?,
         interfaces: devices().filter(|d| d.is("interface")).map(interface).collect(),
         host_bound: finder::find(root).into_iter().map(|found| found.bound).collect(),
@@ -179,6 +183,37 @@ fn firmware(os: Element<'_>) -> Firmware {
             template: owned(nvram.attribute("template")),
         }),
     }
+}
+
+fn cpu_features(cpu: Element<'_>) -> Vec<(String, String)> {
+    // libvirt's default policy.
+    let policy = |feature: Element<'_>| feature.attribute("policy").unwrap_or("require").to_owned();
+    cpu.children_named("feature")
+        .filter_map(|feature| Some((feature.attribute("name")?.to_owned(), policy(feature))))
+        .collect()
+}
+
+fn features(features: Element<'_>) -> Vec<String> {
+    let is_on = |feature: &Element<'_>| {
+        feature.namespace().is_none() && !matches!(feature.attribute("state"), Some("off" | "no"))
+    };
+    let on = features.children().filter(is_on);
+    on.map(|feature| feature.qualified_name().to_owned()).collect()
+}
+
+/// The TPM, if it is an emulated one.
+fn tpm(element: Element<'_>) -> Option<Tpm> {
+    let backend = element
+        .child("backend")
+        .filter(|backend| backend.attribute("type") == Some("emulator"))?;
+    let source = backend
+        .child("source")
+        .filter(|s| s.attribute("type") == Some("dir"));
+    Some(Tpm {
+        version: owned(backend.attribute("version")),
+        state_dir: source.and_then(|source| owned(source.attribute("path"))),
+        encrypted: backend.child("encryption").is_some(),
+    })
 }
 
 fn disks<'d>(elements: impl Iterator<Item = Element<'d>>) -> Result<Vec<Disk>, DomainXmlError> {

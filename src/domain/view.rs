@@ -45,6 +45,14 @@ pub struct Domain {
     pub firmware: Firmware,
     /// `<cpu mode=…>`.
     pub cpu_mode: Option<String>,
+    /// `<cpu><model>`.
+    pub cpu_model: Option<String>,
+    /// `<cpu><feature>`: names, each with its policy.
+    pub cpu_features: Vec<(String, String)>,
+    /// The elements in `<features>` that are not switched off.
+    pub features: Vec<String>,
+    /// The emulated TPM, if it has one.
+    pub tpm: Option<Tpm>,
     /// All disks and drives, in document order.
     pub disks: Vec<Disk>,
     /// All network interfaces, in document order. Indices elsewhere are into this list.
@@ -85,6 +93,17 @@ pub struct Nvram {
     pub path: Option<String>,
     /// What the variables were first copied from.
     pub template: Option<String>,
+}
+
+/// An emulated TPM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tpm {
+    /// The version, like `2.0`; libvirt chooses if there is none.
+    pub version: Option<String>,
+    /// The directory that its state is in, if the domain names one; libvirt has its own for each domain.
+    pub state_dir: Option<String>,
+    /// The state is encrypted with a secret that libvirt keeps.
+    pub encrypted: bool,
 }
 
 /// What kind of drive the guest sees.

@@ -43,7 +43,11 @@ impl Wanted {
                 Some(IpRequest::Auto) | None => Vec::new(),
             };
             let entries = all.entry(nic.network.clone()).or_default();
-            entries.push(Brought { name, mac: *mac, ips });
+            entries.push(Brought {
+                name,
+                macs: vec![*mac],
+                ips,
+            });
         }
         Ok(Self(all))
     }

@@ -238,11 +238,35 @@ impl Layout {
 
     /// `/etc/group` of the system whose files these are; with a state directory, this host's.
     pub fn groups(&self) -> Place {
+        self.of_system("etc/group")
+    }
+
+    /// `/etc/passwd`, likewise.
+    pub fn users(&self) -> Place {
+        self.of_system("etc/passwd")
+    }
+
+    /// `/etc/libvirt/qemu.conf`, likewise.
+    pub fn qemu_conf(&self) -> Place {
+        self.of_system("etc/libvirt/qemu.conf")
+    }
+
+    fn of_system(&self, path: &str) -> Place {
         if self.live {
-            Self::default().at("etc/group")
+            Self::default().at(path)
         } else {
-            self.at("etc/group")
+            self.at(path)
         }
+    }
+
+    /// Where libvirt keeps the state of the emulated TPM of the domain `uuid`; with a state directory, this host's libvirt.
+    pub fn tpm_state(&self, uuid: uuid::Uuid) -> Place {
+        self.of_system(&format!("var/lib/libvirt/swtpm/{uuid}"))
+    }
+
+    /// The firmware variables of an instance.
+    pub fn instance_nvram(&self, guest: &GuestName) -> Place {
+        self.instance(guest).join("nvram.fd")
     }
 
     /// `/var/lib/miniascape/guests`: the records of all instances.
@@ -258,6 +282,16 @@ impl Layout {
     /// The record of one instance: package, applied domain XML, NVRAM, pending work.
     pub fn instance(&self, guest: &GuestName) -> Place {
         self.instances().join(guest.as_str())
+    }
+
+    /// `/var/lib/miniascape/adopted`: what networks were in libvirt before they became ours.
+    pub fn all_adopted(&self) -> Place {
+        self.at("var/lib/miniascape/adopted")
+    }
+
+    /// libvirt's XML of a network before it became ours.
+    pub fn adopted(&self, name: &NetworkName) -> Place {
+        self.all_adopted().join(format!("{name}.xml"))
     }
 
     /// `/var/lib/miniascape/pending`: one file per piece of work that could not be finished.

@@ -29,6 +29,11 @@ pub fn exists(interface: &InterfaceName) -> bool {
     directory(interface).exists()
 }
 
+/// True if the interface is a port of a bridge, or of anything like one.
+pub fn has_master(port: &InterfaceName) -> bool {
+    directory(port).join("master").exists()
+}
+
 /// The hardware address of a bridge without any port; `None` if there is no such bridge.
 pub fn idle_bridge(bridge: &InterfaceName) -> Option<String> {
     let directory = directory(bridge);

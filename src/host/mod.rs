@@ -20,6 +20,7 @@ pub mod links;
 pub mod routes;
 pub mod services;
 pub mod sysctl;
+pub mod tpm_dir;
 
 pub use command::{CommandError, Program};
 pub use layout::{Layout, Place};

@@ -1,12 +1,13 @@
 //! Two digests: of an image's file, which names it, and of its guest-visible content, which tells equal disks
 //! however they are stored.
 
-use super::{Format, ImageError, qemu};
+use super::bytes::is_zero;
+use super::ordered::in_order;
+use super::{Disk, DiskReader, ImageError};
 use crate::name::Digest;
 use fs_err as fs;
 use sha2::{Digest as _, Sha256};
 use std::io::Read;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::str::FromStr;
 
@@ -70,121 +71,76 @@ pub fn sha256_file(path: &Path, advance: &mut dyn FnMut(u64)) -> Result<Digest, 
     }
 }
 
-/// The content digest of an image whose files are `files`: the image itself first, then what it stands on.
-///
-/// Only images without compressed or encrypted clusters can be read this way, such as those that
-/// [`super::convert`] makes. `advance` is told the number of guest bytes after each extent.
-pub fn content_digest(
-    files: &[(&Path, Format)],
-    advance: &mut dyn FnMut(u64),
-) -> Result<ContentDigest, ImageError> {
-    let Some(&(top, format)) = files.first() else {
-        return Ok(Blocks::new().finish());
-    };
-    let open = files
-        .iter()
-        .map(|(path, _)| fs::File::open(*path))
-        .collect::<Result<Vec<_>, _>>()?;
-    let mut blocks = Blocks::new();
-    let mut buffer = vec![0; BUFFER];
-    for extent in qemu::map(top, format)? {
-        if extent.data && !extent.zero {
-            let (Some(offset), Some(file)) = (extent.offset, open.get(extent.depth)) else {
-                return Err(ImageError::Unsupported {
-                    path: top.to_owned(),
-                    what: "compressed or foreign data".into(),
-                    hint: "make a plain copy with `qemu-img convert -O qcow2`",
-                });
-            };
-            let mut done = 0;
-            while done < extent.length {
-                let take = usize::try_from(extent.length - done).map_or(BUFFER, |left| left.min(BUFFER));
-                let got = read_at(file, &mut buffer[..take], offset.saturating_add(done))?;
-                // Past a file's end QEMU reads zeros.
-                buffer[got..take].fill(0);
-                blocks.put(extent.start + done, &buffer[..take]);
-                done += take as u64;
-            }
-        }
-        advance(extent.length);
-    }
-    Ok(blocks.finish())
-}
-
-/// Fills `buffer` from `offset` on as far as the file goes; returns the number of bytes.
-fn read_at(file: &fs::File, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
+/// The content digest of a disk. `advance` is told the number of guest bytes after each piece.
+pub fn content_digest(disk: &Disk, advance: &mut dyn FnMut(u64)) -> Result<ContentDigest, ImageError> {
+    let mut outer = blake3::Hasher::new();
     let mut done = 0;
-    while done < buffer.len() {
-        match file.file().read_at(&mut buffer[done..], offset + done as u64) {
-            Ok(0) => break,
-            Ok(n) => done += n,
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(e) => {
-                return Err(std::io::Error::new(
-                    e.kind(),
-                    format!("{}: {e}", file.path().display()),
-                ));
+    let windows = disk.windows()?;
+    in_order(
+        windows.into_iter(),
+        || {
+            let mut reader = disk.reader();
+            move |(start, end)| blocks(disk, &mut reader, start, end).map(|blocks| (end, blocks))
+        },
+        |(end, blocks): (u64, Vec<(u64, blake3::Hash)>)| {
+            for (start, hash) in blocks {
+                outer.update(&start.to_le_bytes());
+                outer.update(hash.as_bytes());
             }
-        }
-    }
-    Ok(done)
+            advance(end - done);
+            done = end;
+            Ok(())
+        },
+    )?;
+    advance(disk.virtual_size() - done);
+    Ok(ContentDigest(outer.finalize()))
 }
 
-/// Collects guest bytes, given in ascending order, into blocks.
-struct Blocks {
-    outer: blake3::Hasher,
-    block: Vec<u8>,
+/// The digests of the blocks of `start..end` that are not all zero.
+fn blocks(
+    disk: &Disk,
+    reader: &mut DiskReader<'_>,
     start: u64,
-}
-
-impl Blocks {
-    fn new() -> Self {
-        Self {
-            outer: blake3::Hasher::new(),
-            block: vec![0; BLOCK],
-            start: 0,
-        }
-    }
-
-    fn put(&mut self, mut at: u64, mut bytes: &[u8]) {
-        while !bytes.is_empty() {
-            let within = usize::try_from(at % BLOCK as u64).unwrap_or(0);
-            let start = at - within as u64;
-            if start != self.start {
-                self.flush();
-                self.start = start;
+    end: u64,
+) -> Result<Vec<(u64, blake3::Hash)>, ImageError> {
+    let extents = disk.extents(start, end)?;
+    let mut hashes = Vec::new();
+    let mut block = vec![0; BLOCK];
+    let mut at = start;
+    for extent in extents.iter().filter(|extent| !extent.place.reads_zero()) {
+        // The block that the extent begins in may be done.
+        at = at.max(extent.start - extent.start % BLOCK as u64);
+        while at < extent.end() {
+            let length = usize::try_from(end - at).map_or(BLOCK, |left| left.min(BLOCK));
+            reader.read_mapped(&extents, at, &mut block[..length])?;
+            block[length..].fill(0);
+            if !is_zero(&block) {
+                hashes.push((at, blake3::hash(&block)));
             }
-            let take = bytes.len().min(BLOCK - within);
-            self.block[within..within + take].copy_from_slice(&bytes[..take]);
-            bytes = &bytes[take..];
-            at += take as u64;
+            at += BLOCK as u64;
         }
     }
-
-    fn flush(&mut self) {
-        if self.block.iter().any(|b| *b != 0) {
-            self.outer.update(&self.start.to_le_bytes());
-            self.outer.update(blake3::hash(&self.block).as_bytes());
-            self.block.fill(0);
-        }
-    }
-
-    fn finish(mut self) -> ContentDigest {
-        self.flush();
-        ContentDigest(self.outer.finalize())
-    }
+    Ok(hashes)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::Format;
+    use std::io::{Seek, Write};
 
     fn of(pieces: &[(u64, &[u8])]) -> ContentDigest {
-        let mut blocks = Blocks::new();
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(20 << 20).unwrap();
         for (at, bytes) in pieces {
-            blocks.put(*at, bytes);
+            file.seek(std::io::SeekFrom::Start(*at)).unwrap();
+            file.write_all(bytes).unwrap();
         }
-        blocks.finish()
+        let disk = Disk::open(file.path(), Format::Raw, &|_, _| false).unwrap();
+        let mut seen = 0;
+        let digest = content_digest(&disk, &mut |n| seen += n).unwrap();
+        assert_eq!(seen, 20 << 20);
+        digest
     }
 
     #[test]
@@ -200,19 +156,11 @@ mod tests {
     }
 
     #[test]
-    fn pieces_and_zeros_make_no_difference() {
+    fn holes_and_zeros_are_alike() {
         let bytes: Vec<u8> = (0..200_000u32).map(|i| (i % 251) as u8).collect();
         let whole = of(&[(1000, &bytes)]);
-        let cut: Vec<(u64, &[u8])> = bytes
-            .chunks(7001)
-            .enumerate()
-            .map(|(i, c)| (1000 + 7001 * i as u64, c))
-            .collect();
-        assert_eq!(of(&cut), whole);
-        let mut padded = cut.clone();
         let zeros = vec![0; 300_000];
-        padded.push((1_000_000, &zeros));
-        assert_eq!(of(&padded), whole);
+        assert_eq!(of(&[(1000, &bytes), (1_000_000, &zeros)]), whole);
         assert_ne!(of(&[(1001, &bytes)]), whole);
         assert_ne!(of(&[]), whole);
     }

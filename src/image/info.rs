@@ -1,6 +1,8 @@
-//! What an image is and what it stands on, as `qemu-img info` tells it.
+//! What an image is and what it stands on, as its header tells it.
 
-use super::{Format, ImageError, header};
+use super::header::{self, Compression, QcowHeader};
+use super::layer::Layer;
+use super::{Format, ImageError, MAX_DEPTH, snapshots};
 use crate::host::{CommandError, Program, access};
 use crate::name::printable;
 use fs_err as fs;
@@ -21,8 +23,16 @@ pub struct ImageInfo {
     pub file_size: u64,
     /// Bytes that the file takes on the disk.
     pub disk_usage: u64,
+    /// Version of a qcow2 header.
+    pub version: Option<u32>,
+    /// Bytes of a qcow2 cluster.
+    pub cluster_size: Option<u64>,
+    /// How compressed clusters of a qcow2 image would be compressed.
+    pub compression: Option<Compression>,
     /// The backing file that the header names.
     pub backing: Option<Backing>,
+    /// The external data file as the header records it: untrusted text.
+    pub data_file: Option<String>,
     /// True if the data is encrypted.
     pub encrypted: bool,
     /// Names of its internal snapshots, made printable.
@@ -44,31 +54,24 @@ pub struct Backing {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chain(pub Vec<ImageInfo>);
 
-/// libvirt follows no longer chains (`VIR_STORAGE_MAX_CHAIN_DEPTH`, 200).
-const MAX_DEPTH: usize = 200;
-
-/// The part of `qemu-img info --output=json` that is used (QEMU's qapi/block-core.json, `ImageInfo`).
-#[derive(serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct Answer {
-    virtual_size: u64,
-    #[serde(default)]
-    encrypted: bool,
-    backing_filename: Option<String>,
-    backing_filename_format: Option<String>,
-    #[serde(default)]
-    snapshots: Vec<Snapshot>,
-}
-
-#[derive(serde::Deserialize)]
-struct Snapshot {
-    name: String,
-}
-
 /// Describes the image `path`, read as `format`. Opens that file only, and locks nothing.
 ///
-/// The format is never guessed: a guest can write a qcow2 header into its raw disk.
+/// The format is never guessed: a guest can write a qcow2 header into its raw disk. An external data file is refused:
+/// who only names the image would make QEMU open it.
 pub fn info(path: &Path, format: Format) -> Result<ImageInfo, ImageError> {
+    let info = describe(path, format)?;
+    if info.data_file.is_some() {
+        return Err(ImageError::Unsupported {
+            path: info.path,
+            what: "an external data file".into(),
+            hint: "make it one file with `miniascape image convert`",
+        });
+    }
+    Ok(info)
+}
+
+/// As [`info`], for images with an external data file too. It is named and not opened.
+pub fn describe(path: &Path, format: Format) -> Result<ImageInfo, ImageError> {
     let path = std::path::absolute(path)?;
     let meta = match fs::metadata(&path) {
         Ok(meta) => meta,
@@ -79,45 +82,54 @@ pub fn info(path: &Path, format: Format) -> Result<ImageInfo, ImageError> {
     if !meta.is_file() && !is_device {
         return Err(ImageError::NotAFile { path });
     }
-    if format == Format::Qcow2 {
-        match header::peek(&path)? {
-            None => {
-                return Err(ImageError::Header {
-                    path,
-                    reason: "it does not start with the format's magic number; is it a raw image?".into(),
-                });
-            }
-            Some(head) if head.external_data => {
-                return Err(ImageError::Unsupported {
-                    path,
-                    what: "an external data file".into(),
-                    hint: "make it one file with `qemu-img convert -O qcow2`",
-                });
-            }
-            Some(_) => {}
-        }
-    }
-    let finished = Program::find("qemu-img", "qemu-utils")?
-        .run()
-        .args(["info", "-U", "--output=json", "-f", format.as_str()])
-        .arg(&path)
-        .output()?;
-    let answer: Answer = finished.json()?;
-    let world_readable = access::world_readable(&path)?;
+    let mut file = fs::File::open(&path)?;
     // A device has no length of its own and says nothing about holes.
     let (file_size, disk_usage) = if is_device {
-        let size = fs::File::open(&path)?.seek(io::SeekFrom::End(0))?;
+        let size = file.seek(io::SeekFrom::End(0))?;
         (size, size)
     } else {
         (meta.len(), meta.blocks() * 512)
     };
-    Ok(describe(
-        path,
+    let mut info = ImageInfo {
+        world_readable: access::world_readable(&path)?,
         format,
-        (file_size, disk_usage),
-        world_readable,
-        answer,
-    ))
+        virtual_size: file_size.next_multiple_of(512),
+        file_size,
+        disk_usage,
+        version: None,
+        cluster_size: None,
+        compression: None,
+        backing: None,
+        data_file: None,
+        encrypted: false,
+        snapshots: Vec::new(),
+        path,
+    };
+    if format == Format::Raw {
+        return Ok(info);
+    }
+    let header = header::read(&file, &info.path)?;
+    info.virtual_size = header.virtual_size;
+    info.version = Some(header.version);
+    info.cluster_size = Some(header.cluster_size());
+    info.compression = Some(header.compression);
+    info.backing = Backing::of(&header);
+    info.encrypted = header.encrypted;
+    if header.external_data {
+        info.data_file = Some(header.data_file.clone().unwrap_or_default());
+    }
+    let layer = Layer {
+        path: info.path,
+        virtual_size: header.virtual_size,
+        file,
+        file_size,
+        qcow2: Some(header),
+        data: None,
+    };
+    let (snapshots, _) = snapshots::read(&layer)?;
+    info.snapshots = snapshots.into_iter().map(|snapshot| snapshot.name).collect();
+    info.path = layer.path;
+    Ok(info)
 }
 
 /// Fails if some program, such as the QEMU of a running guest, has the image open for writing. Told by QEMU's own
@@ -145,45 +157,35 @@ pub fn ensure_unused(image: &ImageInfo) -> Result<(), ImageError> {
     .into())
 }
 
-fn describe(
-    path: PathBuf,
-    format: Format,
-    (file_size, disk_usage): (u64, u64),
-    world_readable: bool,
-    answer: Answer,
-) -> ImageInfo {
-    let backing_format = answer.backing_filename_format;
-    ImageInfo {
-        path,
-        format,
-        virtual_size: answer.virtual_size,
-        file_size,
-        disk_usage,
-        backing: answer.backing_filename.map(|recorded| Backing {
-            recorded,
-            format: backing_format.as_deref().and_then(Format::from_name),
-        }),
-        encrypted: answer.encrypted,
-        snapshots: answer.snapshots.iter().map(|s| printable(&s.name, 80)).collect(),
-        world_readable,
-    }
-}
-
 impl Backing {
     /// The file meant, seen from the image `of`: relative names start at that image's directory, as QEMU has it.
     /// Names that are not file names (`json:…`, `nbd://…`) are refused.
     pub fn resolve(&self, of: &Path) -> Result<PathBuf, ImageError> {
-        let name = self.recorded.strip_prefix("file:").unwrap_or(&self.recorded);
-        let protocol = name.split('/').next().is_some_and(|first| first.contains(':'));
-        if protocol || name.is_empty() || name.contains('\0') {
-            return Err(ImageError::Unsupported {
-                path: of.to_owned(),
-                what: format!("the backing file `{}`", printable(&self.recorded, 200)),
-                hint: "only a plain file can be packed; copy it and rebase the image on the copy",
-            });
-        }
-        Ok(of.parent().unwrap_or(Path::new("/")).join(name))
+        following(&self.recorded, of)
     }
+
+    /// The backing file that a header names.
+    pub(super) fn of(header: &QcowHeader) -> Option<Self> {
+        let format = header.backing_format.as_deref();
+        header.backing.as_ref().map(|recorded| Self {
+            recorded: recorded.clone(),
+            format: format.and_then(Format::from_name),
+        })
+    }
+}
+
+/// The file that the image `of` means by `recorded`.
+pub(super) fn following(recorded: &str, of: &Path) -> Result<PathBuf, ImageError> {
+    let name = recorded.strip_prefix("file:").unwrap_or(recorded);
+    let protocol = name.split('/').next().is_some_and(|first| first.contains(':'));
+    if protocol || name.is_empty() || name.contains('\0') {
+        return Err(ImageError::Unsupported {
+            path: of.to_owned(),
+            what: format!("the file that it names as `{}`", printable(recorded, 200)),
+            hint: "only plain files are followed; make it one image with `qemu-img convert`",
+        });
+    }
+    Ok(of.parent().unwrap_or(Path::new("/")).join(name))
 }
 
 /// Describes the image `path` and all images below it, of which `allow` says whether each may be opened.
@@ -234,6 +236,7 @@ fn below(
     if !allow(&file, format) {
         return Err(ImageError::BackingNotAllowed {
             image: above.path.clone(),
+            role: "backing",
             backing: file,
         });
     }

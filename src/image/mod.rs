@@ -4,17 +4,26 @@
 //! backing file) is opened only after the caller allowed it. What lives elsewhere: which image becomes a base or a
 //! delta (`package::plan`), where images lie on a host (`host::layout`).
 
+mod allow;
+mod bytes;
 mod digest;
+mod disk;
+mod guess;
 mod header;
 mod info;
+mod layer;
+mod ordered;
 mod qemu;
+mod snapshots;
+mod unpack;
 
+pub use allow::Allow;
 pub use digest::{ContentDigest, content_digest, sha256_file};
-pub use header::{QcowHeader, peek};
-pub use info::{Backing, Chain, ImageInfo, chain, ensure_unused, info};
-pub use qemu::{
-    Extent, check, compare, convert, convert_delta, create, create_overlay, delta_on, map, rebase,
-};
+pub use disk::{Disk, DiskReader, Extent, MAX_DEPTH, Permit, Place};
+pub use guess::{Guess, guess};
+pub use header::{Compression, QcowHeader, peek};
+pub use info::{Backing, Chain, ImageInfo, chain, describe, ensure_unused, info};
+pub use qemu::{check, compare, convert, convert_delta, create, create_overlay, delta_on, rebase};
 
 use crate::host::CommandError;
 use std::io;
@@ -109,11 +118,13 @@ pub enum ImageError {
         /// Its backing file as recorded, made printable.
         backing: String,
     },
-    /// The caller does not allow the backing file to be opened.
-    #[error("{} names {} as its backing file, which lies outside the places allowed for images", image.display(), backing.display())]
+    /// The caller does not allow the backing or data file to be opened.
+    #[error("{} names {} as its {role} file, which lies outside the places allowed for images", image.display(), backing.display())]
     BackingNotAllowed {
         /// The image that names it.
         image: PathBuf,
+        /// `backing` or `data`.
+        role: &'static str,
         /// The file it names.
         backing: PathBuf,
     },

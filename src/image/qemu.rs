@@ -1,4 +1,4 @@
-//! `qemu-img` as the writer of images: convert, overlay, rebase, check, compare, map.
+//! `qemu-img` as the writer of images: convert, overlay, rebase, check, compare.
 //!
 //! Paths are made absolute, because QEMU reads a relative name with a colon as a protocol; backing names are
 //! written exactly as given, because they are to stay relative. Images that a guest may hold open are locked by
@@ -163,30 +163,4 @@ fn failed(finished: crate::host::command::Finished) -> ImageError {
         status: finished.status,
         stderr: finished.stderr,
     })
-}
-
-/// A run of guest bytes that are stored alike (QEMU's qapi/block-core.json, `MapEntry`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
-pub struct Extent {
-    /// First guest byte.
-    pub start: u64,
-    /// Number of bytes.
-    pub length: u64,
-    /// Which file of the chain holds it: 0 is the image itself, 1 its backing file.
-    pub depth: usize,
-    /// True if it reads as zeros.
-    pub zero: bool,
-    /// True if it is stored in a file.
-    pub data: bool,
-    /// Where it starts in that file; not given for compressed clusters.
-    pub offset: Option<u64>,
-}
-
-/// The extents of an image, in order, over its whole virtual size.
-pub fn map(image: &Path, format: Format) -> Result<Vec<Extent>, ImageError> {
-    let finished = qemu_img()?
-        .args(["map", "-U", "--output=json", "-f", format.as_str()])
-        .arg(absolute(image)?)
-        .output()?;
-    Ok(finished.json()?)
 }

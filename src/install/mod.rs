@@ -5,6 +5,8 @@
 
 mod chain;
 mod finish;
+mod firmware;
+mod networks;
 mod overlay;
 mod pending;
 mod record;
@@ -64,6 +66,14 @@ pub enum InstallError {
         path: PathBuf,
         /// The package that brings it.
         image: String,
+    },
+    /// A file of the guest package is not what its manifest says.
+    #[error("{} is damaged: it is not what the manifest says; reinstall {package}", path.display())]
+    File {
+        /// The guest package.
+        package: GuestPackage,
+        /// The file.
+        path: PathBuf,
     },
     /// An image is not what its name says.
     #[error("the image {} is damaged: its digest is {found}, not {wanted}", path.display())]
@@ -166,6 +176,7 @@ impl InstallError {
             | Self::Xml { .. }
             | Self::HostBound { .. }
             | Self::ImageMissing { .. }
+            | Self::File { .. }
             | Self::Digest { .. }
             | Self::Layer { .. }
             | Self::Swapped { .. }

@@ -2,7 +2,7 @@
 //! are there are adopted, never written over.
 
 use super::record::{Instance, InstanceState};
-use super::{InstallError, chain, overlay, trust};
+use super::{InstallError, chain, firmware, networks, overlay, trust};
 use crate::domain::{self, Domain, InstanceDisk, InstanceNote, InstanceSpec, VirtType, XmlValue};
 use crate::host::{Layout, Libvirt, files, instance_dir};
 use crate::name::{Digest, GuestName};
@@ -56,8 +56,10 @@ pub fn register(
     let mut changed = before.is_none();
     if dry_run {
         let known = libvirt.domain_by_uuid(instance.uuid)?.is_some() && instance.domain_xml == Some(digest);
-        changed |=
-            !known || instance.state != InstanceState::Registered || !is_whole(layout, &instance, &manifest);
+        changed |= networks::would_bring(layout, name, &manifest)?
+            || !known
+            || instance.state != InstanceState::Registered
+            || !is_whole(layout, &instance, &manifest);
         return Ok(Registered {
             guest: name.clone(),
             changed,
@@ -75,6 +77,8 @@ pub fn register(
     for disk in &instance.disks {
         fresh |= overlay::make(layout, name, disk)?;
     }
+
+    fresh |= firmware::put_back(layout, libvirt, package, &manifest, &instance)?;
 
     let defined = libvirt.domain_by_uuid(instance.uuid)?;
     let mut notes = Vec::new();
@@ -109,6 +113,7 @@ pub fn register(
         instance.domain_xml = Some(digest);
         changed = true;
     }
+    changed |= networks::bring(layout, libvirt, name, &manifest, &mut notes)?;
     changed |= instance.state != InstanceState::Registered;
     instance.state = InstanceState::Registered;
     instance.write(layout)?;
@@ -208,7 +213,9 @@ fn instance_xml(
         virt,
         disks,
         macs: BTreeMap::new(),
-        nvram: None,
+        nvram: firmware::variables(layout, &instance.name)
+            .map(|file| path(file.named()))
+            .transpose()?,
         serial_log: None,
         mark: vec![
             ("version", text("1")?),

@@ -2,6 +2,7 @@
 //! and the last XML are kept, and come back with the package.
 
 use super::InstallError;
+use super::networks;
 use super::record::{Instance, InstanceState};
 use crate::host::{Layout, Libvirt, files};
 use crate::name::GuestName;
@@ -17,6 +18,8 @@ pub struct Unregistered {
     pub running: Vec<GuestName>,
     /// True if nothing was to be done because the package is still installed.
     pub still_installed: bool,
+    /// What could not be done, and how it can.
+    pub notes: Vec<String>,
 }
 
 /// Takes the instances of `package` out of libvirt, unless the package is still installed, as it is while it is being
@@ -57,6 +60,8 @@ pub fn unregister(
             done.undefined.push(instance.name.clone());
         }
         if instance.state != InstanceState::Unregistered && !dry_run {
+            done.notes
+                .extend(networks::leave(layout, libvirt, &instance.name)?);
             instance.state = InstanceState::Unregistered;
             instance.write(layout)?;
         }

@@ -31,14 +31,14 @@ mod tests;
 mod whole;
 
 pub use apply::{
-    Deferral, RegisterError, Report as Registration, Step, Target, guests_in, register, register_later,
-    unregister, unregister_later, update,
+    Deferral, RegisterError, Report as Registration, Step, Target, adopt, guests_in, register,
+    register_later, unregister, unregister_later, update,
 };
 pub use auto::Chosen;
 pub use boot::BootNeeds;
 pub use compile::{CompileError, Compiled, compile};
 pub use diff::{Diff, DiffError, Impact, Kind, Line, diff};
-pub use dropin::{Brought, bring, networks_of};
+pub use dropin::{Brought, bring, has_brought, networks_of};
 pub use find::{FindError, Finder, Found};
 pub use finish::{FinishError, Finished, finish};
 pub use firewall::{restore_opening, restore_openings};

@@ -63,7 +63,7 @@ impl Landed {
         let shown = place.on_disk().display().to_string();
         let landed = entries.iter().filter_map(|entry| {
             // Under whatever origin: people may have written the same.
-            let host = found.network.host_by_mac(entry.mac)?;
+            let host = found.network.host_by_mac(*entry.macs.first()?)?;
             let addresses: Vec<IpAddr> = host.addresses().collect();
             let same = host.name == entry.name && entry.ips.iter().all(|ip| addresses.contains(ip));
             same.then(|| (host.name.clone(), addresses))

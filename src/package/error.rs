@@ -12,6 +12,22 @@ pub enum RepackError {
     /// It cannot be packed as it is; nothing was written.
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// A file that belongs to the guest cannot be packed.
+    #[error("{what} {}: {reason}", path.display())]
+    File {
+        /// What it is.
+        what: &'static str,
+        /// Where it is.
+        path: PathBuf,
+        /// Why it cannot.
+        reason: String,
+    },
+    /// The TPM's state was asked for, and there is none.
+    #[error("the guest has no emulated TPM whose state could be packed: {reason}")]
+    NoTpm {
+        /// What there is instead.
+        reason: &'static str,
+    },
     /// An image could not be read or written.
     #[error(transparent)]
     Image(#[from] ImageError),

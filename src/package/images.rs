@@ -4,7 +4,7 @@ use super::disks::{DiskPlan, Split};
 use super::manifest::Role;
 use super::progress::{Progress, Step};
 use super::stream::Payload;
-use crate::image::{self, ContentDigest, Format, ImageError};
+use crate::image::{self, Allow, ContentDigest, Disk, Format, ImageError};
 use fs_err as fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -60,7 +60,7 @@ pub(super) fn base(plan: &DiskPlan, dir: &Path, progress: &dyn Progress) -> Resu
     let title = format!("copy the base of {}", plan.target);
     begin(progress, "convert", title, bytes);
     image::convert(&source.path, source.format, &part)?;
-    finish(part, &[], Role::Base, source.virtual_size, progress)
+    finish(part, Role::Base, source.virtual_size, progress)
 }
 
 /// Makes the delta of a disk in `dir`, where the base was made. `below` is the base's final name.
@@ -70,8 +70,8 @@ pub(super) fn delta(
     dir: &Path,
     progress: &dyn Progress,
 ) -> Result<Image, ImageError> {
-    let (part, base) = (dir.join("delta.part"), dir.join(below));
-    fs::rename(dir.join("base.part"), &base)?;
+    let part = dir.join("delta.part");
+    fs::rename(dir.join("base.part"), dir.join(below))?;
     let title = format!("copy the delta of {}", plan.target);
     begin(
         progress,
@@ -86,22 +86,21 @@ pub(super) fn delta(
         2 => image::convert_delta(&top.path, below, &part)?,
         _ => image::delta_on(&top.path, top.format, below, &part)?,
     }
-    finish(part, &[&base], Role::Delta, plan.virtual_size, progress)
+    finish(part, Role::Delta, plan.virtual_size, progress)
 }
 
-/// Describes the image in the file `part`. `below` are the files it stands on.
+/// Describes the image in the file `part`. What it stands on lies beside it.
 fn finish(
     part: PathBuf,
-    below: &[&Path],
     role: Role,
     virtual_size: u64,
     progress: &dyn Progress,
 ) -> Result<Image, ImageError> {
     let title = format!("digest of what a guest reads from the {}", role.as_str());
     begin(progress, "content", title, virtual_size);
-    let mut files = vec![(part.as_path(), Format::Qcow2)];
-    files.extend(below.iter().map(|file| (*file, Format::Qcow2)));
-    let content = image::content_digest(&files, &mut |bytes| progress.advance(bytes))?;
+    let here = Allow::beside(&part);
+    let disk = Disk::open(&part, Format::Qcow2, &|file, _| here.permits(file))?;
+    let content = image::content_digest(&disk, &mut |bytes| progress.advance(bytes))?;
     let file = fs::File::open(part)?;
     let size = file.metadata()?.len();
     Ok(Image {

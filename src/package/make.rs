@@ -3,6 +3,7 @@
 
 use super::deb::{self, ImageDeb};
 use super::error::RepackError;
+use super::files::{self, GuestFile};
 use super::manifest::{Manifest, Role};
 use super::progress::{Progress, Step};
 use super::results::Results;
@@ -122,15 +123,22 @@ impl<'a> Maker<'a> {
     }
 
     /// Adds what describes the images, and the guest's own packages.
-    pub(super) fn finish(mut self, manifest: &Manifest, xml: &str) -> Result<Results, RepackError> {
+    pub(super) fn finish(
+        mut self,
+        manifest: &Manifest,
+        xml: &str,
+        files: &[GuestFile],
+    ) -> Result<Results, RepackError> {
+        let json = manifest.to_json();
+        let contents = files::contents(xml, &json, files);
         let texts = self.set.texts.guest(self.set, manifest)?;
         let mut results = Results::default();
         if self.wanted(Target::Rpm) {
-            let built = rpm::guest(self.set, manifest, &texts, xml, &self.draft())?;
+            let built = rpm::guest(self.set, manifest, &texts, &contents, &self.draft())?;
             self.made.push((Target::Rpm, built));
         }
         if self.wanted(Target::Deb) {
-            let built = deb::guest(self.set, manifest, &texts, xml, &self.draft())?;
+            let built = deb::guest(self.set, manifest, &texts, &contents, &self.draft())?;
             self.made.push((Target::Deb, built));
         }
         let of_guest = |file: PathBuf, name: String| Built {
@@ -140,7 +148,7 @@ impl<'a> Maker<'a> {
         };
         let name = self.set.tree_name();
         if self.tarball.is_some() || self.tree.is_some() {
-            let texts = tree::texts(manifest, &texts, xml)?;
+            let texts = tree::texts(manifest, &texts, &contents)?;
             if let Some(tarball) = self.tarball {
                 let (file, source) = tarball.finish(&texts)?;
                 if let Some(file) = file {

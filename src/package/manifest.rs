@@ -4,13 +4,14 @@
 //! of a later version; a change that old readers must not miss raises [`FORMAT`]. A manifest may come from anyone:
 //! every value is typed or bounded before it is used. How a manifest is filled belongs to `plan` and `build`.
 
+use super::files::{self, FileSection};
 use super::name::{GuestPackage, ImagePackage};
 use super::text::{Line, Word};
 use crate::domain::Fate;
 use crate::image::{ContentDigest, Format};
 use crate::name::{Digest, HostName, Mac, PackageVersion};
 use serde::{Deserialize, Serialize};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 
 /// The only format of manifests so far.
@@ -64,6 +65,9 @@ pub struct Manifest {
     /// The networks that its interfaces name, each once.
     #[serde(default)]
     pub networks: Vec<NetworkSection>,
+    /// The files of the guest package besides its domain XML and this manifest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<FileSection>,
     /// What the guest had and the set does not carry.
     #[serde(default)]
     pub not_packed: Vec<NotPacked>,
@@ -105,6 +109,12 @@ pub struct DomainSection {
     pub memory: u64,
     /// Virtual CPUs at most.
     pub vcpus: u32,
+    /// Features of the machine that are switched on: `acpi`, `apic`, `hyperv`, `smm`, …
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub features: Vec<Word>,
+    /// The version of its emulated TPM, if it has one: `2.0`, `1.2`; `?` where the domain leaves it to libvirt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tpm: Option<Line>,
     /// The network interfaces, in the order of the domain XML.
     pub interfaces: Vec<InterfaceSection>,
 }
@@ -115,6 +125,12 @@ pub struct CpuSection {
     /// `host-model`, `host-passthrough`, `custom`, `maximum`; not given when the domain leaves it to libvirt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<Word>,
+    /// The named model, such as `Skylake-Server`, where the mode is `custom`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<Line>,
+    /// Single features with what the domain says of each: `require`, `disable`, …
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub features: BTreeMap<Word, Word>,
 }
 
 /// The firmware.
@@ -125,6 +141,15 @@ pub struct FirmwareSection {
     /// True if it is for secure boot.
     #[serde(default)]
     pub secure: bool,
+    /// True if libvirt chooses the files (`<os firmware='efi'>`).
+    #[serde(default)]
+    pub chosen_by_libvirt: bool,
+    /// The firmware's file, which the other host has to have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loader: Option<Line>,
+    /// What the variables were first copied from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<Line>,
 }
 
 /// Kinds of firmware.
@@ -300,8 +325,12 @@ impl Manifest {
         at_most("renamed_from", self.renamed_from.len(), MAX_ENTRIES)?;
         at_most("disks", self.disks.len(), MAX_DISKS)?;
         at_most("networks", self.networks.len(), MAX_ENTRIES)?;
+        at_most("files", self.files.len(), MAX_ENTRIES)?;
+        files::check(&self.files)?;
         at_most("not_packed", self.not_packed.len(), MAX_ENTRIES)?;
         at_most("warnings", self.warnings.len(), MAX_ENTRIES)?;
+        at_most("domain.features", self.domain.features.len(), MAX_ENTRIES)?;
+        at_most("domain.cpu.features", self.domain.cpu.features.len(), MAX_ENTRIES)?;
         at_most("domain.interfaces", self.domain.interfaces.len(), MAX_ENTRIES)?;
         for network in &self.networks {
             at_most("networks.hosts", network.hosts.len(), MAX_ENTRIES)?;

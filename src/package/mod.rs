@@ -8,6 +8,8 @@ mod archive;
 mod deb;
 mod disks;
 mod error;
+mod files;
+mod firmware;
 mod images;
 mod installed;
 mod make;
@@ -28,6 +30,7 @@ mod work;
 
 pub use disks::{DiskChoice, DiskPlan, Selected, Split, Volume};
 pub use error::RepackError;
+pub use files::{FileRole, FileSection, GuestFile, network_file};
 pub use installed::{Installed, InstalledError, Presence, list, show};
 pub use manifest::{
     CpuSection, DiskSection, DomainSection, FORMAT, FirmwareKind, FirmwareSection, HostSection,

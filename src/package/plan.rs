@@ -4,6 +4,7 @@
 //! Reading the descriptions and carrying the plan out is `repack`'s business.
 
 use super::disks::{self, DiskChoice, DiskPlan, Selected, Volume};
+use super::files::{FileRole, GuestFile};
 use super::manifest::{
     CpuSection, DomainSection, FirmwareKind, FirmwareSection, HostSection, InterfaceSection, NetworkSection,
     NotPacked,
@@ -92,6 +93,8 @@ pub struct Plan {
     pub guest: Line,
     /// Its disks, in the order of the domain XML.
     pub disks: Vec<DiskPlan>,
+    /// The files of the guest package besides its domain XML and its manifest.
+    pub files: Vec<GuestFile>,
     /// What will stay behind.
     pub not_packed: Vec<NotPacked>,
     /// What a person should know.
@@ -138,10 +141,12 @@ pub(super) fn select(
     Ok(selected)
 }
 
-/// Makes the plan. `disks` are those to pack with their images, `reservations` what this host's networks reserve.
+/// Makes the plan. `disks` are those to pack with their images, `files` what else the guest package holds, `reservations`
+/// what this host's networks reserve.
 pub(super) fn plan(
     xml: &str,
     disks: Vec<(Selected, Chain)>,
+    files: Vec<GuestFile>,
     choice: &DiskChoice,
     version: PackageVersion,
     reservations: &[Reservation],
@@ -164,7 +169,7 @@ pub(super) fn plan(
         leave: choice.leave.clone(),
     };
     let packaged = for_package(xml, &spec)?;
-    let (mut not_packed, mut warnings) = left_behind(&packaged.report.host_bound);
+    let (mut not_packed, mut warnings) = left_behind(&packaged.report.host_bound, &files);
     not_packed.extend(planned.iter().flat_map(snapshots));
     warnings.extend(disks::warnings(&domain, &planned));
     let images = || planned.iter().flat_map(|disk| &disk.chain);
@@ -174,8 +179,10 @@ pub(super) fn plan(
         package,
         version,
         guest,
-        private: images().any(|image| !image.world_readable),
+        private: images().any(|image| !image.world_readable)
+            || files.iter().any(|file| file.section.mode() & 0o004 == 0),
         disks: planned,
+        files,
         not_packed,
         warnings,
         xml: packaged.xml,
@@ -183,13 +190,16 @@ pub(super) fn plan(
 }
 
 /// What does not travel, and a warning for each thing that the other host has to have.
-fn left_behind(found: &[HostBound]) -> (Vec<NotPacked>, Vec<Line>) {
+fn left_behind(found: &[HostBound], files: &[GuestFile]) -> (Vec<NotPacked>, Vec<Line>) {
+    let has = |roles: &[FileRole]| files.iter().any(|file| roles.contains(&file.section.role));
     let mut left = Vec::new();
     let mut warnings = Vec::new();
     for bound in found {
         match (bound.kind, bound.fate) {
             // Every host's libvirt knows its own emulator: nobody misses this one.
             (HostBoundKind::Emulator, _) => {}
+            (HostBoundKind::FirmwareVariables, _) if has(&[FileRole::FirmwareVariables]) => {}
+            (HostBoundKind::Tpm, _) if has(&[FileRole::Tpm2State, FileRole::Tpm1State]) => {}
             (_, Fate::Kept) => warnings.push(Line::lossy(&bound.to_string())),
             (kind, fate) => left.push(NotPacked {
                 kind: kind_word(kind),
@@ -240,13 +250,32 @@ fn domain_section(packaged: &Packaged) -> Result<DomainSection, PlanError> {
         kind: value("type", kind)?,
         arch: optional("architecture", domain.arch.as_deref())?,
         machine: optional("machine type", domain.machine.as_deref())?,
-        cpu: CpuSection {
-            mode: optional("CPU mode", domain.cpu_mode.as_deref())?,
-        },
+        cpu: cpu_section(domain)?,
         firmware: firmware_section(&domain.firmware),
         memory: domain.memory_kib.saturating_mul(1024),
         vcpus: domain.vcpus,
+        // Names of libvirt's own; an element that is no word is not one of them.
+        features: domain
+            .features
+            .iter()
+            .filter_map(|name| name.parse().ok())
+            .collect(),
+        tpm: domain
+            .tpm
+            .as_ref()
+            .map(|tpm| Line::lossy(tpm.version.as_deref().unwrap_or_default())),
         interfaces: interfaces.collect::<Result<_, PlanError>>()?,
+    })
+}
+
+fn cpu_section(domain: &Domain) -> Result<CpuSection, PlanError> {
+    let features = domain.cpu_features.iter();
+    let features =
+        features.map(|(name, policy)| Ok((value("CPU feature", name)?, value("CPU feature", policy)?)));
+    Ok(CpuSection {
+        mode: optional("CPU mode", domain.cpu_mode.as_deref())?,
+        model: domain.cpu_model.as_deref().map(Line::lossy),
+        features: features.collect::<Result<_, PlanError>>()?,
     })
 }
 
@@ -263,6 +292,13 @@ fn firmware_section(firmware: &Firmware) -> FirmwareSection {
     FirmwareSection {
         kind,
         secure: loader.is_some_and(|loader| loader.secure),
+        chosen_by_libvirt: firmware.auto.is_some(),
+        loader: loader.and_then(|loader| loader.path.as_deref()).map(Line::lossy),
+        template: firmware
+            .nvram
+            .as_ref()
+            .and_then(|nvram| nvram.template.as_deref())
+            .map(Line::lossy),
     }
 }
 

@@ -7,7 +7,7 @@ use super::manifest::{DiskSection, Manifest, NotPacked, Role};
 use super::name::{GuestPackage, ImagePackage};
 use super::set::Set;
 use super::stream::Codec;
-use super::text::Line;
+use super::text::{Line, Word};
 use super::tree::plain_name;
 use crate::host::{Layout, Place};
 use crate::name::{Digest, GuestName, PackageVersion};
@@ -119,6 +119,13 @@ fn disks<'a>(manifest: &'a Manifest, layout: &Layout) -> Vec<Disk<'a>> {
     manifest.disks.iter().map(disk).collect()
 }
 
+/// A file of the guest package besides domain XML and manifest.
+#[derive(Serialize)]
+struct File<'a> {
+    name: &'a Word,
+    mode: String,
+}
+
 /// What the templates may use.
 #[derive(Serialize)]
 struct Fields<'a> {
@@ -140,6 +147,7 @@ struct Fields<'a> {
     guest_dir: String,
     records_dir: String,
     instances_dir: String,
+    files: Vec<File<'a>>,
     image_dir: String,
     images_parent: String,
     images: Vec<Image<'a>>,
@@ -192,6 +200,14 @@ impl Texts {
             guest_dir: named(layout.guest_package(guest)),
             records_dir: named(layout.instances()),
             instances_dir: named(layout.all_instance_disks()),
+            files: manifest
+                .files
+                .iter()
+                .map(|file| File {
+                    name: &file.name,
+                    mode: format!("{:04o}", file.mode()),
+                })
+                .collect(),
             image_dir: named(layout.packaged_images()),
             images_parent: named(layout.images()),
             images: images(manifest),

@@ -4,6 +4,8 @@
 
 use super::disks::{DiskChoice, DiskPlan, Selected, Split, Volume};
 use super::error::RepackError;
+use super::files::GuestFile;
+use super::firmware;
 use super::images;
 use super::make::Maker;
 use super::manifest::{DiskSection, FORMAT, Layer, Manifest, PackageSection, Role, Timestamp};
@@ -42,6 +44,8 @@ pub struct Request {
     pub disks: DiskChoice,
     /// Where libvirt has the volumes that the domain XML names.
     pub volumes: Vec<Volume>,
+    /// The state of the guest's emulated TPM goes into the package, with the keys that are in it.
+    pub with_tpm: bool,
     /// What this host's networks reserve; entries for other guests are ignored.
     pub reservations: Vec<Reservation>,
     /// Directories (or files) outside the disk's own directory where a raw backing file may lie. A qcow2 backing
@@ -88,10 +92,15 @@ pub fn prepare(request: &Request) -> Result<Plan, RepackError> {
         }
         disks.push((disk, chain));
     }
+    let mut files: Vec<GuestFile> = firmware::variables(&domain)?.into_iter().collect();
+    if request.with_tpm {
+        files.push(firmware::tpm_state(&domain)?);
+    }
     let reservations = &request.reservations;
     let plan = plan(
         &request.xml,
         disks,
+        files,
         &request.disks,
         request.version.clone(),
         reservations,
@@ -182,7 +191,7 @@ fn build_in(
         });
     }
     let manifest = manifest(plan, disks, options.created);
-    let results = maker.finish(&manifest, &plan.xml)?;
+    let results = maker.finish(&manifest, &plan.xml, &plan.files)?;
     let files = results.publish(output, trees, if plan.private { 0o600 } else { 0o644 })?;
     Ok(Repacked { files, manifest })
 }
@@ -241,6 +250,7 @@ fn manifest(plan: &Plan, disks: Vec<DiskSection>, created: Timestamp) -> Manifes
         domain: plan.domain.clone(),
         disks,
         networks: plan.networks.clone(),
+        files: plan.files.iter().map(|file| file.section.clone()).collect(),
         not_packed: plan.not_packed.clone(),
         warnings: plan.warnings.clone(),
     }

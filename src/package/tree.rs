@@ -5,6 +5,7 @@
 
 use super::archive::{self, Archive};
 use super::error::RepackError;
+use super::files::Content;
 use super::manifest::{Manifest, Role};
 use super::render::GuestTexts;
 use super::rpm::SourceRpm;
@@ -36,7 +37,7 @@ pub(super) struct Text {
 pub(super) fn texts(
     manifest: &Manifest,
     texts: &GuestTexts<'_>,
-    xml: &str,
+    contents: &[Content<'_>],
 ) -> Result<Vec<Text>, RepackError> {
     let mut files = Vec::new();
     let mut add = |name: &str, mode, content: Vec<u8>| {
@@ -53,8 +54,9 @@ pub(super) fn texts(
     ] {
         add(name, 0o644, texts.text(template)?.into_bytes());
     }
-    add("manifest.json", 0o644, manifest.to_json().into_bytes());
-    add("domain.xml", 0o600, xml.as_bytes().to_vec());
+    for file in contents {
+        add(file.name, file.mode, file.bytes.to_vec());
+    }
     files.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(files)
 }

@@ -292,8 +292,25 @@ pub(crate) fn clashes_with_the_host_are_refused_and_nothing_is_changed() {
             "{refused}"
         );
     }
-    // An update meets the same.
     host.remove("/etc/miniascape/networks/two.yaml");
+    let now = everything(&host);
+    host.write_file(
+        "/etc/miniascape/config.yaml",
+        "networks:\n  reserved: [ 10.66.0.0/16 ]\n",
+    );
+    for words in [["validate", "lab"], ["register", "lab"], ["update", "lab"]] {
+        let refused = host.miniascape(["net"].iter().chain(&words));
+        refused.expect_code(2);
+        for place in [
+            "lab.yaml:6:",
+            "10.66.0.0/16, which is reserved (/etc/miniascape/config.yaml:2:15)",
+        ] {
+            assert!(refused.stderr.contains(place), "no {place} in {refused}");
+        }
+    }
+    host.remove("/etc/miniascape/config.yaml");
+    assert_eq!(everything(&host), now);
+    // An update meets the same.
     host.write_file(
         "/etc/miniascape/networks/lab.yaml",
         definition("lab", "10.1.2", "virbr66"),
@@ -310,10 +327,14 @@ pub(crate) fn clashes_with_the_host_are_refused_and_nothing_is_changed() {
 
 pub(crate) fn a_chosen_subnet_avoids_all_that_is_taken() {
     let (host, _daemon) = host_with_daemon();
-    // Four subnets to choose from; three are taken in three ways.
+    // Five subnets to choose from; four are taken in four ways.
     host.write_file(
         "/etc/miniascape/config.yaml",
-        "networks:\n  pool: 10.70.0.0/22\n  reserved: [ 10.70.0.0/24 ]\n",
+        "networks:\n  pool: [ 10.70.0.0/22, 10.70.4.0/24 ]\n  reserved: [ 10.70.0.0/24 ]\n",
+    );
+    host.write_file(
+        "/etc/miniascape/networks/written.yaml",
+        definition("written", "10.70.4", "virbr70"),
     );
     host.check([
         "sh",

@@ -39,7 +39,10 @@ struct Operation<'a> {
     probe: &'a str,
     /// What the command says when there is nothing left to do.
     settled: &'a str,
+    /// Each of how many points is taken.
     every: usize,
+    /// Whether messages to libvirt and the daemon are taken in any case.
+    talk: bool,
 }
 
 fn definition(domain: &str, subnet: &str, hosts: &[(&str, u8)]) -> String {
@@ -175,7 +178,7 @@ impl Operation<'_> {
         let chosen: Vec<&Point> = points
             .iter()
             .enumerate()
-            .filter(|(index, point)| index % every == 0 || point.talk)
+            .filter(|(index, point)| index % every == 0 || self.talk && point.talk)
             .map(|(_, point)| point)
             .collect();
         let mut killed = 0;
@@ -244,6 +247,7 @@ pub(crate) fn a_register_killed_at_every_point_is_made_up_for() {
         probe: &probe("one", "lab.internal", "10.66.6.1"),
         settled: "nothing to do",
         every: 1,
+        talk: true,
     }
     .run();
 }
@@ -257,6 +261,7 @@ pub(crate) fn an_unregister_killed_at_any_point_is_made_up_for() {
         probe: "miniascape net list",
         settled: "nothing to do",
         every: 3,
+        talk: true,
     }
     .run();
 }
@@ -277,6 +282,7 @@ fn update(before: &str, after: &str, probe: &str) {
         probe,
         settled: "nothing to do",
         every: 3,
+        talk: true,
     }
     .run();
 }
@@ -308,6 +314,7 @@ pub(crate) fn an_update_under_a_guest_killed_at_any_point_is_made_up_for() {
         probe: &probe,
         settled: "nothing to do",
         every: 6,
+        talk: false,
     };
     // The daemon would be at it as well.
     let (pending, watched) = ("/var/lib/miniascape/pending", "/var/lib/miniascape/watched");
@@ -358,6 +365,34 @@ pub(crate) fn an_update_of_the_subnet_killed_at_any_point_is_made_up_for() {
     );
 }
 
+/// A network that libvirt serves itself.
+const THEIRS: &str = "<network><name>lab</name><uuid>0704aed9-0024-4382-a86c-ced1a50880d9</uuid>
+    <bridge name='virbr66'/><mac address='52:54:00:66:66:66'/><domain name='lab.internal' localOnly='yes'/>
+    <ip address='10.66.6.1' netmask='255.255.255.0'><dhcp><range start='10.66.6.100' end='10.66.6.199'/>
+    <host mac='52:54:00:00:00:11' name='one' ip='10.66.6.11'/></dhcp></ip></network>";
+
+pub(crate) fn an_adoption_killed_at_any_point_is_made_up_for() {
+    let (host, _daemon) = started();
+    host.write_file("/root/theirs.xml", THEIRS);
+    Operation {
+        host: &host,
+        command: "net import lab --adopt",
+        reset: &|| {
+            host.miniascape_check(["net", "unregister", "lab"]);
+            host.check([
+                "sh",
+                "-c",
+                "rm -rf /etc/miniascape/networks/lab.yaml /var/lib/miniascape/adopted; virsh net-define /root/theirs.xml && virsh net-start lab",
+            ]);
+        },
+        probe: &probe("one", "lab.internal", "10.66.6.1"),
+        settled: "nothing to do",
+        every: 3,
+        talk: true,
+    }
+    .run();
+}
+
 pub(crate) fn putting_on_record_killed_at_every_point_is_made_up_for() {
     let (mut host, daemon) = started();
     drop(daemon);
@@ -369,6 +404,7 @@ pub(crate) fn putting_on_record_killed_at_every_point_is_made_up_for() {
         probe: "miniascape net list",
         settled: "pending already",
         every: 1,
+        talk: true,
     }
     .run();
 }
@@ -389,6 +425,7 @@ pub(crate) fn finishing_what_is_pending_killed_at_any_point_is_made_up_for() {
         probe: &probe("one", "lab.internal", "10.66.6.1"),
         settled: "",
         every: 3,
+        talk: true,
     }
     .run();
     Operation {
@@ -401,6 +438,7 @@ pub(crate) fn finishing_what_is_pending_killed_at_any_point_is_made_up_for() {
         probe: "miniascape net list; ls /var/lib/miniascape/pending",
         settled: "",
         every: 3,
+        talk: true,
     }
     .run();
 }

@@ -12,12 +12,16 @@ mod support;
 mod boot;
 mod clients;
 mod demo;
+mod dhcp;
 mod diff;
+mod dns;
 mod dropins;
 mod guests;
 mod harness;
+mod import;
 mod kills;
 mod lifecycle;
+mod luggage;
 mod modes;
 mod netboot;
 mod networks;
@@ -45,7 +49,7 @@ macro_rules! tests {
     };
 }
 
-#[allow(clippy::too_many_lines, reason = "a list of all tests")]
+#[expect(clippy::too_many_lines, reason = "a list of all tests")]
 fn tests() -> Vec<Trial> {
     tests! {
         harness {
@@ -69,6 +73,12 @@ fn tests() -> Vec<Trial> {
             guests_live_as_rpms,
             a_guest_starts_only_on_the_images_it_was_made_from,
             what_could_not_be_finished_is_finished_by_a_later_run,
+        }
+        import {
+            a_network_with_a_running_guest_is_adopted,
+        }
+        luggage {
+            a_packaged_guests_entry_comes_and_goes_with_its_package,
         }
         guests {
             shutdown_is_graceful_and_hard_only_on_demand,
@@ -124,6 +134,14 @@ fn tests() -> Vec<Trial> {
             everything_comes_up_in_order_and_leases_are_kept,
             what_is_pending_is_done_at_boot,
         }
+        dns {
+            every_kind_of_record_is_answered,
+            what_is_the_networks_own_is_never_asked_outside,
+            questions_go_round_in_no_circle,
+        }
+        dhcp {
+            every_machine_gets_what_is_meant_for_it,
+        }
         netboot {
             each_firmware_gets_its_file_through_a_firewall_that_is_closed_again,
             the_opening_is_there_again_after_a_power_cut_and_a_killed_run,
@@ -136,6 +154,7 @@ fn tests() -> Vec<Trial> {
             an_update_of_the_domain_killed_at_any_point_is_made_up_for,
             an_update_of_the_subnet_killed_at_any_point_is_made_up_for,
             an_update_under_a_guest_killed_at_any_point_is_made_up_for,
+            an_adoption_killed_at_any_point_is_made_up_for,
             putting_on_record_killed_at_every_point_is_made_up_for,
             finishing_what_is_pending_killed_at_any_point_is_made_up_for,
         }

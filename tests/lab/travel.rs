@@ -136,7 +136,7 @@ fn pack(host: &Host, guests: &[&str], version: &str) -> Vec<File> {
 
 /// A package manager.
 #[derive(Clone, Copy, PartialEq)]
-enum Kind {
+pub(crate) enum Kind {
     Deb,
     Rpm,
 }
@@ -157,7 +157,7 @@ impl Kind {
         }
     }
 
-    fn install(self, host: &Host, files: &str) -> Output {
+    pub(crate) fn install(self, host: &Host, files: &str) -> Output {
         let command = match self {
             Self::Deb => "dpkg -i",
             Self::Rpm => "rpm -U --replacepkgs",
@@ -165,7 +165,7 @@ impl Kind {
         host.check(["sh", "-c", &format!("{command} {files}")])
     }
 
-    fn remove(self, host: &Host, package: &str) -> Output {
+    pub(crate) fn remove(self, host: &Host, package: &str) -> Output {
         match self {
             Self::Deb => host.check(["dpkg", "-r", package]),
             Self::Rpm => host.check(["rpm", "-e", package]),
@@ -192,9 +192,16 @@ impl Kind {
     }
 }
 
-/// A second host: miniascape from its package, on a bus that allows what packages say; net-1 registered, the guests'
-/// packages in `/root/packages`.
+/// As [`bare_target`], with net-1 registered.
 fn target(kind: Kind) -> (Host, Running) {
+    let (host, daemon) = bare_target(kind);
+    host.miniascape_check(["net", "register", "net-1"]);
+    (host, daemon)
+}
+
+/// A second host: miniascape from its package, on a bus that allows what packages say; the guests' packages in
+/// `/root/packages`.
+pub(crate) fn bare_target(kind: Kind) -> (Host, Running) {
     let option = format!("MINIASCAPE_TEST_{}", kind.extension().to_uppercase());
     let tool = std::env::var_os(&option).unwrap_or_else(|| {
         panic!("{option} has to name the package of miniascape: run this through `make test`")
@@ -214,7 +221,6 @@ fn target(kind: Kind) -> (Host, Running) {
     }
     host.reload_bus();
     let daemon = daemon(&host);
-    host.miniascape_check(["net", "register", "net-1"]);
     (host, daemon)
 }
 

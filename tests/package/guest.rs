@@ -130,6 +130,7 @@ pub(crate) fn request(xml: String) -> Request {
         version: version("0.1"),
         disks: DiskChoice::default(),
         volumes: Vec::new(),
+        with_tpm: false,
         reservations: Vec::new(),
         allowed_backing: Vec::new(),
     }

@@ -239,6 +239,12 @@ impl From<RegisterError> for Failure {
             RegisterError::NotRegistered(name) => {
                 Self::failed(message).hint(format!("miniascape net register {name}"))
             }
+            RegisterError::Absent(_) => {
+                Self::failed(message).hint("`miniascape net list` shows what there is; for a file write its path")
+            }
+            RegisterError::Differs { network, .. } => Self::refused(message).hint(format!(
+                "`--force` replaces the definition by what libvirt has; edit it afterwards, and `miniascape net update {network}`"
+            )),
             RegisterError::Command(error) => error.into(),
             RegisterError::Firewall(error) => error.into(),
             RegisterError::RollbackFailed { network, .. } => {
@@ -418,6 +424,7 @@ impl From<InstallError> for Failure {
             InstallError::Layer { .. }
             | InstallError::Xml { .. }
             | InstallError::ImageMissing { .. }
+            | InstallError::File { .. }
             | InstallError::Record { .. }
             | InstallError::Chain(_) => Self::failed(message),
             InstallError::Io(error) => error.into(),
@@ -442,7 +449,8 @@ impl From<RepackError> for Failure {
             RepackError::OtherHands { .. } => Self::refused(message)
                 .hint("choose a directory that is root's alone, or one that is not there yet"),
             RepackError::Io(error) => error.into(),
-            RepackError::Template(_) => Self::failed(message),
+            RepackError::NoTpm { .. } => Self::failed(message).hint("leave --with-tpm out"),
+            RepackError::File { .. } | RepackError::Template(_) => Self::failed(message),
         }
     }
 }
@@ -471,9 +479,9 @@ impl From<ImageError> for Failure {
                 "if it is a disk image: --allow-backing '{}'",
                 printable(&backing.to_string_lossy(), 400)
             )),
-            ImageError::Missing { .. } => {
-                Self::failed(message).hint("bring the file back, or correct the path in the domain XML")
-            }
+            ImageError::Missing { .. } => Self::failed(message)
+                .hint("bring the file back, or correct the path (a guest's is in its domain XML)"),
+            ImageError::Header { .. } => Self::usage(message),
             ImageError::MissingBacking { .. } => Self::failed(message)
                 .hint("bring the file back; if it has moved: `qemu-img rebase -u -b FILE -F FORMAT IMAGE`"),
             ImageError::Tool(error) => error.into(),

@@ -122,6 +122,9 @@ pub(super) fn unregister(context: &Context, package: &GuestPackage, dry_run: boo
     let done = or_pending(context, &kind, dry_run, |libvirt| {
         install::unregister(layout, libvirt, package, dry_run)
     })?;
+    for note in &done.notes {
+        context.output().warn(note);
+    }
     if !done.running.is_empty() && !dry_run {
         kind.note(layout, context.uri(), "a guest of it is running")?;
     }

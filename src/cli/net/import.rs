@@ -1,10 +1,11 @@
-//! `miniascape net import`: definitions made from what other tools have.
+//! `miniascape net import`: definitions made from what other tools have, and networks of libvirt's taken over.
 
-use crate::cli::{Context, Failure};
-use miniascape::host::files;
-use miniascape::name::is_path;
+use super::{compiled, compiled_network, settled};
+use crate::cli::{Context, Failure, later};
+use miniascape::host::{Services, files};
+use miniascape::name::{NetworkName, is_path};
 use miniascape::network::import::{self, Imported};
-use miniascape::network::{NetworkError, Observed};
+use miniascape::network::{self, FindError, NetworkError, Observed, RegisterError, Step, Target};
 use miniascape::yaml::MAX_FILE;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -20,31 +21,26 @@ pub(crate) struct Args {
     /// Write it also where there is another file already
     #[arg(long)]
     force: bool,
+    /// Take the network over as well: its dnsmasq is miniascape's from now on, and guests keep their leases and stay
+    /// plugged in. A definition that is there already is taken as it is
+    #[arg(long, conflicts_with = "output")]
+    adopt: bool,
     /// Only tell what would be done
     #[arg(long)]
     dry_run: bool,
 }
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
+    if args.adopt {
+        return adopt(context, args);
+    }
     let imported = imported(context, &args.network)?;
-    for lost in &imported.lost {
-        context.output().warn(lost);
-    }
-    for warning in &imported.warnings {
-        context.output().warn(warning.to_string());
-    }
+    warn(context, &imported);
     let name = imported.network.name();
     let output = match &args.output {
         Some(path) if path == Path::new("-") => None,
         Some(path) => Some(path.clone()),
-        None => Some(
-            context
-                .layout()
-                .definitions()
-                .join(format!("{name}.yaml"))
-                .on_disk()
-                .to_owned(),
-        ),
+        None => Some(definition(context, name)),
     };
     let Some(path) = output else {
         let value = json!({
@@ -64,6 +60,84 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<(), Failure> {
             (false, _) => format!("{path} is this definition of {name} already; nothing to do"),
             (true, true) => format!("{name} would be written to {path}"),
             (true, false) => format!("{name} written to {path}"),
+        }
+    })
+}
+
+fn warn(context: &Context, imported: &Imported) {
+    for lost in &imported.lost {
+        context.output().warn(lost);
+    }
+    for warning in &imported.warnings {
+        context.output().warn(warning.to_string());
+    }
+}
+
+/// Where the definition of the network belongs.
+fn definition(context: &Context, name: &NetworkName) -> PathBuf {
+    let file = context.layout().definitions().join(format!("{name}.yaml"));
+    file.on_disk().to_owned()
+}
+
+/// Imports a network of libvirt's and takes it over. What is there of an earlier run is not made again.
+fn adopt(context: &Context, args: &Args) -> Result<(), Failure> {
+    if is_path(&args.network) {
+        return Err(Failure::usage(
+            "`--adopt` is for a network that libvirt has: write its name, not a file",
+        ));
+    }
+    let libvirt = context.local_libvirt(args.dry_run)?;
+    let name: NetworkName = args.network.parse().map_err(FindError::Name)?;
+    let Some(record) = libvirt.network(name.as_str())? else {
+        return Err(RegisterError::Absent(name).into());
+    };
+    let services = Services::of(context.layout());
+    let target = Target {
+        layout: context.layout(),
+        libvirt: &libvirt,
+        services: &services,
+    };
+    let path = definition(context, &name);
+    let ours = Observed::parse(&record.xml).ours;
+    let mut lost = Vec::new();
+    let mut written = false;
+    let report = if !ours && (args.force || !path.exists()) {
+        let imported = import::from_libvirt(name.as_str(), &record.xml)?;
+        warn(context, &imported);
+        // Refused before anything is written.
+        let compiled = compiled_network(context, &imported.network)?;
+        let planned = network::adopt(&imported.network, &compiled, &path, &target, true)?;
+        lost = imported.lost;
+        written = write(&path, &imported.text, args)?;
+        args.dry_run.then_some(planned)
+    } else {
+        None
+    };
+    let report = if let Some(report) = report {
+        report
+    } else {
+        let found = settled(context, name.as_str(), args.dry_run)?;
+        let compiled = compiled(context, &found)?;
+        let source = later::source(&found);
+        let report = network::adopt(&found.network, &compiled, &source, &target, args.dry_run)?;
+        super::warn_of_needs(context, &found.network, &report, &target, args.dry_run);
+        report
+    };
+    let kept = context.layout().adopted(&name).on_disk().to_owned();
+    let value = json!({
+        "network": name, "file": path, "changed": written || !report.steps.is_empty(), "dry_run": args.dry_run,
+        "not_carried_over": lost, "steps": report.steps, "libvirt_xml": kept,
+    });
+    context.output().report(&value, || {
+        let steps: Vec<String> = report.steps.iter().map(Step::to_string).collect();
+        let (path, kept) = (path.display(), kept.display());
+        let steps = steps.join(", ");
+        match (report.steps.is_empty(), args.dry_run) {
+            (true, _) => format!("{name} is miniascape's already; nothing to do"),
+            (false, true) => format!("{name} would be adopted: {steps}"),
+            (false, false) => format!(
+                "{name} adopted: {steps}\nits definition is {path}; what it was in libvirt is kept in {kept}"
+            ),
         }
     })
 }

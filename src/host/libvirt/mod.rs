@@ -2,10 +2,12 @@
 //! have a file each. What XML is handed over is decided elsewhere.
 
 mod domains;
+mod leases;
 mod networks;
 mod volumes;
 
 pub use domains::{Blocker, DomainRecord, DomainState, GraceError};
+pub use leases::NetworkLease;
 pub use networks::NetworkRecord;
 
 use virt::connect::Connect;

@@ -32,7 +32,7 @@ impl Libvirt {
         .map_err(|e| self.error(format!("look for the network {name}"), &e))
     }
 
-    fn with_network<T>(
+    pub(super) fn with_network<T>(
         &self,
         name: &str,
         what: &str,

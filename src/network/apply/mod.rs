@@ -11,6 +11,7 @@ mod journal;
 mod later;
 mod register;
 mod step;
+mod takeover;
 mod undo;
 mod unregister;
 mod update;
@@ -23,6 +24,7 @@ pub use later::{Deferral, register_later, unregister_later};
 pub use register::register;
 pub(super) use register::register_locked;
 pub use step::Step;
+pub use takeover::adopt;
 pub use unregister::unregister;
 pub(super) use unregister::unregister_locked;
 pub use update::update;
@@ -117,6 +119,17 @@ pub enum RegisterError {
     /// dnsmasq was started, but does not answer.
     #[error("dnsmasq for {0} was started but did not appear on the D-Bus system bus as {1}")]
     Silent(NetworkName, String),
+    /// libvirt has no such network to be adopted.
+    #[error("libvirt has no network {0}")]
+    Absent(NetworkName),
+    /// A network that is to be adopted is another one than its definition describes.
+    #[error("the definition of {network} has {what}, which libvirt's network has not; nothing was changed")]
+    Differs {
+        /// The network.
+        network: NetworkName,
+        /// What differs.
+        what: String,
+    },
     /// It was never registered.
     #[error("the network {0} is not registered")]
     NotRegistered(NetworkName),

@@ -7,12 +7,13 @@ use super::journal;
 use super::step::{take, write_files};
 use super::{RegisterError, Report, Step, Target, lock, owned};
 use crate::host::{Layout, Libvirt, NetworkRecord, files, links};
-use crate::name::NetworkName;
+use crate::name::{Mac, NetworkName};
 use crate::network::compile::{self, Compiled};
 use crate::network::diff::keep;
 use crate::network::firewall;
 use crate::network::observed::bridge_mac;
 use crate::network::{Applied, Deferred, Network, Observed, Pending};
+use std::fmt::Write;
 use std::path::Path;
 
 /// What the plan of a registration is made from.
@@ -54,8 +55,17 @@ impl Facts {
         compiled: &Compiled,
         target: &Target<'_>,
     ) -> Result<Self, RegisterError> {
+        Self::gather_of(network, compiled, target, owned(target.libvirt, network.name())?)
+    }
+
+    /// As [`Facts::gather`], for a network of libvirt's that may be somebody else's.
+    pub(super) fn gather_of(
+        network: &Network,
+        compiled: &Compiled,
+        target: &Target<'_>,
+        existing: Option<NetworkRecord>,
+    ) -> Result<Self, RegisterError> {
         let (name, layout) = (network.name(), target.layout);
-        let existing = owned(target.libvirt, name)?;
         let record = Applied::read_sound(layout, name)?;
         let applied = record.as_ref();
         let stale = |file: &compile::File| !applied.is_some_and(|applied| applied.has(file));
@@ -210,7 +220,6 @@ pub(in crate::network) fn register_locked(
         target.services.check()?;
     }
     let facts = Facts::gather(network, compiled, target)?;
-    let uuid = facts.existing.as_ref().map(|n| n.uuid);
     let mut steps = plan(&facts, network.needs_dnsmasq());
     refuse_taken_bridge(network, &steps, facts.existing.as_ref(), target.libvirt)?;
     if steps.contains(&Step::Stop) {
@@ -246,7 +255,7 @@ pub(in crate::network) fn register_locked(
     let done = report.steps.iter().try_for_each(|step| {
         match step {
             Step::WriteFiles => write_files(compiled, layout, name)?,
-            Step::Define => define(name, compiled, uuid, target)?,
+            Step::Define => define(name, compiled, facts.existing.as_ref(), target)?,
             Step::RemoveBridge => remove_bridge(network)?,
             Step::AddHosts => facts
                 .added
@@ -374,28 +383,33 @@ pub(super) fn refuse_interface(network: &Network) -> Result<(), RegisterError> {
     Ok(())
 }
 
-/// Defines the network in libvirt, with the `uuid` that it has there already.
+/// Defines the network in libvirt, in place of the one that is there.
 pub(super) fn define(
     name: &NetworkName,
     compiled: &Compiled,
-    uuid: Option<uuid::Uuid>,
+    existing: Option<&NetworkRecord>,
     target: &Target<'_>,
 ) -> Result<(), RegisterError> {
     if let Some(xml) = compiled.libvirt_xml() {
         target
             .libvirt
-            .define_network(name.as_str(), &with_uuid(xml, uuid))
+            .define_network(name.as_str(), &in_place_of(xml, existing))
             .map_err(|error| RegisterError::of_network(error, false))?;
     }
     Ok(())
 }
 
-/// libvirt takes a definition of a known name only with that network's uuid.
-fn with_uuid(xml: &str, uuid: Option<uuid::Uuid>) -> String {
-    match uuid {
-        Some(uuid) => xml.replacen("</name>", &format!("</name>\n  <uuid>{uuid}</uuid>"), 1),
-        None => xml.to_owned(),
+/// libvirt takes a definition of a known name only with that network's uuid, and gives its bridge another hardware
+/// address, which guests would have to learn, unless the definition has the old one.
+fn in_place_of(xml: &str, existing: Option<&NetworkRecord>) -> String {
+    let Some(existing) = existing else {
+        return xml.to_owned();
+    };
+    let mut identity = format!("</name>\n  <uuid>{}</uuid>", existing.uuid);
+    if let Some(mac) = bridge_mac(&existing.xml).and_then(|mac| mac.parse::<Mac>().ok()) {
+        let _ = write!(identity, "\n  <mac address=\"{mac}\"/>");
     }
+    xml.replacen("</name>", &identity, 1)
 }
 
 /// Takes back the steps of a registration that failed half way, the last first. Failures here are told in the log
@@ -550,13 +564,15 @@ mod tests {
     }
 
     #[test]
-    fn the_uuid_goes_behind_the_name() {
+    fn a_network_keeps_its_identity_and_its_bridges_address() {
         let xml = "<network>\n  <name>n</name>\n</network>";
         let nil = uuid::Uuid::nil();
-        assert_eq!(
-            with_uuid(xml, Some(nil)),
-            format!("<network>\n  <name>n</name>\n  <uuid>{nil}</uuid>\n</network>")
-        );
-        assert_eq!(with_uuid(xml, None), xml);
+        let mut there = record(true);
+        let uuid = format!("<network>\n  <name>n</name>\n  <uuid>{nil}</uuid>\n</network>");
+        assert_eq!(in_place_of(xml, Some(&there)), uuid);
+        there.xml = "<network><name>n</name><mac address='52:54:00:00:00:09'/></network>".into();
+        let mac = "</uuid>\n  <mac address=\"52:54:00:00:00:09\"/>";
+        assert_eq!(in_place_of(xml, Some(&there)), uuid.replace("</uuid>", mac));
+        assert_eq!(in_place_of(xml, None), xml);
     }
 }

@@ -25,6 +25,8 @@ pub enum Step {
     Define,
     /// Let libvirt start it at boot.
     Autostart,
+    /// Write down the leases of libvirt's dnsmasq for ours.
+    TakeLeases,
     /// Stop it in libvirt.
     Stop,
     /// Remove the bridge that a libvirt which was killed while it started the network has left.
@@ -64,6 +66,7 @@ impl std::fmt::Display for Step {
             Self::Record => "put it on record",
             Self::Define => "define it in libvirt",
             Self::Autostart => "set it to start at boot",
+            Self::TakeLeases => "take over the leases of libvirt's dnsmasq",
             Self::Stop => "stop it",
             Self::RemoveBridge => "remove the bridge that a killed libvirt left",
             Self::Start => "start it",
@@ -113,6 +116,7 @@ pub(super) fn take(step: Step, name: &NetworkName, target: &Target<'_>) -> Resul
         Step::WriteFiles
         | Step::Record
         | Step::Define
+        | Step::TakeLeases
         | Step::RemoveBridge
         | Step::AddHosts
         | Step::Replug

@@ -81,7 +81,6 @@ pub(in crate::network) fn update_locked(
     }
     let xml = facts.existing.as_ref().map(|record| &record.xml);
     let before = Before::note(name, xml, applied, target)?;
-    let uuid = facts.existing.as_ref().map(|record| record.uuid);
     begin(facts.record.clone(), compiled, layout)?;
     if report.steps.contains(&Step::Stop) {
         journal::begin(name, &guests, source, target)?;
@@ -91,7 +90,7 @@ pub(in crate::network) fn update_locked(
         .iter()
         .try_for_each(|step| match step {
             Step::WriteFiles => write_files(compiled, layout, name),
-            Step::Define => define(name, compiled, uuid, target),
+            Step::Define => define(name, compiled, facts.existing.as_ref(), target),
             Step::RemoveBridge => remove_bridge(network),
             Step::AddHosts => facts
                 .added

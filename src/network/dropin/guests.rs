@@ -12,8 +12,8 @@ use std::net::IpAddr;
 pub struct Brought {
     /// The host's name.
     pub name: HostName,
-    /// The interface that it is for.
-    pub mac: Mac,
+    /// The interfaces that it is for, of which one is in use at a time.
+    pub macs: Vec<Mac>,
     /// Its addresses; none: one is chosen.
     pub ips: Vec<IpAddr>,
 }
@@ -23,17 +23,41 @@ impl Brought {
     pub(in crate::network) fn to_yaml(entries: &[Self], guest: &GuestName) -> String {
         let mut text =
             format!("# Made by miniascape for the guest {guest}; it goes with the guest.\nhosts:\n");
-        for Self { name, mac, ips } in entries {
-            let ips: Vec<String> = ips.iter().map(|ip| format!("\"{ip}\"")).collect();
-            let ips = match ips.as_slice() {
-                [] => "auto".to_owned(),
-                [one] => one.clone(),
-                many => format!("[ {} ]", many.join(", ")),
+        for Self { name, macs, ips } in entries {
+            let ips = if ips.is_empty() {
+                "auto".to_owned()
+            } else {
+                listed(ips)
             };
-            let _ = writeln!(text, "  - {{ name: \"{name}\", mac: \"{mac}\", ip: {ips} }}");
+            let _ = writeln!(
+                text,
+                "  - {{ name: \"{name}\", mac: {}, ip: {ips} }}",
+                listed(macs)
+            );
         }
         text
     }
+}
+
+/// One value, or a list of several.
+fn listed(values: &[impl std::fmt::Display]) -> String {
+    let quoted: Vec<String> = values.iter().map(|value| format!("\"{value}\"")).collect();
+    match quoted.as_slice() {
+        [one] => one.clone(),
+        many => format!("[ {} ]", many.join(", ")),
+    }
+}
+
+/// True if `guest` has brought just this into `network`.
+pub fn has_brought(
+    layout: &Layout,
+    guest: &GuestName,
+    network: &NetworkName,
+    entries: &[Brought],
+) -> io::Result<bool> {
+    let there = files::read_if_there(layout.guest_hosts(network, guest).on_disk())?;
+    let wanted = (!entries.is_empty()).then(|| Brought::to_yaml(entries, guest).into_bytes());
+    Ok(there == wanted)
 }
 
 /// Notes what `guest` brings into `network`, in place of what it brought before; true if that changed anything. The
@@ -123,7 +147,7 @@ mod tests {
         assert_eq!(networks_of(&layout, &guest).unwrap(), []);
         let mut entries = vec![Brought {
             name: "null".parse().unwrap(),
-            mac: "52:54:00:00:00:01".parse().unwrap(),
+            macs: vec!["52:54:00:00:00:01".parse().unwrap()],
             ips: Vec::new(),
         }];
         assert!(bring(&layout, &guest, &network, &entries).unwrap());

@@ -8,7 +8,7 @@
 mod guests;
 
 pub(super) use guests::take_back;
-pub use guests::{Brought, bring, networks_of};
+pub use guests::{Brought, bring, has_brought, networks_of};
 
 use super::definition::{Definition, HostEntry, hosts, optional};
 use super::model::Origin;

@@ -179,6 +179,8 @@ fn commented(lines: &[Line], anchors: &HashMap<usize, String>, text: &str, lost:
         }
     }
     out.extend(pending);
+    // What stood between two empty lines may have gone.
+    out.dedup_by(|line, above| line.is_empty() && above.is_empty());
     let text = out.join("\n");
     format!("{}\n", text.trim_matches('\n'))
 }

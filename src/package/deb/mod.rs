@@ -8,6 +8,7 @@ pub(super) mod ar;
 
 use super::archive::{self, Archive};
 use super::error::RepackError;
+use super::files::Content;
 use super::manifest::Manifest;
 use super::name::ImagePackage;
 use super::render::GuestTexts;
@@ -94,23 +95,23 @@ pub(super) fn guest(
     set: &Set<'_>,
     manifest: &Manifest,
     texts: &GuestTexts<'_>,
-    xml: &str,
+    contents: &[Content<'_>],
     path: &Path,
 ) -> Result<Built, RepackError> {
-    let json = manifest.to_json();
     let place = Layout::default().guest_package(manifest.package.name.guest());
     let mut tar = Archive::new(set.seconds().into());
     directories(&mut tar, &place);
-    tar.file(&dotted(&place.join("domain.xml")), 0o600, xml.as_bytes());
-    tar.file(&dotted(&place.join("manifest.json")), 0o644, json.as_bytes());
+    for file in contents {
+        tar.file(&dotted(&place.join(file.name)), file.mode, file.bytes);
+    }
     let mut tar = tar.into_bytes();
     tar.extend(archive::end());
     let data = set.codec.whole(&tar)?;
-    let installed = (xml.len() + json.len()) as u64;
+    let installed: usize = contents.iter().map(|file| file.bytes.len()).sum();
     let mut out = beginning(
         set,
         &[
-            ("control", 0o644, &texts.guest_control(installed)?),
+            ("control", 0o644, &texts.guest_control(installed as u64)?),
             ("postinst", 0o755, &texts.text("postinst")?),
             ("postrm", 0o755, &texts.text("postrm")?),
         ],

@@ -9,6 +9,7 @@ mod package;
 mod source;
 
 use super::error::RepackError;
+use super::files::Content;
 use super::manifest::Manifest;
 use super::name::ImagePackage;
 use super::render::{GuestTexts, Texts};
@@ -106,30 +107,30 @@ pub(super) fn guest(
     set: &Set<'_>,
     manifest: &Manifest,
     texts: &GuestTexts<'_>,
-    xml: &str,
+    contents: &[Content<'_>],
     path: &Path,
 ) -> Result<Built, RepackError> {
-    let json = manifest.to_json();
     let place = Layout::default().guest_package(manifest.package.name.guest());
-    let contents = [
-        ("domain.xml", 0o600, xml.as_bytes()),
-        ("manifest.json", 0o644, json.as_bytes()),
-    ];
     let mut files = vec![File::directory(named(&place), 0o755)];
-    for (name, mode, content) in contents {
+    for &Content {
+        name,
+        mode,
+        bytes: content,
+    } in contents
+    {
         let digest = Digest::from_bytes(Sha256::digest(content).into());
         files.push(File::regular(
             named(&place.join(name)),
-            mode,
+            u16::try_from(mode).expect("permission bits are small"),
             content.len() as u64,
             digest,
         ));
     }
     let mut archive = cpio::entry(0);
-    for (index, (_, _, content)) in contents.iter().enumerate() {
+    for (index, file) in contents.iter().enumerate() {
         archive.extend(cpio::entry(index + 1));
-        archive.extend(*content);
-        archive.extend(cpio::padding(content.len() as u64));
+        archive.extend(file.bytes);
+        archive.extend(cpio::padding(file.bytes.len() as u64));
     }
     archive.extend(cpio::trailer());
     let images = manifest.images();

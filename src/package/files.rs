@@ -1,0 +1,200 @@
+//! Files of the guest package beside its domain XML and its manifest: firmware variables, TPM state, network
+//! definitions. What they mean on the host where the package is installed is `install`'s and `network`'s business.
+
+use super::text::Word;
+use crate::name::{Digest, NetworkName};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use std::collections::HashSet;
+
+/// The longest file, in bytes. The firmware variables of an aarch64 guest have exactly this length.
+pub(super) const MAX_FILE: u64 = 64 * 1024 * 1024;
+/// The name of the file with the firmware variables.
+const VARIABLES: &str = "nvram.fd";
+/// What the name of a network's definition begins and ends with.
+const NETWORK: (&str, &str) = ("network-", ".yaml");
+
+/// What a file is to the guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FileRole {
+    /// The guest's own UEFI variables, as its firmware keeps them.
+    FirmwareVariables,
+    /// The state of its emulated TPM 2.0, as swtpm keeps it.
+    Tpm2State,
+    /// The state of its emulated TPM 1.2.
+    Tpm1State,
+    /// The definition of a network that it is plugged into.
+    Network,
+}
+
+/// One file, as the manifest has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileSection {
+    /// Its name, beside the manifest.
+    pub name: Word,
+    /// What it is.
+    pub role: FileRole,
+    /// Its length in bytes.
+    pub size: u64,
+    /// SHA-256 of its content.
+    pub digest: Digest,
+}
+
+/// One file with its content.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct GuestFile {
+    /// What the manifest says of it.
+    pub section: FileSection,
+    /// All of it.
+    #[serde(skip)]
+    pub content: Vec<u8>,
+}
+
+impl FileRole {
+    /// The permission bits of such a file. Variables and TPM state hold keys.
+    pub const fn mode(self) -> u32 {
+        match self {
+            Self::Network => 0o644,
+            Self::FirmwareVariables | Self::Tpm2State | Self::Tpm1State => 0o600,
+        }
+    }
+
+    /// The name of the one file in this role; none for networks, which are several.
+    fn only_name(self) -> Option<&'static str> {
+        match self {
+            Self::FirmwareVariables => Some(VARIABLES),
+            // What swtpm itself calls them.
+            Self::Tpm2State => Some("tpm2-00.permall"),
+            Self::Tpm1State => Some("tpm-00.permall"),
+            Self::Network => None,
+        }
+    }
+}
+
+impl FileSection {
+    /// The network that the file defines, if it does.
+    pub fn network(&self) -> Option<NetworkName> {
+        let name = self.name.as_str();
+        let network = name.strip_prefix(NETWORK.0)?.strip_suffix(NETWORK.1)?;
+        network.parse().ok().filter(|_| self.role == FileRole::Network)
+    }
+
+    /// True if `content` is what the section was written for.
+    pub fn is_of(&self, content: &[u8]) -> bool {
+        content.len() as u64 == self.size && Digest::from_bytes(Sha256::digest(content).into()) == self.digest
+    }
+
+    /// The permission bits of the file.
+    pub const fn mode(&self) -> u32 {
+        self.role.mode()
+    }
+}
+
+impl GuestFile {
+    /// The file for `role`, which is one that only one file can have.
+    pub(super) fn only(role: FileRole, content: Vec<u8>) -> Self {
+        Self::new(role, role.only_name().unwrap_or_default(), content)
+    }
+
+    /// The definition of a network.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the networks that are to come"))]
+    pub(super) fn network(name: &NetworkName, content: Vec<u8>) -> Self {
+        Self::new(FileRole::Network, &network_file(name), content)
+    }
+
+    fn new(role: FileRole, name: &str, content: Vec<u8>) -> Self {
+        Self {
+            section: FileSection {
+                name: name.parse().expect("names of ours are words"),
+                role,
+                size: content.len() as u64,
+                digest: Digest::from_bytes(Sha256::digest(&content).into()),
+            },
+            content,
+        }
+    }
+}
+
+/// The name of the file that defines a network in a guest package.
+pub fn network_file(name: &NetworkName) -> String {
+    format!("{}{name}{}", NETWORK.0, NETWORK.1)
+}
+
+/// One of all files of a guest package.
+pub(super) struct Content<'a> {
+    pub(super) name: &'a str,
+    pub(super) mode: u32,
+    pub(super) bytes: &'a [u8],
+}
+
+/// All files of a guest package, by name: its domain XML, its manifest as `json`, and `files`.
+pub(super) fn contents<'a>(xml: &'a str, json: &'a str, files: &'a [GuestFile]) -> Vec<Content<'a>> {
+    let own = [("domain.xml", 0o600, xml), ("manifest.json", 0o644, json)];
+    let own = own.into_iter().map(|(name, mode, text)| Content {
+        name,
+        mode,
+        bytes: text.as_bytes(),
+    });
+    let more = files.iter().map(|file| Content {
+        name: file.section.name.as_str(),
+        mode: file.section.mode(),
+        bytes: &file.content,
+    });
+    let mut all: Vec<Content<'a>> = own.chain(more).collect();
+    all.sort_by(|a, b| a.name.cmp(b.name));
+    all
+}
+
+/// The rules between the files of a manifest that may come from anyone; the error is one sentence.
+pub(super) fn check(files: &[FileSection]) -> Result<(), String> {
+    let mut names = HashSet::new();
+    for file in files {
+        if !names.insert(&file.name) {
+            return Err(format!("two files have the name {}", file.name));
+        }
+        let named_well = match file.role.only_name() {
+            Some(name) => file.name.as_str() == name,
+            None => file.network().is_some(),
+        };
+        if !named_well {
+            return Err(format!(
+                "the file {} has another name than its role asks for",
+                file.name
+            ));
+        }
+        if file.size > MAX_FILE {
+            return Err(format!("the file {} is larger than {MAX_FILE} bytes", file.name));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_named_after_their_roles_and_known_by_their_content() {
+        let variables = GuestFile::only(FileRole::FirmwareVariables, b"vars".to_vec());
+        let network = GuestFile::network(&"net-1".parse().unwrap(), b"network: {}".to_vec());
+        assert_eq!(network.section.network(), "net-1".parse().ok());
+        assert!(variables.section.is_of(b"vars") && !variables.section.is_of(b"varz"));
+        let both = [variables.section.clone(), network.section];
+        check(&both).unwrap();
+        for name in [
+            "domain.xml",
+            "nvram",
+            "network-.yaml",
+            "network-a b.yaml",
+            "../nvram.fd",
+        ] {
+            let Ok(name) = name.parse() else { continue };
+            let mut wrong = both.clone();
+            wrong[1].name = name;
+            assert!(check(&wrong).is_err());
+        }
+        assert!(check(&[both[0].clone(), both[0].clone()]).is_err());
+    }
+}
