@@ -2,7 +2,7 @@
 
 use crate::networks::{daemon, host_with_daemon};
 use crate::support::guest::{BOOT_TIMEOUT, Console, DiskSpec};
-use crate::support::{DhcpClient, Host, wait_until};
+use crate::support::{DhcpClient, Host, note, wait_until};
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Write;
 use std::time::Duration;
@@ -238,7 +238,72 @@ pub(crate) fn hosts_that_come_are_taken_in_and_leave_no_trace_when_they_go() {
     assert!(!host.exists("/var/lib/miniascape/networks/lab"));
 }
 
-pub(crate) fn another_subnet_replugs_running_guests() {
+pub(crate) fn other_records_restart_dnsmasq_once_and_every_renewal_is_answered() {
+    const CLIENT: (&str, &str, &str) = ("client", "52:54:00:00:00:77", "77");
+    let (host, daemon) = host_with_daemon();
+    host.write_file(FILE, lab("10.66.6", &[GUEST, CLIENT]));
+    host.miniascape_check(["net", "register", "lab"]);
+    let mut client = DhcpClient::plug(&host, "virbr66", "c");
+    assert_eq!(client.take(CLIENT.1).to_string(), "10.66.6.77");
+    client.begin_renewing();
+    let starts = || daemon.transcript().matches("dnsmasq started").count();
+    let before = starts();
+    let mut records = Vec::new();
+    let changes = [
+        (
+            "{ cname: www, target: guest }",
+            "cname",
+            "www.lab.internal",
+            "guest.lab.internal",
+        ),
+        (
+            "{ srv: _ldap._tcp, target: guest, port: 389 }",
+            "srv",
+            "_ldap._tcp.lab.internal",
+            "389 guest.lab.internal",
+        ),
+        (
+            "{ txt: _dmarc, text: \"v=DMARC1\" }",
+            "txt",
+            "_dmarc.lab.internal",
+            "v=DMARC1",
+        ),
+        (
+            "{ ptr: 10.66.6.70, name: apps }",
+            "ptr",
+            "70.6.66.10.in-addr.arpa",
+            "apps.lab.internal",
+        ),
+        (
+            "{ wildcard: apps, ip: 10.66.6.71 }",
+            "a",
+            "any.apps.lab.internal",
+            "Address: 10.66.6.71",
+        ),
+    ];
+    for (change, (record, kind, name, answer)) in changes.into_iter().enumerate() {
+        records.push(record);
+        let more = format!(
+            "dns: {{ records: [ {} ] }}\n  {}",
+            records.join(", "),
+            dhcp("10.66.6", "")
+        );
+        host.write_file(FILE, lab_with("10.66.6", &more, &[GUEST, CLIENT]));
+        assert_eq!(update(&host), ["write-files", "restart-dnsmasq"], "{record}");
+        assert_eq!(starts(), before + change + 1, "{record}");
+        let said = resolve(&host, kind, name);
+        assert!(said.contains(answer), "{record}: {said}");
+    }
+    // A few more, with nothing in their way.
+    std::thread::sleep(Duration::from_secs(1));
+    let renewals = client.end_renewing();
+    note(format_args!(
+        "renewals through five restarts of dnsmasq: {renewals:?}"
+    ));
+    assert!(renewals.answered > 15 && renewals.lost == 0, "{renewals:?}");
+}
+
+pub(crate) fn another_subnet_and_another_bridge_replug_running_guests() {
     let (host, _daemon) = host_with_daemon();
     host.write_file(FILE, lab("10.66.6", &[GUEST]));
     host.miniascape_check(["net", "register", "lab"]);
@@ -269,6 +334,29 @@ pub(crate) fn another_subnet_replugs_running_guests() {
     };
     assert_eq!(lease.value("ip"), "10.66.7.66");
     assert_eq!(console.ask("ping 10.66.7.1", "PONG").0, "PONG 10.66.7.1");
+    assert_eq!(
+        host.check(["pgrep", "-f", "guest=g,"]).stdout,
+        pid,
+        "the guest was restarted"
+    );
+    // Another bridge.
+    host.write_file(FILE, lab("10.66.7", &[GUEST]).replace("virbr66", "virbr67"));
+    assert_eq!(
+        update(&host),
+        [
+            "write-files",
+            "define",
+            "stop",
+            "start",
+            "restart-dnsmasq",
+            "replug"
+        ]
+    );
+    assert_eq!(console.wait("LEASE", BOOT_TIMEOUT).value("ip"), "10.66.7.66");
+    assert_eq!(console.ask("ping 10.66.7.1", "PONG").0, "PONG 10.66.7.1");
+    assert!(!host.exists("/sys/class/net/virbr66"));
+    let plugs = host.check(["virsh", "dumpxml", "g"]).stdout;
+    assert!(plugs.contains("bridge='virbr67'"), "{plugs}");
     assert_eq!(
         host.check(["pgrep", "-f", "guest=g,"]).stdout,
         pid,

@@ -271,7 +271,7 @@ impl Machine {
         options.extend([54, 4]);
         options.extend(server);
         let (own, to) = (Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST);
-        let ack = self.exchange(mac, REQUEST, own, to, &options)?;
+        let ack = (0..5).find_map(|_| self.exchange(mac, REQUEST, own, to, &options))?;
         let address = format!("{}/24", ack.ip);
         let set = std::process::Command::new("ip")
             .args(["address", "add", &address, "dev", interface])

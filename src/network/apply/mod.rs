@@ -7,6 +7,7 @@ mod added;
 mod bridge;
 mod guests;
 mod hostroute;
+mod journal;
 mod later;
 mod register;
 mod step;
@@ -27,6 +28,7 @@ pub use takeover::adopt;
 pub use unregister::unregister;
 pub(super) use unregister::unregister_locked;
 pub use update::update;
+pub(super) use update::update_locked;
 
 use super::{Observed, StateError};
 use crate::host::dhcp_probe::Server;

@@ -2,7 +2,8 @@
 
 use super::added::{self, Added, Lists};
 use super::bridge;
-use super::guests::refuse_in_use;
+use super::guests::{refuse_in_use, replug};
+use super::journal;
 use super::step::{take, write_files};
 use super::{RegisterError, Report, Step, Target, lock, owned};
 use crate::host::{Layout, Libvirt, NetworkRecord, files, links};
@@ -229,6 +230,11 @@ pub(in crate::network) fn register_locked(
         refuse_in_use(name, &bridge, target.libvirt)?;
     }
     bridge::refuse_other_servers(network, &steps, facts.record.as_ref(), target.libvirt)?;
+    // Those that a killed update left without a plug.
+    let guests = journal::left(name, layout, target.libvirt)?;
+    if !guests.is_empty() {
+        steps.push(Step::Replug);
+    }
     let wish = Pending::read(layout, name)?;
     if wish.is_some() {
         steps.push(Step::Forget);
@@ -256,6 +262,9 @@ pub(in crate::network) fn register_locked(
                 .as_ref()
                 .map_or(Ok(()), |added| added.tell(network, target))?,
             Step::OpenFirewall => firewall::open(network, layout)?,
+            Step::Replug => network
+                .bridge()
+                .map_or(Ok(()), |bridge| replug(&guests, bridge, target.libvirt))?,
             // Only when the record tells that it is done.
             Step::Forget | Step::Record => {}
             other => take(*other, name, target)?,
@@ -267,6 +276,7 @@ pub(in crate::network) fn register_locked(
         let applied = Applied::new(network, compiled, source.to_owned());
         applied.write(layout)?;
         keep(network, layout)?;
+        journal::end(name, layout)?;
         settle(&applied, layout)
     };
     if let Err(error) = done.and_then(|()| record()) {

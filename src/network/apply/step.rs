@@ -1,6 +1,6 @@
 //! The steps that change the host, and taking one. Which steps are needed is planned next door.
 
-use super::{RegisterError, Target, added};
+use super::{RegisterError, Target, added, journal};
 use crate::host::{Layout, bus, files, firewall};
 use crate::name::NetworkName;
 use crate::network::compile::{self, Compiled};
@@ -138,7 +138,10 @@ fn await_dnsmasq(name: &NetworkName) -> Result<(), RegisterError> {
 }
 
 /// What registering a network makes in its directory. The record goes last: as long as it is there, so is the network.
-const GENERATED: [&[&str]; 2] = [&compile::FILES, &[compile::LEASES, KEPT, "applied.json"]];
+const GENERATED: [&[&str]; 2] = [
+    &compile::FILES,
+    &[compile::LEASES, KEPT, journal::FILE, "applied.json"],
+];
 
 /// Whether anything is left of a network's generated files, though a run be killed before it wrote the record.
 pub(super) fn has_files(layout: &Layout, name: &NetworkName) -> bool {

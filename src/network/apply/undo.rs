@@ -1,6 +1,7 @@
 //! Putting a network back to what it was before an update that failed.
 
 use super::guests::replug;
+use super::journal;
 use super::step::take;
 use super::{RegisterError, Step, Target};
 use crate::domain::Plug;
@@ -107,5 +108,5 @@ fn put_back(
         replug(guests, bridge, target.libvirt)?;
     }
     before.applied.write(target.layout)?;
-    Ok(())
+    Ok(journal::give_up(name, target.layout)?)
 }

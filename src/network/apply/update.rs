@@ -3,6 +3,7 @@
 
 use super::bridge;
 use super::guests::{plugged, replug};
+use super::journal;
 use super::register::{Facts, begin, define, plan, refuse_taken_bridge, remove_bridge, settle};
 use super::step::{take, write_files};
 use super::undo::{Before, undo};
@@ -22,8 +23,19 @@ pub fn update(
     target: &Target<'_>,
     dry_run: bool,
 ) -> Result<Report, RegisterError> {
+    let _lock = lock(target.layout, network.name(), dry_run)?;
+    update_locked(network, compiled, source, target, dry_run)
+}
+
+/// As [`update`], for a caller who holds the network's lock.
+pub(in crate::network) fn update_locked(
+    network: &Network,
+    compiled: &Compiled,
+    source: &Path,
+    target: &Target<'_>,
+    dry_run: bool,
+) -> Result<Report, RegisterError> {
     let (name, layout) = (network.name(), target.layout);
-    let _lock = lock(layout, name, dry_run)?;
     let Some(applied) = Applied::read_sound(layout, name)? else {
         return Err(RegisterError::NotRegistered(name.clone()));
     };
@@ -31,9 +43,14 @@ pub fn update(
     let facts = Facts::gather(network, compiled, target)?;
     let mut steps = plan(&facts, network.needs_dnsmasq());
     refuse_taken_bridge(network, &steps, facts.existing.as_ref(), target.libvirt)?;
-    let mut guests = Vec::new();
+    // Those that a killed update left without a plug come first: their links may be down.
+    let mut guests = journal::left(name, layout, target.libvirt)?;
     if steps.contains(&Step::Stop) {
-        guests = plugged(name, target.libvirt)?;
+        for (guest, plug) in plugged(name, target.libvirt)? {
+            if guests.iter().all(|(_, known)| known.tap != plug.tap) {
+                guests.push((guest, plug));
+            }
+        }
         if !guests.is_empty() && steps.contains(&Step::Undefine) {
             // Their interfaces are of a kind that cannot be changed while they run.
             return Err(RegisterError::InUse {
@@ -41,10 +58,10 @@ pub fn update(
                 guests: guests.into_iter().map(|(guest, _)| guest).collect(),
             });
         }
-        if !guests.is_empty() {
-            // The last step, behind dnsmasq's restart, so that the guests' questions are answered.
-            steps.push(Step::Replug);
-        }
+    }
+    if !guests.is_empty() {
+        // The last step, behind dnsmasq's restart, so that the guests' questions are answered.
+        steps.push(Step::Replug);
     }
     bridge::refuse_other_servers(network, &steps, Some(&applied), target.libvirt)?;
     let report = Report {
@@ -56,13 +73,18 @@ pub fn update(
     }
     if report.steps.is_empty() {
         // What the network needs of the host may have changed all the same.
-        Applied::new(network, compiled, source.to_owned()).write(layout)?;
+        let applied = Applied::new(network, compiled, source.to_owned());
+        applied.write(layout)?;
+        journal::give_up(name, layout)?;
         keep(network, layout)?;
         return Ok(report);
     }
     let xml = facts.existing.as_ref().map(|record| &record.xml);
     let before = Before::note(name, xml, applied, target)?;
     begin(facts.record.clone(), compiled, layout)?;
+    if report.steps.contains(&Step::Stop) {
+        journal::begin(name, &guests, source, target)?;
+    }
     let done = report
         .steps
         .iter()
@@ -88,6 +110,7 @@ pub fn update(
     match done {
         Ok(()) => {
             keep(network, layout)?;
+            journal::end(name, layout)?;
             settle(&Applied::new(network, compiled, source.to_owned()), layout)?;
             Ok(report)
         }
