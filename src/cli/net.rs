@@ -1,5 +1,6 @@
 //! `miniascape net`: networks as files.
 
+mod adopt;
 mod diff;
 mod firewall;
 mod import;
@@ -79,6 +80,9 @@ pub(crate) enum Args {
         /// All registered networks
         #[arg(long, conflicts_with = "networks")]
         all: bool,
+        /// Keep reservations that `virsh net-update` has put into libvirt's network, and end the dnsmasq of libvirt's that they have started
+        #[arg(long)]
+        adopt: bool,
         /// Only tell what would be done
         #[arg(long)]
         dry_run: bool,
@@ -132,8 +136,9 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
         Args::Update {
             networks,
             all,
+            adopt,
             dry_run,
-        } => update(context, networks, *all, *dry_run),
+        } => update(context, networks, *all, *adopt, *dry_run),
         Args::Unregister {
             network,
             force,
@@ -346,7 +351,13 @@ fn warn_of_needs(
 }
 
 /// Updates one network after the other; a failure is told, and the others are still tried.
-fn update(context: &Context, networks: &[String], all: bool, dry_run: bool) -> Result<ExitCode, Failure> {
+fn update(
+    context: &Context,
+    networks: &[String],
+    all: bool,
+    adopt: bool,
+    dry_run: bool,
+) -> Result<ExitCode, Failure> {
     let layout = context.layout();
     let networks = if all {
         network::registered(layout)?
@@ -358,6 +369,7 @@ fn update(context: &Context, networks: &[String], all: bool, dry_run: bool) -> R
     };
     let libvirt = match context.reach_libvirt(dry_run, None)? {
         Reached::There(libvirt) => libvirt,
+        Reached::Away(reason) if adopt => return Err(Failure::missing(reason)),
         Reached::Away(reason) => return later::update(context, &networks, &reason, dry_run),
     };
     let services = Services::of(layout);
@@ -368,6 +380,9 @@ fn update(context: &Context, networks: &[String], all: bool, dry_run: bool) -> R
     };
     let one = |text: &String| {
         let found = settled_beside(context, text, &|| Some(libvirt.clone()), dry_run)?;
+        if adopt {
+            return adopt::run(context, text, &found, &target, dry_run);
+        }
         let compiled = compiled(context, &found)?;
         let report = network::update(
             &found.network,
@@ -416,14 +431,19 @@ pub(super) fn tell(
         "network": name, "changed": !report.steps.is_empty(), "dry_run": dry_run, "steps": report.steps,
         "pending": false,
     });
-    context.output().report(&value, || {
-        let steps: Vec<String> = report.steps.iter().map(Step::to_string).collect();
-        match (steps.as_slice(), dry_run) {
-            ([], _) => format!("{name} is {done} already; nothing to do"),
-            (steps, true) => format!("{name} would be {done}: {}", steps.join(", ")),
-            (steps, false) => format!("{name} {done}: {}", steps.join(", ")),
-        }
-    })
+    context
+        .output()
+        .report(&value, || steps_told(report, done, dry_run))
+}
+
+fn steps_told(report: &Registration, done: &str, dry_run: bool) -> String {
+    let name = &report.network;
+    let steps: Vec<String> = report.steps.iter().map(Step::to_string).collect();
+    match (steps.as_slice(), dry_run) {
+        ([], _) => format!("{name} is {done} already; nothing to do"),
+        (steps, true) => format!("{name} would be {done}: {}", steps.join(", ")),
+        (steps, false) => format!("{name} {done}: {}", steps.join(", ")),
+    }
 }
 
 /// Also without libvirt, as far as the files tell; the status then says that something is missing.

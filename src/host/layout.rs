@@ -58,6 +58,9 @@ impl Place {
     }
 }
 
+/// The name of the file of host entries that came from virsh, among those that guests brought.
+const ADOPTED: &str = "adopted";
+
 /// Which root the paths hang from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
@@ -158,7 +161,18 @@ impl Layout {
 
     /// The host entries that one guest brought into a network.
     pub fn guest_hosts(&self, name: &NetworkName, guest: &GuestName) -> Place {
-        self.guests_hosts(name).join(format!("{guest}.yaml"))
+        // A guest of that very name gives way.
+        let same = guest
+            .as_str()
+            .strip_prefix(ADOPTED)
+            .is_some_and(|rest| rest.bytes().all(|b| b == b'_'));
+        let more = if same { "_" } else { "" };
+        self.guests_hosts(name).join(format!("{guest}{more}.yaml"))
+    }
+
+    /// The host entries that were made with virsh, and kept.
+    pub fn adopted_hosts(&self, name: &NetworkName) -> Place {
+        self.guests_hosts(name).join(format!("{ADOPTED}.yaml"))
     }
 
     /// What `auto` stands for in a network: the record of what was chosen.

@@ -149,6 +149,13 @@ impl<'a> Finder<'a> {
         self
     }
 
+    /// Assumes that a file of guests' entries has this content.
+    #[must_use]
+    pub(super) fn assuming_file(mut self, path: &Path, content: &str) -> Self {
+        self.assumed.push((path.to_owned(), content.to_owned()));
+        self
+    }
+
     /// The definition that `text`, a path or a network's name, stands for.
     pub fn find(&self, text: &str) -> Result<Found, FindError> {
         if is_path(text) {

@@ -1,7 +1,7 @@
 //! Doing what had to wait: networks that were to be registered or unregistered while libvirt could not be asked, or in
 //! this system's root before it ran. What is on record, and how it got there, is told in `pending`.
 
-use super::apply::{RegisterError, Target, register_locked, unregister_locked, update_locked};
+use super::apply::{Beside, RegisterError, Target, register_locked, unregister_locked, update_locked};
 use super::{Applied, CompileError, Deferred, Finder, NetworkError, Pending, StateError, compile, pending};
 use crate::host::{Layout, files};
 use crate::name::NetworkName;
@@ -120,7 +120,7 @@ fn register(wish: &Pending, target: &Target<'_>, templates: &Templates) -> Resul
     let compiled = compile(&network, layout, templates)?;
     // An update that was killed may plug guests in again, as it was about to.
     if wish.force && Applied::read(layout, &wish.network).is_ok_and(|record| record.is_some()) {
-        update_locked(&network, &compiled, source, target, false)?;
+        update_locked(&network, &compiled, source, target, false, Beside::NoDhcp)?;
     } else {
         register_locked(&network, &compiled, source, target, false)?;
     }

@@ -11,6 +11,7 @@ mod clash;
 pub mod compile;
 pub mod definition;
 mod diff;
+mod drift;
 mod dropin;
 pub mod find;
 mod finish;
@@ -31,13 +32,14 @@ mod tests;
 mod whole;
 
 pub use apply::{
-    Deferral, RegisterError, Report as Registration, Step, Target, adopt, guests_in, register,
-    register_later, unregister, unregister_later, update,
+    AdoptError, Adopted, Deferral, Dropped, RegisterError, Report as Registration, Step, Target, adopt,
+    adopt_reservations, guests_in, register, register_later, unregister, unregister_later, update,
 };
 pub use auto::Chosen;
 pub use boot::BootNeeds;
 pub use compile::{CompileError, Compiled, compile};
 pub use diff::{Diff, DiffError, Impact, Kind, Line, diff};
+pub use drift::{Drift, Remedy};
 pub use dropin::{Brought, bring, has_brought, networks_of};
 pub use find::{FindError, Finder, Found};
 pub use finish::{FinishError, Finished, finish};

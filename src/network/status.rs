@@ -1,9 +1,9 @@
 //! What a network is doing: definition, record, libvirt, dnsmasq and leases side by side, and what is wrong.
 
 use super::apply::guests_of;
+use super::drift::{self, Drift, Look};
 use super::{Observed, Pending, StateError, find, guests_in, pending, registered};
-use crate::host::services;
-use crate::host::{Layout, Libvirt, LibvirtError, NetworkRecord, ServiceError, Services};
+use crate::host::{Layout, Libvirt, LibvirtError, ServiceError, Services};
 use crate::lease::{self, LeaseFileError};
 use crate::name::NetworkName;
 use serde::Serialize;
@@ -154,12 +154,7 @@ pub fn status(
         .or_else(|| Some(applied.as_ref()?.bridge.as_ref()?.to_string()));
     let wants_dnsmasq = applied.as_ref().is_some_and(|a| a.dnsmasq);
     let dnsmasq_pid = if wants_dnsmasq {
-        match services.running(name) {
-            Ok(running) => running.pid,
-            // The daemon's socket is not for everyone, and a daemon that is not there runs nothing new.
-            Err(ServiceError::NoManager { .. }) => services::recorded_pid(layout, name),
-            Err(error) => return Err(error.into()),
-        }
+        drift::dnsmasq_pid(layout, services, name)?
     } else {
         None
     };
@@ -192,12 +187,15 @@ pub fn status(
         problems: Vec::new(),
     };
     status.problems = pending_problem(&status).into_iter().collect();
-    if libvirt.is_some() {
-        let in_libvirt = applied
-            .as_ref()
-            .and_then(|applied| applied.needs.as_ref())
-            .is_none_or(|needs| needs.mode.in_libvirt());
-        let found = problems(&status, in_libvirt, record.as_ref(), observed.as_ref());
+    if let Some(libvirt) = libvirt {
+        let look = applied.as_ref().map(|applied| Look {
+            layout,
+            applied,
+            record: record.as_ref(),
+            dnsmasq: dnsmasq_pid,
+            local: libvirt.is_local(),
+        });
+        let found = problems(&status, look.as_ref())?;
         status.problems.extend(found);
     }
     // What an inactive network needs is not missed.
@@ -216,54 +214,22 @@ fn pending_problem(status: &Status) -> Option<String> {
     Some(format!("to {} it is pending: {}", wish.work.verb(), wish.reason))
 }
 
-/// What is wrong with a network, which has one `in_libvirt` or none. One that is only defined, or only libvirt's, has nothing wrong with it.
-fn problems(
-    status: &Status,
-    in_libvirt: bool,
-    record: Option<&NetworkRecord>,
-    observed: Option<&Observed>,
-) -> Vec<String> {
+/// What is wrong with a network. One that is only defined, or only libvirt's, has nothing wrong with it.
+fn problems(status: &Status, look: Option<&Look<'_>>) -> Result<Vec<String>, StateError> {
     let name = &status.name;
-    let mut found = Vec::new();
-    if !status.registered {
-        if status.owner == Some(Owner::Miniascape) {
-            found.push(format!(
+    let Some(look) = look else {
+        let lost = (status.owner == Some(Owner::Miniascape)).then(|| {
+            format!(
                 "libvirt has it but its files are gone: `miniascape net register {name}` brings them back"
-            ));
-        }
-        return found;
+            )
+        });
+        return Ok(lost.into_iter().collect());
+    };
+    if status.owner == Some(Owner::Other) {
+        return Ok(vec![
+            "libvirt's network of this name was made by someone else".to_owned(),
+        ]);
     }
-    match (record, observed) {
-        (None, _) if !in_libvirt => {}
-        (None, _) => found.push(format!(
-            "libvirt does not know it: `miniascape net register {name}` defines it again"
-        )),
-        (Some(_), Some(observed)) if !observed.ours => {
-            found.push("libvirt's network of this name was made by someone else".to_owned());
-        }
-        (Some(record), _) => {
-            if !record.active {
-                found.push(format!(
-                    "it is not started: `miniascape net register {name}` starts it"
-                ));
-            }
-            if !record.autostart {
-                found.push(format!(
-                    "it does not start at boot: `miniascape net register {name}` sets that"
-                ));
-            }
-        }
-    }
-    if observed.is_some_and(Observed::served_by_libvirt) {
-        found.push(
-            "libvirt runs a dnsmasq of its own beside ours: someone has added <dhcp> or <dns> to the network"
-                .to_owned(),
-        );
-    }
-    if status.wants_dnsmasq && status.dnsmasq_pid.is_none() {
-        found.push(format!(
-            "its dnsmasq does not run: `miniascape net register {name}` starts it"
-        ));
-    }
-    found
+    let drift = look.drift()?;
+    Ok(drift.iter().map(|drift: &Drift| drift.advice(name)).collect())
 }

@@ -365,6 +365,39 @@ pub(crate) fn an_update_of_the_subnet_killed_at_any_point_is_made_up_for() {
     );
 }
 
+pub(crate) fn an_adoption_of_reservations_killed_at_any_point_is_made_up_for() {
+    let (host, _daemon) = started();
+    host.miniascape_check(["net", "register", "lab"]);
+    let virsh = "<host mac='52:54:00:00:00:70' name='seventy' ip='10.66.6.70'/>";
+    Operation {
+        host: &host,
+        command: "net update lab --adopt",
+        reset: &|| {
+            host.check([
+                "rm",
+                "-f",
+                "/var/lib/miniascape/networks/lab/hosts.d/adopted.yaml",
+            ]);
+            host.miniascape_check(["net", "update", "lab"]);
+            let add = [
+                "net-update",
+                "lab",
+                "add",
+                "ip-dhcp-host",
+                virsh,
+                "--live",
+                "--config",
+            ];
+            host.virsh(add);
+        },
+        probe: &probe("seventy", "lab.internal", "10.66.6.1"),
+        settled: "nothing to do",
+        every: 8,
+        talk: false,
+    }
+    .run();
+}
+
 /// A network that libvirt serves itself.
 const THEIRS: &str = "<network><name>lab</name><uuid>0704aed9-0024-4382-a86c-ced1a50880d9</uuid>
     <bridge name='virbr66'/><mac address='52:54:00:66:66:66'/><domain name='lab.internal' localOnly='yes'/>

@@ -100,7 +100,7 @@ pub(crate) fn a_state_directory_holds_everything_and_its_daemon_comes_and_goes()
     assert!(
         status
             .stdout
-            .contains("its dnsmasq does not run: `miniascape net register lab`"),
+            .contains("its dnsmasq does not run: `miniascape net update lab`"),
         "{status}"
     );
 

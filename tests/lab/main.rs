@@ -26,6 +26,7 @@ mod modes;
 mod netboot;
 mod networks;
 mod pending;
+mod reference;
 mod refusals;
 mod travel;
 mod updates;
@@ -101,6 +102,8 @@ fn tests() -> Vec<Trial> {
         }
         diff {
             changes_are_told_as_an_update_makes_them,
+            no_mode_drifts_by_itself,
+            what_others_change_is_named_and_put_right,
         }
         demo {
             the_whole_demo_works_and_leaves_nothing_behind,
@@ -155,6 +158,7 @@ fn tests() -> Vec<Trial> {
             an_update_of_the_subnet_killed_at_any_point_is_made_up_for,
             an_update_under_a_guest_killed_at_any_point_is_made_up_for,
             an_adoption_killed_at_any_point_is_made_up_for,
+            an_adoption_of_reservations_killed_at_any_point_is_made_up_for,
             putting_on_record_killed_at_every_point_is_made_up_for,
             finishing_what_is_pending_killed_at_any_point_is_made_up_for,
         }
@@ -164,6 +168,10 @@ fn tests() -> Vec<Trial> {
             a_piece_that_fails_stays_pending_and_holds_up_no_other,
             a_lost_libvirt_leaves_the_rest_pending,
             runs_of_one_network_wait_for_each_other,
+        }
+        reference {
+            the_reference_networks_live_side_by_side,
+            a_definition_of_the_first_releases_is_served_and_rewritten,
         }
         refusals {
             every_refusal_says_what_to_do_and_changes_nothing,

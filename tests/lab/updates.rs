@@ -40,7 +40,7 @@ fn lab(subnet: &str, hosts: &[(&str, &str, &str)]) -> String {
 
 const GUEST: (&str, &str, &str) = ("guest", "52:54:00:00:00:66", "66");
 
-fn start_guest(host: &Host) -> Console {
+pub(crate) fn start_guest(host: &Host) -> Console {
     DiskSpec::new("m").hostname("guest").make(host, "/srv/g.qcow2");
     host.miniascape_check([
         "guest",

@@ -13,7 +13,8 @@ use miniascape::lease::{LeaseFileError, WatchError};
 use miniascape::name::printable;
 use miniascape::network::import::ImportError;
 use miniascape::network::{
-    CompileError, DiffError, FindError, NetworkError, RefreshError, RegisterError, StateError, StatusError,
+    AdoptError, CompileError, DiffError, FindError, NetworkError, RefreshError, RegisterError, StateError,
+    StatusError,
 };
 use miniascape::package::{InstalledError, PlanError, RepackError, VerifyError};
 use miniascape::template::TemplateError;
@@ -245,6 +246,9 @@ impl From<RegisterError> for Failure {
                     .collect();
                 Self::refused(message).hint(format!("shut them down first: {}", shut.join(", ")))
             }
+            RegisterError::OwnDhcp { network, .. } => Self::refused(message).hint(format!(
+                "`miniascape net update {network} --adopt` keeps the reservations and ends that dnsmasq"
+            )),
             RegisterError::Libvirt(error) => error.into(),
             RegisterError::Service(error) => error.into(),
             RegisterError::Silent(..) => Self::failed(message).hint(
@@ -295,7 +299,20 @@ impl From<DiffError> for Failure {
         match error {
             DiffError::Libvirt(error) => error.into(),
             DiffError::Io(error) => error.into(),
+            DiffError::Service(error) => error.into(),
             DiffError::State(_) | DiffError::Leases(_) => Self::failed(error.to_string()),
+        }
+    }
+}
+
+impl From<AdoptError> for Failure {
+    fn from(error: AdoptError) -> Self {
+        match error {
+            AdoptError::File { .. } => {
+                Self::refused(error.to_string()).hint("correct the file, or move it away")
+            }
+            AdoptError::Network(error) => error.into(),
+            AdoptError::Register(error) => error.into(),
         }
     }
 }

@@ -4,7 +4,8 @@ use super::{compiled, warn};
 use crate::cli::output::table;
 use crate::cli::{Context, Failure, later};
 use miniascape::host::Services;
-use miniascape::network::{self, Diff, Finder, Target};
+use miniascape::name::printable;
+use miniascape::network::{self, Diff, Finder, Impact, Remedy, Target};
 use std::fmt::Write;
 use std::process::ExitCode;
 
@@ -72,6 +73,9 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
     Ok(ExitCode::from(u8::from(differs && args.exit_code)))
 }
 
+/// How much of a line is shown.
+const SHOWN: usize = 300;
+
 fn shown(diff: &Diff) -> String {
     let name = &diff.network;
     let mut text = if !diff.registered {
@@ -79,6 +83,23 @@ fn shown(diff: &Diff) -> String {
     } else if diff.is_empty() {
         format!("{name}: no difference")
     } else {
+        let guests = |impact: Impact, guests: &[String]| match guests {
+            [] => impact.to_string(),
+            guests => format!("{impact}: {}", guests.join(", ")),
+        };
+        let drift = diff.drift.iter().map(|drift| {
+            let from = match drift.remedy {
+                Remedy::Update => "-",
+                Remedy::Adopt => "`net update --adopt`",
+                Remedy::People => "not miniascape's to undo",
+            };
+            let what = printable(&drift.what, SHOWN);
+            [
+                format!("drift: {what}"),
+                guests(drift.impact, &drift.guests),
+                from.to_owned(),
+            ]
+        });
         let rows: Vec<_> = diff
             .lines
             .iter()
@@ -87,12 +108,10 @@ fn shown(diff: &Diff) -> String {
                     Some(number) => format!("{}:{number}", file.display()),
                     None => file.display().to_string(),
                 });
-                let impact = match line.guests.as_slice() {
-                    [] => line.impact.to_string(),
-                    guests => format!("{}: {}", line.impact, guests.join(", ")),
-                };
+                let impact = guests(line.impact, &line.guests);
                 [line.text(), impact, from.unwrap_or_else(|| "-".to_owned())]
             })
+            .chain(drift)
             .collect();
         table([&format!("CHANGE OF {name}"), "IMPACT", "FROM"], &rows, "")
     };

@@ -8,7 +8,7 @@ mod volumes;
 
 pub use domains::{Blocker, DomainRecord, DomainState, GraceError};
 pub use leases::NetworkLease;
-pub use networks::NetworkRecord;
+pub use networks::{DhcpSection, NetworkRecord};
 
 use virt::connect::Connect;
 use virt::error::{Error, ErrorNumber};

@@ -23,6 +23,15 @@ pub struct NetworkRecord {
     pub live_xml: Option<String>,
 }
 
+/// Which entries of a network's `<dhcp>`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DhcpSection {
+    /// `<host>`
+    Host,
+    /// `<range>`
+    Range,
+}
+
 impl Libvirt {
     fn find_network(&self, name: &str) -> Result<Option<Network>, LibvirtError> {
         absent(
@@ -105,6 +114,31 @@ impl Libvirt {
     /// Stops an active network: its bridge goes, whoever is plugged into it.
     pub fn stop_network(&self, name: &str) -> Result<(), LibvirtError> {
         self.with_network(name, "stop", Network::destroy)
+    }
+
+    /// Takes an entry out of the `<dhcp>` of the network's `<ip>` element number `ip`: of the `live` network, or of what
+    /// is saved. With the last live one libvirt stops the dnsmasq that it runs for the network.
+    pub fn remove_dhcp_entry(
+        &self,
+        name: &str,
+        section: DhcpSection,
+        ip: usize,
+        xml: &str,
+        live: bool,
+    ) -> Result<(), LibvirtError> {
+        let section = match section {
+            DhcpSection::Host => sys::VIR_NETWORK_SECTION_IP_DHCP_HOST,
+            DhcpSection::Range => sys::VIR_NETWORK_SECTION_IP_DHCP_RANGE,
+        };
+        let flags = if live {
+            sys::VIR_NETWORK_UPDATE_AFFECT_LIVE
+        } else {
+            sys::VIR_NETWORK_UPDATE_AFFECT_CONFIG
+        };
+        let index = i32::try_from(ip).unwrap_or(i32::MAX);
+        self.with_network(name, "take a DHCP entry out of", |network| {
+            network.update(sys::VIR_NETWORK_UPDATE_COMMAND_DELETE, section, index, xml, flags)
+        })
     }
 
     /// Removes the definition of a network.

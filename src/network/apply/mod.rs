@@ -4,6 +4,7 @@
 //! next one. What the files say is decided in `compile`.
 
 mod added;
+mod adopt;
 mod bridge;
 mod guests;
 mod hostroute;
@@ -17,6 +18,7 @@ mod unregister;
 mod update;
 mod verify;
 
+pub use adopt::{AdoptError, Adopted, Dropped, adopt_reservations};
 pub(super) use bridge::asks_for_servers;
 pub use guests::guests_in;
 pub(super) use hostroute::guests_of;
@@ -28,7 +30,7 @@ pub use takeover::adopt;
 pub use unregister::unregister;
 pub(super) use unregister::unregister_locked;
 pub use update::update;
-pub(super) use update::update_locked;
+pub(super) use update::{Beside, update_beside, update_locked};
 
 use super::{Observed, StateError};
 use crate::host::dhcp_probe::Server;
@@ -88,6 +90,18 @@ pub enum RegisterError {
         bridge: InterfaceName,
         /// Who does.
         servers: Vec<Server>,
+    },
+    /// Somebody has written DHCP entries into libvirt's network, which would be lost.
+    #[error(
+        "libvirt's network {network} has DHCP entries that miniascape did not write, with a dnsmasq of libvirt's own: {}; \
+         nothing was changed",
+        entries.join(", ")
+    )]
+    OwnDhcp {
+        /// The network.
+        network: NetworkName,
+        /// The entries.
+        entries: Vec<String>,
     },
     /// Guests would lose their network.
     #[error(

@@ -1,18 +1,19 @@
 //! `net register`: from a compiled network to libvirt's network with its own dnsmasq.
 
 use super::added::{self, Added, Lists};
-use super::bridge;
 use super::guests::{refuse_in_use, replug};
 use super::journal;
 use super::step::{take, write_files};
 use super::{RegisterError, Report, Step, Target, lock, owned};
+use super::{adopt, bridge};
 use crate::host::{Layout, Libvirt, NetworkRecord, files, links};
 use crate::name::{Mac, NetworkName};
 use crate::network::compile::{self, Compiled};
 use crate::network::diff::keep;
+use crate::network::drift;
 use crate::network::firewall;
 use crate::network::observed::bridge_mac;
-use crate::network::{Applied, Deferred, Network, Observed, Pending};
+use crate::network::{Applied, Deferred, Needs, Network, Observed, Pending};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -75,15 +76,17 @@ impl Facts {
         for file in compiled.files() {
             let on_disk = files::read_if_there(layout.network(name).join(file.name).on_disk())?;
             let stale = stale(file);
-            facts.stale_files |= stale || on_disk.as_deref() != Some(file.content.as_bytes());
+            // dnsmasq may have read what somebody else has made of a file.
+            let foreign = on_disk.as_deref() != Some(file.content.as_bytes());
+            facts.stale_files |= stale || foreign;
             match file.name {
                 compile::LIBVIRT_XML => facts.stale_definition = stale,
-                compile::DNSMASQ_CONF => facts.stale_conf = stale,
-                _ => facts.stale_data |= stale,
+                compile::DNSMASQ_CONF => facts.stale_conf = stale || foreign,
+                _ => facts.stale_data |= stale || foreign,
             }
             match file.name {
                 compile::ADDN_HOSTS | compile::DHCP_HOSTSFILE => lists.push((file, on_disk)),
-                _ => only_lists &= !stale,
+                _ => only_lists &= !stale && !foreign,
             }
         }
         let mut gone = compile::FILES
@@ -92,13 +95,16 @@ impl Facts {
         facts.stale_files |= gone.any(|file| layout.network(name).join(file).on_disk().exists());
         facts.without_libvirt = compiled.libvirt_xml().is_none();
         if let (Some(record), Some(xml)) = (&existing, compiled.libvirt_xml()) {
-            let wanted = Observed::parse(xml);
-            facts.stale_definition |= Observed::parse(&record.xml) != wanted;
-            facts.stale_bridge = record
-                .live_xml
-                .as_ref()
-                .is_some_and(|live| Observed::parse(live) != wanted);
-            facts.stale_interface = is_leftover(network, record) && target.libvirt.is_local();
+            // Of a network of ours DHCP entries were looked at before: they are no reason to stop it.
+            let differs = |theirs: &String| {
+                let seen = Observed::parse(theirs);
+                !drift::xml::differences(xml, theirs).is_empty() || !seen.ours && seen.served_by_libvirt()
+            };
+            let local = target.libvirt.is_local();
+            facts.stale_definition |= differs(&record.xml);
+            facts.stale_bridge = record.live_xml.as_ref().is_some_and(differs)
+                || (record.active && local && drift::lost(&Needs::of(network)).is_some());
+            facts.stale_interface = is_leftover(network, record) && local;
         }
         if network.needs_dnsmasq() || applied.is_some_and(|applied| applied.dnsmasq) {
             facts.dnsmasq_running = target.services.running(name)?.pid.is_some();
@@ -220,6 +226,7 @@ pub(in crate::network) fn register_locked(
         target.services.check()?;
     }
     let facts = Facts::gather(network, compiled, target)?;
+    adopt::refuse(name, facts.existing.as_ref())?;
     let mut steps = plan(&facts, network.needs_dnsmasq());
     refuse_taken_bridge(network, &steps, facts.existing.as_ref(), target.libvirt)?;
     if steps.contains(&Step::Stop) {

@@ -35,6 +35,10 @@ pub enum Step {
     Start,
     /// Put the taps of running guests on its new bridge, and let the guests ask for addresses again.
     Replug,
+    /// Keep reservations that somebody has written into libvirt's network.
+    Adopt,
+    /// Take DHCP out of libvirt's network, which stops libvirt's own dnsmasq.
+    StopLibvirtDnsmasq,
     /// Let its machines ask this host for boot files.
     OpenFirewall,
     /// Let them not any more.
@@ -71,6 +75,8 @@ impl std::fmt::Display for Step {
             Self::RemoveBridge => "remove the bridge that a killed libvirt left",
             Self::Start => "start it",
             Self::Replug => "plug running guests in again",
+            Self::Adopt => "keep libvirt's reservations",
+            Self::StopLibvirtDnsmasq => "take DHCP out of libvirt's network, which ends libvirt's dnsmasq",
             Self::OpenFirewall => "open the firewall for boot files",
             Self::CloseFirewall => "close the firewall for boot files",
             Self::StartDnsmasq => "start its dnsmasq",
@@ -120,6 +126,8 @@ pub(super) fn take(step: Step, name: &NetworkName, target: &Target<'_>) -> Resul
         | Step::RemoveBridge
         | Step::AddHosts
         | Step::Replug
+        | Step::Adopt
+        | Step::StopLibvirtDnsmasq
         | Step::OpenFirewall
         | Step::Defer => {}
     }

@@ -51,8 +51,12 @@ pub fn adopt(
     {
         steps.insert(stop, Step::TakeLeases);
     }
-    let taps = taps_in(network, target.libvirt)?;
-    if steps.contains(&Step::Stop) && !taps.is_empty() || taps.iter().any(|tap| is_loose(network, tap)) {
+    // A bridge of somebody else's stays, with all that is on it.
+    let taps = match network.own_bridge() {
+        Some(bridge) => taps_in(name, bridge, target.libvirt)?,
+        None => Vec::new(),
+    };
+    if steps.contains(&Step::Stop) && !taps.is_empty() || taps.iter().any(is_loose) {
         steps.push(Step::Replug);
     }
     let report = Report {
@@ -155,21 +159,24 @@ fn with_lengths(observed: &Observed) -> Vec<String> {
 }
 
 /// The taps of running guests in the network.
-fn taps_in(network: &Network, libvirt: &Libvirt) -> Result<Vec<InterfaceName>, LibvirtError> {
-    let bridge = network.own_bridge().map_or("", InterfaceName::as_str);
+fn taps_in(
+    name: &NetworkName,
+    bridge: &InterfaceName,
+    libvirt: &Libvirt,
+) -> Result<Vec<InterfaceName>, LibvirtError> {
     let mut all = Vec::new();
     for record in libvirt.domains()?.into_iter().filter(|d| d.state.is_active()) {
         let xml = libvirt.live_domain_xml(&record.name)?;
         // libvirt's own XML; what cannot be read is in no network that we can name.
-        let taps = taps(&xml, network.name().as_str(), bridge).unwrap_or_default();
+        let taps = taps(&xml, name.as_str(), bridge.as_str()).unwrap_or_default();
         all.extend(taps.iter().filter_map(|tap| tap.parse().ok()));
     }
     Ok(all)
 }
 
 /// True if the tap is on no bridge, as a killed run may have left it.
-fn is_loose(network: &Network, tap: &InterfaceName) -> bool {
-    network.own_bridge().is_some() && links::exists(tap) && !links::has_master(tap)
+fn is_loose(tap: &InterfaceName) -> bool {
+    links::exists(tap) && !links::has_master(tap)
 }
 
 fn plug_in(network: &Network, taps: &[InterfaceName]) -> Result<(), RegisterError> {

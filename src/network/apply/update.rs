@@ -1,7 +1,6 @@
 //! `net update`: a registered network made to follow its definition, with the least disruption that does it; looked
 //! at afterwards, and put back if it is not as it should be.
 
-use super::bridge;
 use super::guests::{plugged, replug};
 use super::journal;
 use super::register::{Facts, begin, define, plan, refuse_taken_bridge, remove_bridge, settle};
@@ -9,11 +8,21 @@ use super::step::{take, write_files};
 use super::undo::{Before, undo};
 use super::verify::verify;
 use super::{RegisterError, Report, Step, Target, lock};
+use super::{adopt, bridge};
 use crate::network::compile::Compiled;
 use crate::network::diff::keep;
 use crate::network::firewall;
 use crate::network::{Applied, Network};
 use std::path::Path;
+
+/// Beside what in libvirt's network an update goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::network) enum Beside {
+    /// DHCP entries are a reason to refuse: they would be lost.
+    NoDhcp,
+    /// Whatever is there; the caller has looked at it.
+    Anything,
+}
 
 /// Updates the registered network to `compiled`. `source` names the definition. With `dry_run` only the steps are told.
 pub fn update(
@@ -23,17 +32,30 @@ pub fn update(
     target: &Target<'_>,
     dry_run: bool,
 ) -> Result<Report, RegisterError> {
-    let _lock = lock(target.layout, network.name(), dry_run)?;
-    update_locked(network, compiled, source, target, dry_run)
+    update_beside(network, compiled, source, target, dry_run, Beside::NoDhcp)
 }
 
-/// As [`update`], for a caller who holds the network's lock.
+/// As [`update`], beside what else libvirt's network has.
+pub(in crate::network) fn update_beside(
+    network: &Network,
+    compiled: &Compiled,
+    source: &Path,
+    target: &Target<'_>,
+    dry_run: bool,
+    beside: Beside,
+) -> Result<Report, RegisterError> {
+    let _lock = lock(target.layout, network.name(), dry_run)?;
+    update_locked(network, compiled, source, target, dry_run, beside)
+}
+
+/// As [`update_beside`], for a caller who holds the network's lock.
 pub(in crate::network) fn update_locked(
     network: &Network,
     compiled: &Compiled,
     source: &Path,
     target: &Target<'_>,
     dry_run: bool,
+    beside: Beside,
 ) -> Result<Report, RegisterError> {
     let (name, layout) = (network.name(), target.layout);
     let Some(applied) = Applied::read_sound(layout, name)? else {
@@ -41,11 +63,15 @@ pub(in crate::network) fn update_locked(
     };
     target.services.check()?;
     let facts = Facts::gather(network, compiled, target)?;
+    if beside == Beside::NoDhcp {
+        adopt::refuse(name, facts.existing.as_ref())?;
+    }
     let mut steps = plan(&facts, network.needs_dnsmasq());
     refuse_taken_bridge(network, &steps, facts.existing.as_ref(), target.libvirt)?;
     // Those that a killed update left without a plug come first: their links may be down.
     let mut guests = journal::left(name, layout, target.libvirt)?;
-    if steps.contains(&Step::Stop) {
+    // Of a network that was stopped by others, the guests' taps are on no bridge.
+    if steps.contains(&Step::Stop) || steps.contains(&Step::Start) {
         for (guest, plug) in plugged(name, target.libvirt)? {
             if guests.iter().all(|(_, known)| known.tap != plug.tap) {
                 guests.push((guest, plug));
@@ -82,7 +108,7 @@ pub(in crate::network) fn update_locked(
     let xml = facts.existing.as_ref().map(|record| &record.xml);
     let before = Before::note(name, xml, applied, target)?;
     begin(facts.record.clone(), compiled, layout)?;
-    if report.steps.contains(&Step::Stop) {
+    if report.steps.contains(&Step::Stop) || report.steps.contains(&Step::Replug) {
         journal::begin(name, &guests, source, target)?;
     }
     let done = report

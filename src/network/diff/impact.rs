@@ -32,7 +32,21 @@ impl Impact {
         match step {
             Step::StartDnsmasq | Step::RestartDnsmasq | Step::StopDnsmasq => Self::DnsmasqRestart,
             Step::Stop | Step::RemoveBridge | Step::Replug | Step::Undefine => Self::Replug,
-            _ => Self::Live,
+            Step::WriteFiles
+            | Step::Record
+            | Step::Define
+            | Step::Autostart
+            | Step::Start
+            | Step::AddHosts
+            | Step::ReloadDnsmasq
+            | Step::OpenFirewall
+            | Step::CloseFirewall
+            | Step::Adopt
+            | Step::TakeLeases
+            | Step::StopLibvirtDnsmasq
+            | Step::RemoveFiles
+            | Step::Defer
+            | Step::Forget => Self::Live,
         }
     }
 }
@@ -60,18 +74,21 @@ pub(in crate::network) enum Target {
     Conf,
     /// The files that dnsmasq reads again.
     Data,
+    /// The host's firewall.
+    Firewall,
 }
 
-use Target::{Conf, Data, Definition, Running};
+use Target::{Conf, Data, Definition, Firewall, Running};
 
 impl Target {
     /// What it interrupts to bring it up to date, where nobody can tell which steps that takes.
-    pub(super) const fn impact(self) -> Impact {
+    pub(in crate::network) const fn impact(self) -> Impact {
         Impact::of(match self {
             Definition => Step::Define,
             Running => Step::Stop,
             Conf => Step::RestartDnsmasq,
             Data => Step::ReloadDnsmasq,
+            Firewall => Step::OpenFirewall,
         })
     }
 
@@ -82,7 +99,16 @@ impl Target {
             Step::Stop | Step::RemoveBridge | Step::Start | Step::Replug | Step::Undefine => Some(Running),
             Step::StartDnsmasq | Step::RestartDnsmasq | Step::StopDnsmasq => Some(Conf),
             Step::AddHosts | Step::ReloadDnsmasq => Some(Data),
-            _ => None,
+            Step::OpenFirewall | Step::CloseFirewall => Some(Firewall),
+            // Files are read by one of these; the rest are no steps of an update.
+            Step::WriteFiles
+            | Step::Record
+            | Step::Adopt
+            | Step::TakeLeases
+            | Step::StopLibvirtDnsmasq
+            | Step::RemoveFiles
+            | Step::Defer
+            | Step::Forget => None,
         }
     }
 }
@@ -92,13 +118,14 @@ pub(in crate::network) fn targets(change: &Change) -> &'static [Target] {
     match (change.key(0).unwrap_or_default(), change.key(1)) {
         ("name" | "title", _) => &[Definition],
         ("mode" | "bridge" | "domain" | "ipv4", _) | ("ipv6", None | Some("subnet" | "gateway")) => {
-            &[Definition, Running, Conf, Data]
+            &[Definition, Running, Conf, Data, Firewall]
         }
         ("dns", Some("records")) if is_address(change) => &[Data],
         ("dhcp", Some("options" | "ignore")) | ("hosts", _) => &[Data],
         ("require_interfaces" | "forbid_interfaces", _) => &[],
         // A record can turn into one of the others, and their order is that of both.
-        ("dhcp", None) | ("dns", Some("serve" | "records")) => &[Conf, Data],
+        ("dns", Some("serve" | "records")) => &[Conf, Data],
+        ("dhcp", None | Some("boot")) => &[Conf, Data, Firewall],
         _ => &[Conf],
     }
 }

@@ -12,13 +12,14 @@ pub(super) mod tree;
 pub use impact::Impact;
 pub(super) use kept::{FILE as KEPT, keep};
 
-use super::apply::{RegisterError, Step, Target, update};
+use super::apply::{Beside, RegisterError, Step, Target, update_beside};
 use super::compile::{self, Compiled};
+use super::drift::{Drift, Look, dnsmasq_pid};
 use super::{Applied, Found, Observed, StateError};
-use crate::host::{Layout, LibvirtError, files};
+use crate::host::{Layout, LibvirtError, ServiceError, files};
 use crate::lease::LeaseFileError;
 use crate::name::{NetworkName, printable};
-use impact::Target as Reader;
+pub(super) use impact::Target as Reader;
 use machines::{Hosts, Machines};
 use place::Places;
 use serde::Serialize;
@@ -34,6 +35,9 @@ pub enum DiffError {
     /// libvirt cannot be reached, or failed.
     #[error(transparent)]
     Libvirt(#[from] LibvirtError),
+    /// Nobody can tell whether dnsmasq runs.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
     /// The record is damaged.
     #[error(transparent)]
     State(#[from] StateError),
@@ -54,6 +58,8 @@ pub struct Diff {
     pub registered: bool,
     /// A line for each change.
     pub lines: Vec<Line>,
+    /// What somebody else has changed since the definition was applied.
+    pub drift: Vec<Drift>,
     /// What could not be compared, and what stands in the way of an update.
     pub remarks: Vec<String>,
 }
@@ -124,7 +130,7 @@ impl Line {
 impl Diff {
     /// True if there is nothing to update, as far as could be seen.
     pub fn is_empty(&self) -> bool {
-        self.registered && self.lines.is_empty()
+        self.registered && self.lines.is_empty() && self.drift.is_empty()
     }
 }
 
@@ -142,6 +148,7 @@ pub fn diff(
         network: name.clone(),
         registered: true,
         lines: Vec::new(),
+        drift: Vec::new(),
         remarks: Vec::new(),
     };
     let Some(applied) = Applied::read_sound(layout, name)? else {
@@ -155,6 +162,10 @@ pub fn diff(
         None => Machines::default(),
     };
     machines.read_leases(&applied, layout)?;
+    if let Some(target) = target {
+        diff.drift = drift(&applied, target, steps.as_deref(), &machines)?;
+    }
+    let mut explained: BTreeSet<Reader> = diff.drift.iter().filter_map(|drift| drift.reader).collect();
     let after = kept::native(network);
     let Some(before) = kept::read(layout, name)? else {
         diff.remarks.push(format!(
@@ -162,7 +173,7 @@ pub fn diff(
              `miniascape net update {name}` keeps one"
         ));
         diff.lines
-            .extend(remaining(steps.as_deref(), &BTreeSet::new(), &machines));
+            .extend(remaining(steps.as_deref(), &explained, &machines));
         return Ok(diff);
     };
     let judge = Judge {
@@ -174,7 +185,7 @@ pub fn diff(
     };
     let mut places = Places::new(found);
     let changes = tree::changes(&before, &after);
-    let explained: BTreeSet<Reader> = changes.iter().flat_map(impact::targets).copied().collect();
+    explained.extend(changes.iter().flat_map(impact::targets));
     diff.lines.extend(changes.into_iter().map(|change| {
         let (impact, guests) = judge.judge(&change);
         let place = places.of(&change);
@@ -183,6 +194,38 @@ pub fn diff(
     diff.lines
         .extend(remaining(steps.as_deref(), &explained, &machines));
     Ok(diff)
+}
+
+/// What somebody else has changed, with the guests that undoing it unplugs.
+fn drift(
+    applied: &Applied,
+    target: &Target<'_>,
+    steps: Option<&[Step]>,
+    machines: &Machines,
+) -> Result<Vec<Drift>, DiffError> {
+    let name = &applied.name;
+    let record = target.libvirt.network(name.as_str())?;
+    let look = Look {
+        layout: target.layout,
+        applied,
+        record: record.as_ref(),
+        dnsmasq: dnsmasq_pid(target.layout, target.services, name)?,
+        local: target.libvirt.is_local(),
+    };
+    let mut all = look.drift()?;
+    let replugs = steps.is_some_and(|steps| steps.contains(&Step::Replug));
+    for drift in all
+        .iter_mut()
+        .filter(|drift| drift.reader == Some(Reader::Running))
+    {
+        if replugs {
+            drift.impact = Impact::Replug;
+        }
+        if drift.impact >= Impact::Replug {
+            drift.guests = machines.names();
+        }
+    }
+    Ok(all)
 }
 
 /// The steps of an update now; `None` if nobody can tell.
@@ -199,7 +242,14 @@ fn planned(
     for clash in &found.clashes {
         diff.remarks.push(format!("an update is refused now: {clash}"));
     }
-    match update(&found.network, compiled, &applied.source, target, true) {
+    match update_beside(
+        &found.network,
+        compiled,
+        &applied.source,
+        target,
+        true,
+        Beside::Anything,
+    ) {
         Ok(report) => Ok(Some(report.steps)),
         Err(RegisterError::Libvirt(error)) => Err(error.into()),
         Err(error) => {

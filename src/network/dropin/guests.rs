@@ -23,19 +23,21 @@ impl Brought {
     pub(in crate::network) fn to_yaml(entries: &[Self], guest: &GuestName) -> String {
         let mut text =
             format!("# Made by miniascape for the guest {guest}; it goes with the guest.\nhosts:\n");
-        for Self { name, macs, ips } in entries {
-            let ips = if ips.is_empty() {
-                "auto".to_owned()
-            } else {
-                listed(ips)
-            };
-            let _ = writeln!(
-                text,
-                "  - {{ name: \"{name}\", mac: {}, ip: {ips} }}",
-                listed(macs)
-            );
+        for entry in entries {
+            let _ = writeln!(text, "{}", entry.to_line());
         }
         text
+    }
+
+    /// The entry's line, below `hosts:`.
+    pub(in crate::network) fn to_line(&self) -> String {
+        let Self { name, macs, ips } = self;
+        let ips = if ips.is_empty() {
+            "auto".to_owned()
+        } else {
+            listed(ips)
+        };
+        format!("  - {{ name: \"{name}\", mac: {}, ip: {ips} }}", listed(macs))
     }
 }
 
