@@ -6,11 +6,12 @@ use super::{Context, Failure};
 use miniascape::domain::{Disk, DiskSource, Domain, VirtType};
 use miniascape::guest;
 use miniascape::host::{Libvirt, access, files};
-use miniascape::name::{PackageVersion, is_path, printable};
+use miniascape::image::{self, Format, Guess};
+use miniascape::name::{Digest, PackageVersion, is_path, printable};
 use miniascape::network;
 use miniascape::package::{
-    self, Activity, Codec, DiskChoice, HostSection, Options, Plan, Repacked, Request, Reservation, Seal,
-    Split, Target, Timestamp, Volume,
+    self, Activity, Base, Codec, DiskChoice, GuestPackage, HostSection, Options, Plan, Repacked, Request,
+    Reservation, Seal, Split, Target, Timestamp, Volume,
 };
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -50,6 +51,9 @@ pub(crate) struct Args {
     /// Make one image of each disk, instead of a base and a delta
     #[arg(long)]
     flatten: bool,
+    /// Make the delta of the first disk (or of TARGET) against this image, or against the base of an installed package
+    #[arg(long, value_name = "[TARGET=]IMAGE|PACKAGE", conflicts_with = "flatten")]
+    base: Option<String>,
     /// Pack the state of the guest's emulated TPM, with the keys that are in it
     #[arg(long)]
     with_tpm: bool,
@@ -118,6 +122,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
         disks: DiskChoice {
             leave: args.without_disk.clone(),
             flatten: args.flatten,
+            base: args.base.as_deref().map(|text| base(context, text)).transpose()?,
         },
         volumes: source.volumes,
         with_tpm: args.with_tpm,
@@ -225,6 +230,49 @@ impl Source {
     }
 }
 
+/// The image that `text` of `--base` stands for.
+fn base(context: &Context, text: &str) -> Result<Base, Failure> {
+    let (target, name) = match text.split_once('=') {
+        Some((target, name)) if !target.contains('/') => (Some(target.to_owned()), name),
+        _ => (None, text),
+    };
+    let packaged = |digest: Digest| Base {
+        target: target.clone(),
+        path: context.layout().packaged_image(&digest).on_disk().to_owned(),
+        format: Format::Qcow2,
+        packaged: Some(digest),
+    };
+    if !is_path(name)
+        && let Ok(package) = name.parse::<GuestPackage>()
+    {
+        let disks = package::show(context.layout(), &package)?.manifest.disks;
+        let disk = match &target {
+            Some(target) => disks.iter().find(|disk| disk.target.as_str() == target),
+            None => disks.first(),
+        };
+        let base = disk.and_then(|disk| disk.layers.first());
+        return base
+            .map(|base| packaged(base.digest))
+            .ok_or_else(|| Failure::usage(format!("{package} has no disk of that name")));
+    }
+    let path = PathBuf::from(name);
+    let format = match image::guess(&path)? {
+        Guess::Own(format) => format,
+        Guess::Foreign(format) => {
+            return Err(Failure::usage(format!(
+                "{} is in the format {format}; make it qcow2 first: `miniascape image convert`",
+                printable(name, 400)
+            )));
+        }
+    };
+    Ok(Base {
+        target,
+        path,
+        format,
+        packaged: None,
+    })
+}
+
 /// The volumes that the domain XML names, as (pool, volume). What is wrong with the XML is told by the plan.
 fn volumes_of(xml: &str) -> Vec<(String, String)> {
     let Ok(domain) = Domain::parse(xml) else {
@@ -329,7 +377,8 @@ fn tell_plan(context: &Context, plan: &Plan, options: &Options) -> Result<(), Fa
             let one = disk.split == Split::Flat;
             let last = disk.chain.len() - 1;
             for (index, image) in disk.chain.iter().enumerate().rev() {
-                let what = if one || index == last { "base" } else { "delta" };
+                let bottom = index == last && !matches!(disk.split, Split::Known(_));
+                let what = if one || bottom { "base" } else { "delta" };
                 lines.push(format!(
                     "  {what} of {}: {}, {}",
                     disk.target,
@@ -337,7 +386,10 @@ fn tell_plan(context: &Context, plan: &Plan, options: &Options) -> Result<(), Fa
                     size(image.disk_usage)
                 ));
             }
-            if !one && last == 0 {
+            if let Split::Known(base) = &disk.split {
+                let path = shown(&base.image.path);
+                lines.push(format!("  base of {}: {path} (known)", disk.target));
+            } else if !one && last == 0 {
                 lines.push(format!("  delta of {}: empty", disk.target));
             }
         }

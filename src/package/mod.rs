@@ -31,7 +31,7 @@ mod tree;
 mod verify;
 mod work;
 
-pub use disks::{DiskChoice, DiskPlan, Selected, Split, Volume};
+pub use disks::{Base, DiskChoice, DiskPlan, KnownBase, Selected, Split, Volume};
 pub use error::RepackError;
 pub use files::{FileRole, FileSection, GuestFile, network_file};
 pub use installed::{Installed, InstalledError, Presence, list, show};

@@ -3,7 +3,7 @@
 //! The two halves are apart, so that a caller can show what will not travel before any byte is copied.
 
 use super::deb;
-use super::disks::{DiskChoice, DiskPlan, Selected, Split, Volume};
+use super::disks::{Base, DiskChoice, DiskPlan, KnownBase, Selected, Split, Volume};
 use super::error::RepackError;
 use super::estimate::{self, Witness};
 use super::files::GuestFile;
@@ -22,7 +22,7 @@ use super::text::Line;
 use super::work::{self, WorkDir};
 use crate::domain::Domain;
 use crate::host::access;
-use crate::image::{self, Format};
+use crate::image::{self, Format, ImageError};
 use crate::name::PackageVersion;
 use fs_err as fs;
 use serde::Serialize;
@@ -100,7 +100,12 @@ pub fn prepare(request: &Request) -> Result<Plan, RepackError> {
         for image in &chain.0 {
             image::ensure_unused(image)?;
         }
-        disks.push((disk, chain));
+        let base = request.disks.base.as_ref().filter(|base| match &base.target {
+            Some(target) => *target == disk.target.as_str(),
+            None => disks.is_empty(),
+        });
+        let base = base.map(known_base).transpose()?;
+        disks.push((disk, chain, base));
     }
     let mut files: Vec<GuestFile> = firmware::variables(&domain, request.libvirt_knows)?
         .into_iter()
@@ -128,6 +133,23 @@ pub fn prepare(request: &Request) -> Result<Plan, RepackError> {
         seal: request.seal,
         warnings,
         ..plan
+    })
+}
+
+/// Looks at an image that a disk shall stand on.
+fn known_base(base: &Base) -> Result<KnownBase, ImageError> {
+    let image = image::info(&base.path, base.format)?;
+    image::ensure_unused(&image)?;
+    if image.backing.is_some() || image.encrypted {
+        return Err(ImageError::Unsupported {
+            path: image.path,
+            what: "a base that stands on another image, or is encrypted,".to_owned(),
+            hint: "make it one plain image with `qemu-img convert -O qcow2`",
+        });
+    }
+    Ok(KnownBase {
+        image,
+        packaged: base.packaged,
     })
 }
 
@@ -258,9 +280,15 @@ fn layers(
 ) -> Result<Vec<Layer>, RepackError> {
     let scratch = tempfile::tempdir_in(scratch)?;
     let mut layers: Vec<Layer> = Vec::new();
-    let roles: &[Role] = match disk.split {
+    let roles: &[Role] = match &disk.split {
         Split::Bottom => &[Role::Base, Role::Delta],
         Split::Flat => &[Role::Base],
+        Split::Known(base) => {
+            if let Some(digest) = base.packaged {
+                maker.has_package(digest);
+            }
+            &[Role::Base, Role::Delta]
+        }
     };
     for &role in roles {
         let image = match layers.last() {
@@ -268,6 +296,14 @@ fn layers(
             Some(below) => images::delta(disk, &below.digest.file_name(), scratch.path(), progress)?,
         };
         let digest = maker.image(&disk.target, role, &image, progress)?;
+        if let (Role::Base, Split::Known(base)) = (role, &disk.split)
+            && base.packaged.is_some_and(|packaged| packaged != digest)
+        {
+            return Err(RepackError::Image(ImageError::Damaged {
+                path: base.image.path.clone(),
+                reason: "it is not what its name says; reinstall its package".to_owned(),
+            }));
+        }
         layers.push(Layer::new(
             role,
             digest,

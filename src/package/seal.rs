@@ -114,9 +114,9 @@ fn sealed(disk: &DiskPlan, overlay: &Path) -> Result<DiskPlan, RepackError> {
 
 /// A disk without a backing file must not become the base below its sealed copy: all would be readable there.
 fn split(disk: &DiskPlan) -> Split {
-    match disk.chain.len() {
-        1 => Split::Flat,
-        _ => disk.split.clone(),
+    match (&disk.split, disk.chain.len()) {
+        (Split::Bottom, 1) => Split::Flat,
+        (split, _) => split.clone(),
     }
 }
 
