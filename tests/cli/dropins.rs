@@ -117,7 +117,7 @@ fn records_of_peoples_are_answered_and_have_their_place() {
     let run = state.run(&["net", "validate", "lab"]);
     assert_eq!(run.status, 2, "{run:?}");
     assert!(
-        run.stderr.contains("lab.d/b.yaml:1:20: ") && run.stderr.contains("lab.d/a.yaml:3:11:"),
+        run.stderr.contains("lab.d/b.yaml:1:21: ") && run.stderr.contains("lab.d/a.yaml:3:5:"),
         "{run:?}"
     );
     state.people("b.yaml", "");
