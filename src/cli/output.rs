@@ -74,6 +74,11 @@ impl Output {
         }
     }
 
+    /// True for people who asked for errors only.
+    pub(crate) const fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
     /// A remark for people, on standard error.
     pub(crate) fn note(&self, text: impl AsRef<str>) {
         if !self.quiet {

@@ -46,6 +46,13 @@ pub(super) fn read_padded(file: &fs::File, buffer: &mut [u8], offset: u64) -> io
     Ok(())
 }
 
+/// Writes all of `bytes` at `offset`.
+pub(super) fn write_at(file: &fs::File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    file.file()
+        .write_all_at(bytes, offset)
+        .map_err(|e| named(file, &e))
+}
+
 /// The error with the file's name.
 pub(super) fn named(file: &fs::File, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", file.path().display()))

@@ -4,14 +4,14 @@
 //! reads an image that a guest writes to reads nonsense (`ensure_unused` tells).
 
 use super::info::{Backing, following};
-use super::layer::{Layer, Packed, Piece, Stored};
+use super::layer::{Layer, Packed, Piece, Stamp, Stored};
 use super::unpack::Unpacker;
 use super::{Format, ImageError, QcowHeader, header};
 use crate::image::bytes::read_padded;
 use crate::name::printable;
 use fs_err as fs;
 use std::io::{self, Seek};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// libvirt follows no longer chains (`VIR_STORAGE_MAX_CHAIN_DEPTH`, 200); nor does anyone who wants to read from one.
@@ -92,7 +92,7 @@ impl Disk {
         let mut seen = Vec::new();
         let mut next = Some((std::path::absolute(path)?, format));
         while let Some((path, format)) = next {
-            let (layer, id) =
+            let layer =
                 open_layer(path, format, permit).map_err(|error| match (error, disk.layers.last()) {
                     (ImageError::Missing { path }, Some(above)) => ImageError::MissingBacking {
                         image: above.path.clone(),
@@ -100,6 +100,7 @@ impl Disk {
                     },
                     (error, _) => error,
                 })?;
+            let id = layer.stamp.id;
             if seen.contains(&id) {
                 return Err(ImageError::Header {
                     reason: format!("it stands on {}, which stands on it", layer.path.display()),
@@ -136,13 +137,13 @@ impl Disk {
     /// The disk that the last image of the chain is by itself, opened once more.
     pub fn bottom(&self) -> Result<Self, ImageError> {
         let bottom = &self.layers[self.layers.len() - 1];
-        let data = bottom.data.as_ref().map(|(file, _)| file.path().to_owned());
+        let data = bottom.data.as_ref().map(|(file, ..)| file.path().to_owned());
         Self::open(&bottom.path, bottom.format(), &|path, _| {
             data.as_deref() == Some(path)
         })
     }
 
-    /// The extents of `start..end`, in order and without gaps, which must lie within the virtual size.
+    /// The extents of `start..end`, in order and without gaps. Behind the disk's end there is nothing.
     pub fn extents(&self, start: u64, end: u64) -> Result<Vec<Extent>, ImageError> {
         let mut extents = Vec::new();
         self.extents_from(0, start, end, &mut extents)?;
@@ -203,25 +204,43 @@ impl Disk {
         Ok(all)
     }
 
-    /// The parts of the disk outside of which no layer has anything, in whole windows of `window` bytes, ascending.
-    pub(super) fn outline(&self, window: u64) -> Result<Vec<(u64, u64)>, ImageError> {
+    /// The parts of the disk outside of which no layer has anything, in whole windows, ascending.
+    pub(super) fn outline(&self) -> Result<Vec<(u64, u64)>, ImageError> {
         let mut all = Vec::new();
         for layer in &self.layers {
-            all.extend(layer.outline(window)?);
+            all.extend(layer.outline(WINDOW)?);
         }
-        let size = self.virtual_size();
         all.retain_mut(|(start, end)| {
             // A smaller layer's last window goes on in the others.
-            *end = end.next_multiple_of(window).min(size);
-            *start < size
+            *end = self.widened(*end);
+            *start < self.virtual_size()
         });
         Ok(merge(all))
+    }
+
+    /// The end of the window that a range ends in.
+    pub(super) fn widened(&self, end: u64) -> u64 {
+        end.next_multiple_of(WINDOW).min(self.virtual_size())
+    }
+
+    /// Fails if a file of the chain is not as it was when it was opened.
+    pub fn ensure_unchanged(&self) -> Result<(), ImageError> {
+        for layer in &self.layers {
+            for (file, stamp) in layer.stamps() {
+                if Stamp::of(&file.metadata()?) != stamp {
+                    return Err(ImageError::Changed {
+                        path: file.path().to_owned(),
+                    });
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The parts of the disk in which there may be something, cut into pieces for several threads. No two of them share
     /// a cluster of any layer.
     pub(super) fn windows(&self) -> Result<Vec<(u64, u64)>, ImageError> {
-        Ok(cut(self.outline(WINDOW)?))
+        Ok(cut(self.outline()?))
     }
 
     /// A reader of guest bytes; each thread has its own.
@@ -344,9 +363,7 @@ pub(super) fn index(bytes: u64) -> usize {
     usize::try_from(bytes).expect("memory is addressed by 64 bits")
 }
 
-type FileId = (u64, u64);
-
-fn open_file(path: &Path) -> Result<(fs::File, u64, FileId), ImageError> {
+fn open_file(path: &Path) -> Result<(fs::File, u64, Stamp), ImageError> {
     let mut options = fs::OpenOptions::new();
     // A FIFO must not hold us up.
     options
@@ -372,22 +389,23 @@ fn open_file(path: &Path) -> Result<(fs::File, u64, FileId), ImageError> {
             path: path.to_owned(),
         });
     };
-    Ok((file, size, (meta.dev(), meta.ino())))
+    Ok((file, size, Stamp::of(&meta)))
 }
 
-fn open_layer(path: PathBuf, format: Format, permit: Permit<'_>) -> Result<(Layer, FileId), ImageError> {
-    let (file, file_size, id) = open_file(&path)?;
+fn open_layer(path: PathBuf, format: Format, permit: Permit<'_>) -> Result<Layer, ImageError> {
+    let (file, file_size, stamp) = open_file(&path)?;
     let mut layer = Layer {
         path,
         // As QEMU does: a guest sees whole sectors.
         virtual_size: file_size.next_multiple_of(512),
         file,
         file_size,
+        stamp,
         qcow2: None,
         data: None,
     };
     if format == Format::Raw {
-        return Ok((layer, id));
+        return Ok(layer);
     }
     let header = header::read(&layer.file, &layer.path)?;
     layer.virtual_size = header.virtual_size;
@@ -402,10 +420,14 @@ fn open_layer(path: PathBuf, format: Format, permit: Permit<'_>) -> Result<(Laye
         layer.data = Some(open_data(&layer, &header, permit)?);
     }
     layer.qcow2 = Some(header);
-    Ok((layer, id))
+    Ok(layer)
 }
 
-fn open_data(layer: &Layer, header: &QcowHeader, permit: Permit<'_>) -> Result<(fs::File, u64), ImageError> {
+fn open_data(
+    layer: &Layer,
+    header: &QcowHeader,
+    permit: Permit<'_>,
+) -> Result<(fs::File, u64, Stamp), ImageError> {
     let Some(recorded) = &header.data_file else {
         return Err(ImageError::Header {
             path: layer.path.clone(),
@@ -414,8 +436,7 @@ fn open_data(layer: &Layer, header: &QcowHeader, permit: Permit<'_>) -> Result<(
     };
     let file = following(recorded, &layer.path)?;
     ensure_permitted(&layer.path, "data", &file, Format::Raw, permit)?;
-    let (file, size, _) = open_file(&file)?;
-    Ok((file, size))
+    open_file(&file)
 }
 
 fn layer_below(layer: &Layer, permit: Permit<'_>) -> Result<Option<(PathBuf, Format)>, ImageError> {

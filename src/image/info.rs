@@ -1,7 +1,7 @@
 //! What an image is and what it stands on, as its header tells it.
 
 use super::header::{self, Compression, QcowHeader};
-use super::layer::Layer;
+use super::layer::{Layer, Stamp};
 use super::{Format, ImageError, MAX_DEPTH, snapshots};
 use crate::host::{CommandError, Program, access};
 use crate::name::printable;
@@ -123,6 +123,7 @@ pub fn describe(path: &Path, format: Format) -> Result<ImageInfo, ImageError> {
         virtual_size: header.virtual_size,
         file,
         file_size,
+        stamp: Stamp::of(&meta),
         qcow2: Some(header),
         data: None,
     };

@@ -10,6 +10,7 @@ use fs_err as fs;
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 /// The host offset in an L1 or L2 entry: bits 9 to 55.
@@ -51,6 +52,25 @@ pub(super) struct Piece {
     pub(super) stored: Stored,
 }
 
+/// What changes when somebody writes to a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stamp {
+    /// Device and inode.
+    pub(super) id: (u64, u64),
+    size: u64,
+    written: (i64, i64),
+}
+
+impl Stamp {
+    pub(super) fn of(meta: &std::fs::Metadata) -> Self {
+        Self {
+            id: (meta.dev(), meta.ino()),
+            size: meta.len(),
+            written: (meta.mtime(), meta.mtime_nsec()),
+        }
+    }
+}
+
 /// An opened image file.
 #[derive(Debug)]
 pub(super) struct Layer {
@@ -60,10 +80,11 @@ pub(super) struct Layer {
     pub(super) virtual_size: u64,
     pub(super) file: fs::File,
     pub(super) file_size: u64,
+    pub(super) stamp: Stamp,
     /// The header; a raw image has none.
     pub(super) qcow2: Option<QcowHeader>,
     /// The external data file with its size.
-    pub(super) data: Option<(fs::File, u64)>,
+    pub(super) data: Option<(fs::File, u64, Stamp)>,
 }
 
 impl Layer {
@@ -78,9 +99,20 @@ impl Layer {
     /// The file that plain data lies in, and its size.
     pub(super) fn data_file(&self) -> (&fs::File, u64) {
         match &self.data {
-            Some((file, size)) => (file, *size),
+            Some((file, size, _)) => (file, *size),
             None => (&self.file, self.file_size),
         }
+    }
+
+    /// Which file plain data lies in.
+    pub(super) fn data_id(&self) -> (u64, u64) {
+        self.data.as_ref().map_or(self.stamp, |(_, _, stamp)| *stamp).id
+    }
+
+    /// The open files and what they were when they were opened.
+    pub(super) fn stamps(&self) -> impl Iterator<Item = (&fs::File, Stamp)> {
+        let data = self.data.iter().map(|(file, _, stamp)| (file, *stamp));
+        std::iter::once((&self.file, self.stamp)).chain(data)
     }
 
     /// Appends what this layer has of `start..end` to `pieces`, which must end at `start`. The range must lie within

@@ -1,4 +1,20 @@
-//! Disk images: what they are, their digests, and the operations that `qemu-img` does for us.
+//! Disk images: reading them and their chains, planning and writing new ones, digests, and what `qemu-img` does for us.
+//!
+//! New images are planned before they are written, so that their exact size is known:
+//!
+//! ```text
+//! let disk = Arc::new(Disk::open(path, format, permit)?);        // with all that it stands on
+//! let base = Arc::new(disk.bottom()?);                           // the last of its chain by itself
+//! let first = Plan::flat(&base, 65536, advance)?;                // one image without a backing file
+//! let second = Plan::delta(&disk, &base, 65536, advance)?        // only what differs
+//!     .on("sha256-….qcow2", Format::Qcow2)?;                     // the name may be set when it is known
+//! first.size();                                                  // bytes, exactly
+//! first.write_to(&mut out, advance)?;                            // these bytes, in order; or first.stream(), a `Read`
+//! first.write_file(&file, advance)?;                             // the same into a file, on all cores
+//! disk.ensure_unchanged()?;                                      // nobody wrote to the sources meanwhile
+//! ```
+//!
+//! Equal disks give equal bytes, however they are stored and whatever the number of cores.
 //!
 //! Everything in an image's header is untrusted: it is read into typed values, and a file that a header names (a
 //! backing file) is opened only after the caller allowed it. What lives elsewhere: which image becomes a base or a
@@ -8,22 +24,33 @@ mod allow;
 mod bytes;
 mod digest;
 mod disk;
+mod draft;
 mod guess;
 mod header;
 mod info;
 mod layer;
+mod layout;
 mod ordered;
+mod packed;
+mod plan;
 mod qemu;
 mod snapshots;
+mod stream;
 mod unpack;
+mod verify;
+mod write;
 
 pub use allow::Allow;
 pub use digest::{ContentDigest, content_digest, sha256_file};
 pub use disk::{Disk, DiskReader, Extent, MAX_DEPTH, Permit, Place};
+pub use draft::Draft;
 pub use guess::{Guess, guess};
 pub use header::{Compression, QcowHeader, peek};
 pub use info::{Backing, Chain, ImageInfo, chain, describe, ensure_unused, info};
-pub use qemu::{check, compare, convert, convert_delta, create, create_overlay, delta_on, rebase};
+pub use plan::Plan;
+pub use qemu::{check, compare, convert, convert_delta, copy_raw, create, create_overlay, delta_on, rebase};
+pub use stream::PlanStream;
+pub use verify::Soundness;
 
 use crate::host::CommandError;
 use std::io;
@@ -139,6 +166,12 @@ pub enum ImageError {
     /// `qemu-img` is missing or failed.
     #[error(transparent)]
     Tool(#[from] CommandError),
+    /// A file was written to while it was read.
+    #[error("{} changed while it was read: shut down what writes to it, and start again", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
     /// The operating system refused.
     #[error(transparent)]
     Io(#[from] io::Error),

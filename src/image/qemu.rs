@@ -57,6 +57,23 @@ pub fn delta_on(source: &Path, format: Format, backing: &str, target: &Path) -> 
     Ok(())
 }
 
+/// Copies what a guest would read from `source`, in any `format` that QEMU knows and on the network too, to the raw
+/// image `target`, which is there. QEMU opens whatever files the source names.
+pub fn copy_raw(source: &Path, format: &str, target: &Path) -> Result<(), ImageError> {
+    let network = source.to_str().is_some_and(|name| name.contains("://"));
+    let source = if network {
+        source.to_owned()
+    } else {
+        absolute(source)?
+    };
+    qemu_img()?
+        .args(["convert", "-q", "-f", format, "-O", "raw"])
+        .arg(source)
+        .arg(absolute(target)?)
+        .output()?;
+    Ok(())
+}
+
 /// Makes an empty image `target` of `size` bytes without a backing file.
 pub fn create(target: &Path, format: Format, size: u64) -> Result<(), ImageError> {
     qemu_img()?

@@ -92,3 +92,125 @@ fn what_is_no_image_is_said() {
     assert!(text.stderr.contains("magic number"), "{}", text.stderr);
     assert_eq!(text.status, 2);
 }
+
+#[test]
+fn converts_whole_or_not_at_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    qemu_img(&["create", "-q", "-f", "qcow2", "base.qcow2", "1M"], dir.path());
+    let qemu_io = Command::new("qemu-io")
+        .args(["-c", "write -q -P 5 0 128k", "base.qcow2"])
+        .current_dir(dir.path())
+        .status()
+        .unwrap();
+    assert!(qemu_io.success());
+    let planned = miniascape([
+        "image",
+        "convert",
+        &at("base.qcow2"),
+        &at("copy"),
+        "--dry-run",
+        "--format",
+        "json",
+    ]);
+    assert!(!dir.path().join("copy").exists());
+    let done = miniascape([
+        "image",
+        "convert",
+        &at("base.qcow2"),
+        &at("copy"),
+        "--format",
+        "json",
+    ]);
+    let size = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap()["size"].as_u64();
+    assert_eq!(size(&planned.stdout), size(&done.stdout), "{}", planned.stderr);
+    let length = fs_err::metadata(dir.path().join("copy")).unwrap().len();
+    assert_eq!(Some(length), size(&done.stdout));
+    // What is there stays, unless it is to be replaced; what is read always does.
+    assert_eq!(
+        miniascape(["image", "convert", &at("base.qcow2"), &at("copy")]).status,
+        3
+    );
+    let packed = miniascape([
+        "image",
+        "convert",
+        &at("base.qcow2"),
+        &at("copy"),
+        "--force",
+        "--compress",
+    ]);
+    assert_eq!(packed.status, 0, "{}", packed.stderr);
+    assert_eq!(
+        miniascape(["image", "convert", &at("copy"), &at("copy"), "--force"]).status,
+        3
+    );
+    qemu_img(&["compare", "-q", "copy", "base.qcow2"], dir.path());
+
+    let delta = miniascape([
+        "image",
+        "delta",
+        "--base",
+        &at("base.qcow2"),
+        &at("copy"),
+        &at("delta"),
+    ]);
+    assert_eq!(delta.status, 0, "{}", delta.stderr);
+    qemu_img(&["compare", "-q", "delta", "base.qcow2"], dir.path());
+    let chain = miniascape(["image", "chain", &at("delta")]);
+    assert!(chain.stdout.contains("base.qcow2"), "{}", chain.stdout);
+    assert_eq!(
+        fs_err::read_dir(dir.path()).unwrap().count(),
+        3,
+        "nothing else is left"
+    );
+}
+
+#[test]
+fn other_formats_go_through_qemu_img() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    qemu_img(&["create", "-q", "-f", "vdi", "a.vdi", "1M"], dir.path());
+    qemu_img(&["create", "-q", "-f", "vmdk", "a.vmdk", "1M"], dir.path());
+    let vdi = miniascape(["image", "convert", &at("a.vdi"), &at("vdi.qcow2")]);
+    assert_eq!(vdi.status, 0, "{}", vdi.stderr);
+    assert!(vdi.stderr.contains("read by qemu-img"), "{}", vdi.stderr);
+    let vmdk = miniascape(["image", "convert", &at("a.vmdk"), &at("vmdk.qcow2")]);
+    assert_eq!(vmdk.status, 3, "{}", vmdk.stderr);
+    assert!(vmdk.stderr.contains("--trust-source"), "{}", vmdk.stderr);
+    assert_eq!(
+        miniascape([
+            "image",
+            "convert",
+            &at("a.vmdk"),
+            &at("vmdk.qcow2"),
+            "--trust-source"
+        ])
+        .status,
+        0
+    );
+}
+
+#[test]
+fn verify_finds_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.qcow2");
+    let name = path.to_str().unwrap();
+    qemu_img(&["create", "-q", "-f", "qcow2", "a.qcow2", "1M"], dir.path());
+    assert_eq!(miniascape(["image", "verify", name]).status, 0);
+    let mut bytes = fs_err::read(&path).unwrap();
+    // The first refcount block follows the refcount table: its first count is the header's.
+    bytes[2 * 65536 + 1] = 0;
+    fs_err::write(&path, bytes).unwrap();
+    let verified = miniascape(["image", "verify", name]);
+    assert_eq!(verified.status, 1);
+    assert!(
+        verified
+            .stderr
+            .contains("the cluster at 0 is used 1 times, and counted 0 times"),
+        "{}",
+        verified.stderr
+    );
+    let digest = "0".repeat(64);
+    let wrong = miniascape(["image", "verify", name, "--digest", &digest]);
+    assert!(wrong.stderr.contains("its SHA-256 is"), "{}", wrong.stderr);
+}

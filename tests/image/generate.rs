@@ -68,6 +68,43 @@ pub(super) fn chain(dice: &mut Dice, dir: &Path, prefix: &str) -> Vec<Made> {
     made
 }
 
+/// A clone of `original` as a separate program would leave it: another format, some of it changed.
+pub(super) fn clone(dice: &mut Dice, dir: &Path, original: &Made, name: &str) -> Made {
+    let to = dice.pick(&["raw", "qcow2"]);
+    let from = original.path.to_str().unwrap();
+    let mut arguments = vec!["convert", "-f", original.format.as_str(), "-O", to, from, name];
+    if to == "qcow2" && dice.one_in(2) {
+        arguments.insert(1, "-c");
+    }
+    sure("qemu-img", dir, &arguments);
+    let made = Made {
+        path: dir.join(name),
+        format: Format::from_name(to).unwrap(),
+    };
+    if dice.one_in(4) {
+        let bytes = (size(dice, false) / 512 * 512).to_string();
+        sure(
+            "qemu-img",
+            dir,
+            &["resize", "--shrink", "-q", "-f", to, name, &bytes],
+        );
+    }
+    let virtual_size = virtual_size(dir, &made);
+    write(dice, dir, &made, virtual_size, 0);
+    made
+}
+
+fn virtual_size(dir: &Path, made: &Made) -> u64 {
+    let path = made.path.to_str().unwrap();
+    let text = sure(
+        "qemu-img",
+        dir,
+        &["info", "--output=json", "-f", made.format.as_str(), path],
+    );
+    let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    value["virtual-size"].as_u64().unwrap()
+}
+
 fn raw_image(dice: &mut Dice, dir: &Path, name: &str) -> Made {
     let path = dir.join(name);
     let bytes = size(dice, true);

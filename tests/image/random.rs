@@ -1,13 +1,16 @@
-//! Random images: what qemu-img reads from them is what we read.
+//! Random images: what qemu-img reads from them is what we read, and what we write of them is sound and the same to it.
 //!
 //! `MINIASCAPE_TEST_IMAGES` is the number of cases (100 without it), `MINIASCAPE_TEST_SEED` the first one's seed. A
 //! failure names the seed of its case.
 
-use super::generate::{Dice, Made, chain};
+use super::generate::{Dice, Made, chain, clone};
 use super::sure;
-use miniascape::image::{Allow, Disk};
+use fs_err::File;
+use miniascape::image::{Allow, Disk, Format, Plan, content_digest};
+use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 fn number(variable: &str, default: u64) -> u64 {
@@ -49,8 +52,77 @@ fn reference(dir: &Path, made: &Made) -> Vec<u8> {
 
 fn same(ours: &[u8], theirs: &[u8], what: &str) {
     assert_eq!(ours.len(), theirs.len(), "{what}: size");
-    let differs = ours.iter().zip(theirs).position(|(a, b)| a != b);
-    assert_eq!(differs, None, "{what}: first different byte");
+    if ours != theirs {
+        let differs = ours.iter().zip(theirs).position(|(a, b)| a != b);
+        panic!("{what}: the byte {differs:?} is the first different one");
+    }
+}
+
+fn create(path: &Path) -> File {
+    File::options()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(path)
+        .unwrap()
+}
+
+/// A sound image to qemu-img and to us; nothing is leaked.
+fn sound(dir: &Path, name: &str) {
+    sure("qemu-img", dir, &["check", "-q", "-f", "qcow2", name]);
+    let made = Made {
+        path: dir.join(name),
+        format: Format::Qcow2,
+    };
+    let found = &open(&made).verify().unwrap()[0];
+    assert_eq!((&found.problems, found.leaked), (&Vec::new(), 0), "{name}");
+}
+
+/// The same disk to qemu-img, and to us.
+fn equal(dir: &Path, made: &Made, name: &str, format: Format) {
+    let source = made.path.to_str().unwrap();
+    sure(
+        "qemu-img",
+        dir,
+        &[
+            "compare",
+            "-q",
+            "-f",
+            made.format.as_str(),
+            "-F",
+            format.as_str(),
+            source,
+            name,
+        ],
+    );
+    let written = Made {
+        path: dir.join(name),
+        format,
+    };
+    same(&content(&open(&written)), &content(&open(made)), name);
+}
+
+/// Writes the plan in all ways, and looks at each.
+fn write(dir: &Path, dice: &mut Dice, plan: &Plan, made: &Made, name: &str) {
+    let file = create(&dir.join(name));
+    plan.write_file(&file, &mut |_| {}).unwrap();
+    assert_eq!(
+        file.metadata().unwrap().len(),
+        plan.size(),
+        "{name}: planned size"
+    );
+    let bytes = fs_err::read(dir.join(name)).unwrap();
+    let mut stream = Vec::new();
+    plan.stream().read_to_end(&mut stream).unwrap();
+    same(&stream, &bytes, "the stream");
+    sound(dir, name);
+    equal(dir, made, name, Format::Qcow2);
+    let packed = format!("{name}-packed");
+    let file = create(&dir.join(&packed));
+    let size = plan.write_packed(&file, dice.pick(&[1, 3]), &mut |_| {}).unwrap();
+    assert_eq!(file.metadata().unwrap().len(), size, "{packed}: size");
+    sound(dir, &packed);
+    equal(dir, made, &packed, Format::Qcow2);
 }
 
 fn case(seed: u64) {
@@ -59,7 +131,7 @@ fn case(seed: u64) {
     let mut dice = Dice::new(seed);
     let layers = chain(&mut dice, dir, "image");
     let top = layers.last().unwrap();
-    let disk = open(top);
+    let disk = Arc::new(open(top));
     same(&content(&disk), &reference(dir, top), "reading");
     // The map covers the disk.
     let mut at = 0;
@@ -68,10 +140,52 @@ fn case(seed: u64) {
         at = extent.end();
     }
     assert_eq!(at, disk.virtual_size());
+    for found in disk.verify().unwrap() {
+        assert_eq!(found.problems, Vec::<String>::new(), "{}", found.path.display());
+    }
+
+    let cluster = 65536 << dice.pick(&[0, 0, 1, 3, 5]);
+    let flat = Plan::flat(&disk, cluster, &mut |_| {}).unwrap();
+    write(dir, &mut dice, &flat, top, "flat");
+    let file = create(&dir.join("raw"));
+    flat.write_raw(&file, &mut |_| {}).unwrap();
+    equal(dir, top, "raw", Format::Raw);
+
+    // Against its own lowest image, an unrelated program's clone of it, or something else.
+    let (image, base) = match dice.below(3) {
+        0 => (top, &layers[0]),
+        1 => (&clone(&mut dice, dir, top, "clone"), top),
+        _ => (top, &clone(&mut dice, dir, &layers[0], "other")),
+    };
+    let disk = Arc::new(open(image));
+    let delta = Plan::delta(&disk, &open(base), cluster, &mut |_| {}).unwrap();
+    let delta = delta
+        .on(base.path.file_name().unwrap().to_str().unwrap(), base.format)
+        .unwrap();
+    write(dir, &mut dice, &delta, image, "delta");
+    disk.ensure_unchanged().unwrap();
+    // Who has the delta and the disk can do without either.
+    let again = Arc::new(open(&Made {
+        path: dir.join("delta"),
+        format: Format::Qcow2,
+    }));
+    let digest = |disk: &Disk| content_digest(disk, &mut |_| {}).unwrap();
+    assert_eq!(digest(&again), digest(&disk));
+    let flattened = |disk| {
+        let mut bytes = Vec::new();
+        let plan = Plan::flat(disk, 65536, &mut |_| {}).unwrap();
+        plan.write_to(&mut bytes, &mut |_| {}).unwrap();
+        bytes
+    };
+    same(
+        &flattened(&again),
+        &flattened(&disk),
+        "equal disks in different files",
+    );
 }
 
 #[test]
-fn random_images_are_read_as_qemu_img_reads_them() {
+fn random_images_there_and_back() {
     let (first, count) = (
         number("MINIASCAPE_TEST_SEED", 1),
         number("MINIASCAPE_TEST_IMAGES", 100),

@@ -1,6 +1,10 @@
 //! `miniascape image`: disk images, one file per kind of command.
 
+mod foreign;
 mod look;
+mod make;
+mod progress;
+mod verify;
 
 use super::{Context, Failure};
 use clap::ValueEnum;
@@ -16,6 +20,12 @@ pub(crate) enum Args {
     Chain(look::ChainArgs),
     /// Show where the bytes of the disk are: in which file of the chain, or nowhere
     Map(look::MapArgs),
+    /// Write a disk to a new image, from one of another format or from a whole chain
+    Convert(make::ConvertArgs),
+    /// Write what of a disk differs from a base to a new image that stands on the base
+    Delta(make::DeltaArgs),
+    /// Check the tables of an image and of all that it stands on, and the file's digest
+    Verify(verify::Args),
 }
 
 pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
@@ -23,6 +33,9 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
         Args::Info(args) => look::info(context, args),
         Args::Chain(args) => look::chain(context, args),
         Args::Map(args) => look::map(context, args),
+        Args::Convert(args) => make::convert(context, args),
+        Args::Delta(args) => make::delta(context, args),
+        Args::Verify(args) => verify::run(context, args),
     }
 }
 
@@ -69,6 +82,20 @@ impl Source {
             Some(SourceFormat::Vhdx) => foreign("vhdx"),
             Some(SourceFormat::Vpc) => foreign("vpc"),
         }
+    }
+
+    /// As [`Source::guess`] for sources that may also be on the network, whose format is raw unless it is said.
+    fn guess_or_network(&self) -> Result<Guess, Failure> {
+        if !self.path.to_str().is_some_and(foreign::is_network) {
+            return self.guess();
+        }
+        Ok(Guess::Foreign(match self.source_format {
+            None => "raw",
+            Some(_) => match self.guess()? {
+                Guess::Own(format) => format.as_str(),
+                Guess::Foreign(name) => name,
+            },
+        }))
     }
 
     /// The image's format if it is one that is read here.

@@ -1,0 +1,407 @@
+//! What a new qcow2 image will hold, decided cluster by cluster before any of it is written, so that its exact size
+//! is known.
+//!
+//! The decision depends on what a guest reads and on nothing else: however the source stores its bytes, and whatever
+//! the number of cores, equal disks give equal plans, and equal plans equal files. Where things lie in the new file is
+//! `layout`'s business, writing it `stream`'s and `write`'s.
+
+use super::bytes::is_zero;
+use super::disk::{Disk, DiskReader, Extent, Place, cut, index, merge};
+use super::layout::Layout;
+use super::ordered::in_order;
+use super::stream::PlanStream;
+use super::{Format, ImageError};
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::sync::Arc;
+
+/// The format's bound on a backing file's name, in bytes.
+const MAX_NAME: usize = 1023;
+/// Bytes that are looked at first: data nearly always shows at once.
+const PROBE: usize = 4096;
+
+/// What a cluster of the new image is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// Left to the backing file; without one it reads as zeros.
+    Hole,
+    /// Zeros that hide what the backing file has.
+    Zero,
+    /// Bytes of its own.
+    Data,
+}
+
+/// The clusters that one L2 table of the new image describes, a bit for each.
+#[derive(Debug, Clone)]
+pub(super) struct Table {
+    data: Box<[u64]>,
+    zero: Box<[u64]>,
+    /// Number of data clusters in all tables before this one.
+    pub(super) before: u64,
+}
+
+impl Table {
+    /// The entries of data clusters, ascending.
+    pub(super) fn data(&self) -> impl Iterator<Item = u64> + '_ {
+        ones(&self.data)
+    }
+
+    /// The entries of clusters of zeros, ascending.
+    pub(super) fn zeros(&self) -> impl Iterator<Item = u64> + '_ {
+        ones(&self.zero)
+    }
+
+    /// True if all it has is zeros.
+    pub(super) fn is_without_data(&self) -> bool {
+        self.count() == 0
+    }
+
+    fn count(&self) -> u64 {
+        self.data.iter().map(|bits| u64::from(bits.count_ones())).sum()
+    }
+}
+
+/// A qcow2 image that could be written: plain, version 3, its clusters in guest order behind the tables.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub(super) disk: Arc<Disk>,
+    pub(super) cluster_bits: u32,
+    pub(super) backing: Option<(String, Format)>,
+    /// By number of their L1 entry; those that would be empty are left out.
+    pub(super) tables: BTreeMap<u64, Table>,
+    pub(super) layout: Layout,
+}
+
+/// A run of guest bytes that become data clusters one behind the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Run {
+    /// First guest byte, at a cluster's start.
+    pub(super) start: u64,
+    /// Guest bytes; at the disk's end that may be less than whole clusters.
+    pub(super) length: u64,
+    /// Where they go in the new file.
+    pub(super) offset: u64,
+}
+
+impl Plan {
+    /// The whole disk in one image, clusters of zeros left out. `cluster_size` is a power of two, from 64 KiB to
+    /// 2 MiB. `advance` is told the number of guest bytes after each piece.
+    pub fn flat(
+        disk: &Arc<Disk>,
+        cluster_size: u64,
+        advance: &mut dyn FnMut(u64),
+    ) -> Result<Self, ImageError> {
+        Self::new(disk, None, cluster_size, advance)
+    }
+
+    /// What of the disk differs from `base`, whatever either is stored in. Clusters that are equal are left out. A base
+    /// that is shorter goes on with zeros. The name of the backing file is set by [`Plan::on`].
+    pub fn delta(
+        disk: &Arc<Disk>,
+        base: &Disk,
+        cluster_size: u64,
+        advance: &mut dyn FnMut(u64),
+    ) -> Result<Self, ImageError> {
+        Self::new(disk, Some(base), cluster_size, advance)
+    }
+
+    /// The same with `name` recorded as the backing file, as it is given: relative to the new image's directory. That
+    /// changes neither size nor place of anything else.
+    pub fn on(mut self, name: &str, format: Format) -> Result<Self, ImageError> {
+        if name.is_empty() || name.len() > MAX_NAME || name.contains('\0') {
+            let shown = crate::name::printable(name, 80);
+            let reason =
+                format!("`{shown}` cannot be recorded as a backing file: 1 to {MAX_NAME} bytes are needed");
+            return Err(ImageError::Io(std::io::Error::new(
+                std::io::ErrorKind::InvalidInput,
+                reason,
+            )));
+        }
+        self.backing = Some((name.to_owned(), format));
+        Ok(self)
+    }
+
+    /// The disk that is read.
+    pub fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    /// The new file's size in bytes, exactly.
+    pub fn size(&self) -> u64 {
+        self.layout.clusters << self.cluster_bits
+    }
+
+    /// Bytes of it that are the guest's; the rest is tables.
+    pub fn data_size(&self) -> u64 {
+        self.size() - self.layout.data
+    }
+
+    /// Size of the disk that the guest will see, in bytes.
+    pub fn virtual_size(&self) -> u64 {
+        self.disk.virtual_size()
+    }
+
+    /// The new file's bytes from first to last, [`Plan::size`] of them.
+    pub fn stream(&self) -> PlanStream<'_> {
+        PlanStream::new(self)
+    }
+
+    /// Writes all of the new file to `out`. `advance` is told the number of bytes after each piece.
+    pub fn write_to(&self, out: &mut dyn Write, advance: &mut dyn FnMut(u64)) -> Result<(), ImageError> {
+        let mut stream = self.stream();
+        while let Some(piece) = stream.next_piece()? {
+            out.write_all(piece)?;
+            advance(piece.len() as u64);
+        }
+        Ok(())
+    }
+
+    fn new(
+        disk: &Arc<Disk>,
+        base: Option<&Disk>,
+        cluster_size: u64,
+        advance: &mut dyn FnMut(u64),
+    ) -> Result<Self, ImageError> {
+        if !cluster_size.is_power_of_two() || !(1 << 16..=1 << 21).contains(&cluster_size) {
+            let reason = format!("a cluster of {cluster_size} bytes is not among 64 KiB, 128 KiB, … 2 MiB");
+            return Err(ImageError::Io(std::io::Error::new(
+                std::io::ErrorKind::InvalidInput,
+                reason,
+            )));
+        }
+        let cluster_bits = cluster_size.trailing_zeros();
+        let entries = cluster_size / 8;
+        let mut tables: BTreeMap<u64, Table> = BTreeMap::new();
+        let mut done = 0;
+        in_order(
+            windows(disk, base)?.into_iter(),
+            || {
+                let mut judge = Judge::new(disk, base, cluster_size);
+                move |(start, end)| judge.window(start, end).map(|states| (start, end, states))
+            },
+            |(start, end, states): (u64, u64, Vec<State>)| {
+                for (cluster, state) in (start >> cluster_bits..).zip(states) {
+                    if state == State::Hole {
+                        continue;
+                    }
+                    let table = tables
+                        .entry(cluster / entries)
+                        .or_insert_with(|| Table::new(index(entries)));
+                    let entry = index(cluster % entries);
+                    let bits = if state == State::Data {
+                        &mut table.data
+                    } else {
+                        &mut table.zero
+                    };
+                    bits[entry / 64] |= 1 << (entry % 64);
+                }
+                advance(end - done);
+                done = end;
+                Ok(())
+            },
+        )?;
+        advance(disk.virtual_size() - done);
+        let mut data = 0;
+        for table in tables.values_mut() {
+            table.before = data;
+            data += table.count();
+        }
+        let layout = Layout::new(cluster_bits, disk.virtual_size(), tables.len() as u64, data);
+        Ok(Self {
+            disk: Arc::clone(disk),
+            cluster_bits,
+            backing: None,
+            tables,
+            layout,
+        })
+    }
+
+    /// The guest bytes that become data clusters, ascending, in runs of at most `most` bytes (whole clusters).
+    pub(super) fn runs(&self, most: u64) -> impl Iterator<Item = Run> + '_ {
+        let cluster = 1u64 << self.cluster_bits;
+        let entries = cluster / 8;
+        let size = self.virtual_size();
+        let mut clusters = self
+            .tables
+            .iter()
+            .flat_map(move |(number, table)| table.data().map(move |entry| number * entries + entry))
+            .peekable();
+        let mut offset = self.layout.data;
+        std::iter::from_fn(move || {
+            let first = clusters.next()?;
+            let mut count = 1;
+            while (count + 1) * cluster <= most && clusters.next_if_eq(&(first + count)).is_some() {
+                count += 1;
+            }
+            let start = first * cluster;
+            let run = Run {
+                start,
+                length: (count * cluster).min(size - start),
+                offset,
+            };
+            offset += count * cluster;
+            Some(run)
+        })
+    }
+}
+
+impl Table {
+    fn new(entries: usize) -> Self {
+        Self {
+            data: vec![0; entries / 64].into(),
+            zero: vec![0; entries / 64].into(),
+            before: 0,
+        }
+    }
+}
+
+/// The numbers of the bits that are set, ascending.
+fn ones(bits: &[u64]) -> impl Iterator<Item = u64> + '_ {
+    (0..).zip(bits).flat_map(|(word, bits): (u64, &u64)| {
+        let mut left = *bits;
+        std::iter::from_fn(move || {
+            let bit = left.trailing_zeros();
+            left &= left.checked_sub(1)?;
+            Some(word * 64 + u64::from(bit))
+        })
+    })
+}
+
+/// Where one of the two disks may have something.
+fn windows(disk: &Disk, base: Option<&Disk>) -> Result<Vec<(u64, u64)>, ImageError> {
+    let mut all = disk.outline()?;
+    if let Some(base) = base {
+        let size = disk.virtual_size();
+        let below = base.outline()?.into_iter().filter(|(start, _)| *start < size);
+        all.extend(below.map(|(start, end)| (start, disk.widened(end))));
+    }
+    Ok(cut(merge(all)))
+}
+
+/// Decides what clusters are, in one thread.
+struct Judge<'a> {
+    reader: DiskReader<'a>,
+    disk: &'a Disk,
+    base: Option<(&'a Disk, DiskReader<'a>)>,
+    cluster: u64,
+    ours: Vec<u8>,
+    theirs: Vec<u8>,
+}
+
+impl<'a> Judge<'a> {
+    fn new(disk: &'a Disk, base: Option<&'a Disk>, cluster: u64) -> Self {
+        Self {
+            reader: disk.reader(),
+            disk,
+            base: base.map(|base| (base, base.reader())),
+            cluster,
+            ours: vec![0; index(cluster)],
+            theirs: vec![0; index(cluster)],
+        }
+    }
+
+    fn window(&mut self, start: u64, end: u64) -> Result<Vec<State>, ImageError> {
+        let extents = self.disk.extents(start, end)?;
+        let below = match &self.base {
+            Some((base, _)) => base.extents(start, end)?,
+            None => Vec::new(),
+        };
+        let mut states = Vec::new();
+        let mut at = start;
+        while at < end {
+            let stop = (at + self.cluster).min(end);
+            let mine = overlapping(&extents, at, stop);
+            let state = if self.base.is_some() {
+                self.compare(mine, overlapping(&below, at, stop), at, stop)?
+            } else if self.has_data(mine, at, stop)? {
+                State::Data
+            } else {
+                State::Hole
+            };
+            states.push(state);
+            at = stop;
+        }
+        Ok(states)
+    }
+
+    fn has_data(&mut self, extents: &[Extent], start: u64, end: u64) -> Result<bool, ImageError> {
+        for extent in extents.iter().filter(|extent| !extent.place.reads_zero()) {
+            let (mut at, stop) = (extent.start.max(start), extent.end().min(end));
+            let mut length = PROBE;
+            while at < stop {
+                let part = &mut self.ours[..length.min(index(stop - at))];
+                self.reader.read_mapped(extents, at, part)?;
+                if !is_zero(part) {
+                    return Ok(true);
+                }
+                at += part.len() as u64;
+                length = self.ours.len();
+            }
+        }
+        Ok(false)
+    }
+
+    fn compare(
+        &mut self,
+        mine: &[Extent],
+        below: &[Extent],
+        start: u64,
+        end: u64,
+    ) -> Result<State, ImageError> {
+        let Some((base, base_reader)) = &mut self.base else {
+            return Ok(State::Data);
+        };
+        let zeros = |extents: &[Extent]| extents.iter().all(|extent| extent.place.reads_zero());
+        if zeros(mine) && zeros(below) || self.disk.same_bytes(mine, base, below, start, end) {
+            return Ok(State::Hole);
+        }
+        let length = index(end - start);
+        let theirs = &mut self.theirs[..length];
+        base_reader.read_mapped(below, start, theirs)?;
+        if zeros(mine) {
+            return Ok(if is_zero(theirs) { State::Hole } else { State::Zero });
+        }
+        let ours = &mut self.ours[..length];
+        self.reader.read_mapped(mine, start, ours)?;
+        Ok(if ours == theirs {
+            State::Hole
+        } else if is_zero(ours) {
+            State::Zero
+        } else {
+            State::Data
+        })
+    }
+}
+
+/// The extents that have bytes in `start..end`.
+fn overlapping(extents: &[Extent], start: u64, end: u64) -> &[Extent] {
+    let first = extents.partition_point(|extent| extent.end() <= start);
+    let last = extents.partition_point(|extent| extent.start < end);
+    &extents[first..last]
+}
+
+impl Disk {
+    /// True if a range that `mine` and `theirs` describe is surely the same in both disks: one run of bytes that lies
+    /// in the same place of the same file.
+    fn same_bytes(&self, mine: &[Extent], other: &Self, theirs: &[Extent], start: u64, end: u64) -> bool {
+        let (&[mine], &[theirs]) = (mine, theirs) else {
+            return false;
+        };
+        if end > mine.end().min(theirs.end()) {
+            return false;
+        }
+        match (mine.place, theirs.place) {
+            (
+                Place::Plain { layer: a, offset: at },
+                Place::Plain {
+                    layer: b,
+                    offset: there,
+                },
+            ) => {
+                self.layers[a].data_id() == other.layers[b].data_id()
+                    && at + (start - mine.start) == there + (start - theirs.start)
+            }
+            _ => false,
+        }
+    }
+}
