@@ -2,8 +2,10 @@
 //!
 //! The two halves are apart, so that a caller can show what will not travel before any byte is copied.
 
+use super::deb;
 use super::disks::{DiskChoice, DiskPlan, Selected, Split, Volume};
 use super::error::RepackError;
+use super::estimate::{self, Witness};
 use super::files::GuestFile;
 use super::firmware;
 use super::images;
@@ -12,6 +14,7 @@ use super::manifest::{DiskSection, FORMAT, Layer, Manifest, PackageSection, Role
 use super::plan::{Activity, Plan, PlanError, Reservation, plan, select};
 use super::progress::Progress;
 use super::render::Texts;
+use super::seal::{self, Seal};
 use super::set::Set;
 use super::stream::{Codec, Payload as _};
 use super::target::{OutputFile, Target};
@@ -36,6 +39,8 @@ pub struct Request {
     pub xml: String,
     /// True if everyone on this host can read that XML; libvirt keeps it for root.
     pub xml_is_public: bool,
+    /// True if it is libvirt's definition of a domain of this host.
+    pub libvirt_knows: bool,
     /// Whether the guest is off.
     pub activity: Activity,
     /// The guest package's version.
@@ -46,6 +51,8 @@ pub struct Request {
     pub volumes: Vec<Volume>,
     /// The state of the guest's emulated TPM goes into the package, with the keys that are in it.
     pub with_tpm: bool,
+    /// Reset in the copy what clones must not share.
+    pub seal: Option<Seal>,
     /// What this host's networks reserve; entries for other guests are ignored.
     pub reservations: Vec<Reservation>,
     /// Directories (or files) outside the disk's own directory where a raw backing file may lie. A qcow2 backing
@@ -82,6 +89,9 @@ pub struct Repacked {
 /// Looks at the guest's disks and decides what will be done. Reads headers only and writes nothing.
 pub fn prepare(request: &Request) -> Result<Plan, RepackError> {
     let domain = Domain::parse(&request.xml).map_err(PlanError::from)?;
+    if request.seal.is_some() {
+        seal::available()?;
+    }
     let mut disks = Vec::new();
     for disk in select(&domain, request.activity, &request.disks, &request.volumes)? {
         let chain = image::chain(&disk.path, disk.format, &|backing, format| {
@@ -92,7 +102,9 @@ pub fn prepare(request: &Request) -> Result<Plan, RepackError> {
         }
         disks.push((disk, chain));
     }
-    let mut files: Vec<GuestFile> = firmware::variables(&domain)?.into_iter().collect();
+    let mut files: Vec<GuestFile> = firmware::variables(&domain, request.libvirt_knows)?
+        .into_iter()
+        .collect();
     if request.with_tpm {
         files.push(firmware::tpm_state(&domain)?);
     }
@@ -105,8 +117,16 @@ pub fn prepare(request: &Request) -> Result<Plan, RepackError> {
         request.version.clone(),
         reservations,
     )?;
+    let told = match request.seal {
+        Some(_) => seal::warnings(&plan.disks),
+        None => vec![seal::SHARED.to_owned()],
+    };
+    let mut warnings = plan.warnings;
+    warnings.extend(told.iter().map(|line| Line::lossy(line)));
     Ok(Plan {
         private: plan.private || !request.xml_is_public,
+        seal: request.seal,
+        warnings,
         ..plan
     })
 }
@@ -125,6 +145,15 @@ fn may_open(disk: &Selected, allowed: &[PathBuf], backing: &Path, format: Format
         || real.parent() == own_dir.as_deref()
         || disk.declared_backing.iter().any(is)
         || allowed.iter().any(has)
+}
+
+/// About how many bytes the images take in each kind of package, from a sample of the disks.
+pub fn estimate_packed(plan: &Plan, codec: Codec) -> Result<u64, RepackError> {
+    let mut sum = 0;
+    for disk in &plan.disks {
+        sum += estimate::packed(disk, codec)?;
+    }
+    Ok(sum)
 }
 
 /// Carries a plan out.
@@ -160,6 +189,17 @@ fn build_in(
     if options.targets.contains(&Target::BuildTree) && tree.symlink_metadata().is_ok() {
         return Err(RepackError::TreeExists { path: tree });
     }
+    if options.targets.contains(&Target::Deb) {
+        for disk in plan
+            .disks
+            .iter()
+            .filter(|disk| disk.bytes() > deb::ar::MAX_MEMBER)
+        {
+            let packed = estimate::packed(disk, options.codec)?;
+            estimate::fits_deb(disk.target.as_str(), packed)?;
+        }
+    }
+    let witness = Witness::of(&plan.disks)?;
     for dir in [output, trees] {
         fs::create_dir_all(dir)?;
         if let Some(reason) = access::in_other_hands(dir, options.caller)? {
@@ -181,8 +221,17 @@ fn build_in(
     for disk in &plan.disks {
         images::check(disk, progress)?;
     }
+    let mut remarks = Vec::new();
+    let sealed = match plan.seal {
+        Some(how) => {
+            let (sealed, said) = seal::seal(&plan.disks, how, scratch.path(), progress)?;
+            remarks = said;
+            Some(sealed)
+        }
+        None => None,
+    };
     let mut disks = Vec::new();
-    for disk in &plan.disks {
+    for disk in sealed.as_ref().unwrap_or(&plan.disks) {
         disks.push(DiskSection {
             target: disk.target.clone(),
             bus: disk.bus.clone(),
@@ -190,8 +239,12 @@ fn build_in(
             layers: layers(disk, scratch.path(), &mut maker, progress)?,
         });
     }
-    let manifest = manifest(plan, disks, options.created);
+    let mut manifest = manifest(plan, disks, options.created);
+    manifest
+        .warnings
+        .extend(remarks.iter().map(|line| Line::lossy(line)));
     let results = maker.finish(&manifest, &plan.xml, &plan.files)?;
+    witness.ensure_unchanged()?;
     let files = results.publish(output, trees, if plan.private { 0o600 } else { 0o644 })?;
     Ok(Repacked { files, manifest })
 }
@@ -247,6 +300,7 @@ fn manifest(plan: &Plan, disks: Vec<DiskSection>, created: Timestamp) -> Manifes
             guest: plan.guest.clone(),
         },
         renamed_from: Vec::new(),
+        sealed: plan.seal.is_some(),
         domain: plan.domain.clone(),
         disks,
         networks: plan.networks.clone(),
