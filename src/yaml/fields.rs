@@ -89,7 +89,7 @@ fn key_fault(key: &At<std::borrow::Cow<'_, str>>, keys: &[Key], what: &str) -> O
                 .iter()
                 .filter_map(|key| match key {
                     Key::Known(name) => Some(format!("`{name}`")),
-                    _ => None,
+                    Key::Instead(..) => None,
                 })
                 .collect();
             format!("known keys are {}", known.join(", "))
