@@ -3,13 +3,14 @@
 use super::output::{size, table};
 use super::progress::{Spent, Style, Teller};
 use super::{Context, Failure};
-use miniascape::domain::{Disk, DiskSource, Domain};
+use miniascape::domain::{Disk, DiskSource, Domain, VirtType};
+use miniascape::guest;
 use miniascape::host::{Libvirt, access, files};
 use miniascape::name::{PackageVersion, is_path, printable};
 use miniascape::network;
 use miniascape::package::{
-    self, Activity, Codec, DiskChoice, HostSection, Options, Plan, Repacked, Request, Reservation, Split,
-    Target, Timestamp, Volume,
+    self, Activity, Codec, DiskChoice, HostSection, Options, Plan, Repacked, Request, Reservation, Seal,
+    Split, Target, Timestamp, Volume,
 };
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -23,6 +24,7 @@ const MAX_XML: u64 = 16 * 1024 * 1024;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: miniascape repack web --to rpm,deb --output packages --package-version 1.0")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct Args {
     /// A guest that is off, or a file with domain XML
     #[arg(value_name = "DOMAIN|FILE.xml")]
@@ -51,6 +53,9 @@ pub(crate) struct Args {
     /// Pack the state of the guest's emulated TPM, with the keys that are in it
     #[arg(long)]
     with_tpm: bool,
+    /// Reset machine id, SSH host keys, DHCP identifiers, random seed, logs and history in the copy (with virt-sysprep)
+    #[arg(long)]
+    seal: bool,
     /// Allow a raw backing file that lies here, outside of the disk's own directory
     #[arg(long, value_name = "PATH")]
     allow_backing: Vec<PathBuf>,
@@ -107,6 +112,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
     let request = Request {
         xml: source.xml,
         xml_is_public: source.public,
+        libvirt_knows: source.libvirt_knows,
         activity: source.activity,
         version: args.package_version.clone(),
         disks: DiskChoice {
@@ -115,6 +121,13 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
         },
         volumes: source.volumes,
         with_tpm: args.with_tpm,
+        seal: if args.seal {
+            Some(Seal {
+                emulate: guest::virt_type(context.layout(), args.dry_run)?.0 == VirtType::Qemu,
+            })
+        } else {
+            None
+        },
         reservations: reservations(context),
         allowed_backing: args.allow_backing.clone(),
     };
@@ -158,6 +171,7 @@ struct Source {
     /// True if everyone on this host can read that.
     public: bool,
     activity: Activity,
+    libvirt_knows: bool,
     /// Where the volumes are that it names.
     volumes: Vec<Volume>,
 }
@@ -186,6 +200,7 @@ impl Source {
             xml: String::from_utf8(bytes).map_err(utf8)?,
             public: access::world_readable(path)?,
             activity: Activity::Off,
+            libvirt_knows: false,
             volumes: Vec::new(),
         })
     }
@@ -200,6 +215,7 @@ impl Source {
             volumes: locate(&libvirt, &record.xml)?,
             xml: record.xml,
             public: false,
+            libvirt_knows: true,
             activity: if record.state.is_active() {
                 Activity::Active
             } else {

@@ -10,6 +10,7 @@ use super::manifest::{
     NotPacked,
 };
 use super::name::GuestPackage;
+use super::seal::Seal;
 use super::text::{Line, TextError, Word};
 use crate::domain::{
     Domain, DomainType, DomainXmlError, Fate, Firmware, HostBound, HostBoundKind, InterfaceSource,
@@ -103,6 +104,8 @@ pub struct Plan {
     pub domain: DomainSection,
     /// The networks, for the manifest.
     pub networks: Vec<NetworkSection>,
+    /// How the copies are to be sealed, if at all.
+    pub seal: Option<Seal>,
     /// True if someone on this host may not read a source; then the results are for their owner only, too.
     pub private: bool,
     /// The package's domain XML.
@@ -182,6 +185,7 @@ pub(super) fn plan(
         private: images().any(|image| !image.world_readable)
             || files.iter().any(|file| file.section.mode() & 0o004 == 0),
         disks: planned,
+        seal: None,
         files,
         not_packed,
         warnings,

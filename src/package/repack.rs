@@ -14,6 +14,7 @@ use super::manifest::{DiskSection, FORMAT, Layer, Manifest, PackageSection, Role
 use super::plan::{Activity, Plan, PlanError, Reservation, plan, select};
 use super::progress::Progress;
 use super::render::Texts;
+use super::seal::{self, Seal};
 use super::set::Set;
 use super::stream::{Codec, Payload as _};
 use super::target::{OutputFile, Target};
@@ -38,6 +39,8 @@ pub struct Request {
     pub xml: String,
     /// True if everyone on this host can read that XML; libvirt keeps it for root.
     pub xml_is_public: bool,
+    /// True if it is libvirt's definition of a domain of this host.
+    pub libvirt_knows: bool,
     /// Whether the guest is off.
     pub activity: Activity,
     /// The guest package's version.
@@ -48,6 +51,8 @@ pub struct Request {
     pub volumes: Vec<Volume>,
     /// The state of the guest's emulated TPM goes into the package, with the keys that are in it.
     pub with_tpm: bool,
+    /// Reset in the copy what clones must not share.
+    pub seal: Option<Seal>,
     /// What this host's networks reserve; entries for other guests are ignored.
     pub reservations: Vec<Reservation>,
     /// Directories (or files) outside the disk's own directory where a raw backing file may lie. A qcow2 backing
@@ -84,6 +89,9 @@ pub struct Repacked {
 /// Looks at the guest's disks and decides what will be done. Reads headers only and writes nothing.
 pub fn prepare(request: &Request) -> Result<Plan, RepackError> {
     let domain = Domain::parse(&request.xml).map_err(PlanError::from)?;
+    if request.seal.is_some() {
+        seal::available()?;
+    }
     let mut disks = Vec::new();
     for disk in select(&domain, request.activity, &request.disks, &request.volumes)? {
         let chain = image::chain(&disk.path, disk.format, &|backing, format| {
@@ -94,7 +102,9 @@ pub fn prepare(request: &Request) -> Result<Plan, RepackError> {
         }
         disks.push((disk, chain));
     }
-    let mut files: Vec<GuestFile> = firmware::variables(&domain)?.into_iter().collect();
+    let mut files: Vec<GuestFile> = firmware::variables(&domain, request.libvirt_knows)?
+        .into_iter()
+        .collect();
     if request.with_tpm {
         files.push(firmware::tpm_state(&domain)?);
     }
@@ -107,8 +117,16 @@ pub fn prepare(request: &Request) -> Result<Plan, RepackError> {
         request.version.clone(),
         reservations,
     )?;
+    let told = match request.seal {
+        Some(_) => seal::warnings(&plan.disks),
+        None => vec![seal::SHARED.to_owned()],
+    };
+    let mut warnings = plan.warnings;
+    warnings.extend(told.iter().map(|line| Line::lossy(line)));
     Ok(Plan {
         private: plan.private || !request.xml_is_public,
+        seal: request.seal,
+        warnings,
         ..plan
     })
 }
@@ -203,8 +221,17 @@ fn build_in(
     for disk in &plan.disks {
         images::check(disk, progress)?;
     }
+    let mut remarks = Vec::new();
+    let sealed = match plan.seal {
+        Some(how) => {
+            let (sealed, said) = seal::seal(&plan.disks, how, scratch.path(), progress)?;
+            remarks = said;
+            Some(sealed)
+        }
+        None => None,
+    };
     let mut disks = Vec::new();
-    for disk in &plan.disks {
+    for disk in sealed.as_ref().unwrap_or(&plan.disks) {
         disks.push(DiskSection {
             target: disk.target.clone(),
             bus: disk.bus.clone(),
@@ -212,7 +239,10 @@ fn build_in(
             layers: layers(disk, scratch.path(), &mut maker, progress)?,
         });
     }
-    let manifest = manifest(plan, disks, options.created);
+    let mut manifest = manifest(plan, disks, options.created);
+    manifest
+        .warnings
+        .extend(remarks.iter().map(|line| Line::lossy(line)));
     let results = maker.finish(&manifest, &plan.xml, &plan.files)?;
     witness.ensure_unchanged()?;
     let files = results.publish(output, trees, if plan.private { 0o600 } else { 0o644 })?;
@@ -270,6 +300,7 @@ fn manifest(plan: &Plan, disks: Vec<DiskSection>, created: Timestamp) -> Manifes
             guest: plan.guest.clone(),
         },
         renamed_from: Vec::new(),
+        sealed: plan.seal.is_some(),
         domain: plan.domain.clone(),
         disks,
         networks: plan.networks.clone(),
