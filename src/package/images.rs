@@ -53,13 +53,18 @@ pub(super) fn check(plan: &DiskPlan, progress: &dyn Progress) -> Result<(), Imag
 /// Makes the base of a disk in `dir`.
 pub(super) fn base(plan: &DiskPlan, dir: &Path, progress: &dyn Progress) -> Result<Image, ImageError> {
     let part = dir.join("base.part");
-    let (source, bytes) = match plan.split {
+    let (source, bytes) = match &plan.split {
         Split::Bottom => (plan.bottom(), plan.bottom().disk_usage),
         Split::Flat => (plan.top(), plan.bytes()),
+        Split::Known(base) => (&base.image, base.image.disk_usage),
     };
     let title = format!("copy the base of {}", plan.target);
     begin(progress, "convert", title, bytes);
-    image::convert(&source.path, source.format, &part)?;
+    match &plan.split {
+        // It has its name by its bytes.
+        Split::Known(base) if base.packaged.is_some() => drop(fs::copy(&source.path, &part)?),
+        _ => image::convert(&source.path, source.format, &part)?,
+    }
     finish(part, Role::Base, source.virtual_size, progress)
 }
 
@@ -73,14 +78,16 @@ pub(super) fn delta(
     let part = dir.join("delta.part");
     fs::rename(dir.join("base.part"), dir.join(below))?;
     let title = format!("copy the delta of {}", plan.target);
-    begin(
-        progress,
-        "convert",
-        title,
-        plan.bytes() - plan.bottom().disk_usage,
-    );
+    let bytes = match plan.split {
+        Split::Known(_) => plan.bytes(),
+        Split::Bottom | Split::Flat => plan.bytes() - plan.bottom().disk_usage,
+    };
+    begin(progress, "convert", title, bytes);
     let top = plan.top();
     match plan.chain.len() {
+        _ if matches!(plan.split, Split::Known(_)) => {
+            image::delta_on(&top.path, top.format, below, &part)?;
+        }
         1 => image::create_overlay(&part, below, Format::Qcow2, Some(plan.virtual_size))?,
         // What one image has above its backing file is what it has allocated.
         2 => image::convert_delta(&top.path, below, &part)?,

@@ -268,7 +268,11 @@ impl From<RegisterError> for Failure {
             RegisterError::RollbackFailed { network, .. } => {
                 Self::failed(message).hint(format!("`miniascape net status {network}` shows how it is now"))
             }
-            RegisterError::Interface(_)
+            // What libvirt does not take is a mistake in a file, the definition or the host's own template; that it
+            // cannot start is this host's doing.
+            _ if error.is_bad_definition() => Self::usage(message),
+            RegisterError::Refused { .. }
+            | RegisterError::Interface(_)
             | RegisterError::Unverified { .. }
             | RegisterError::RolledBack { .. }
             | RegisterError::State(_) => Self::failed(message),
