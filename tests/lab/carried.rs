@@ -235,7 +235,7 @@ const SYSTEM: &str = "mkdir -p s/etc/ssh s/etc/systemd/system s/bin s/sbin s/usr
     echo 0123456789abcdef0123456789abcdef >s/etc/machine-id; echo PRIVATE-HOST-KEY >s/etc/ssh/ssh_host_ed25519_key
     echo SEED >s/var/lib/systemd/random-seed; echo LEASE >s/var/lib/dhcp/dhclient.leases
     echo LOGGED >s/var/log/syslog; echo TYPED >s/root/.bash_history; echo kept >s/root/kept
-    truncate -s 96M disk.raw; mke2fs -q -t ext4 -d s disk.raw; sha256sum disk.raw >disk.sum";
+    truncate -s 96M disk.raw; mke2fs -q -t ext4 -b 4096 -d s disk.raw; sha256sum disk.raw >disk.sum";
 
 /// Sealing for real takes minutes, so without MINIASCAPE_TEST_FULL only the refusal is looked at.
 pub(crate) fn a_sealed_guest_leaves_its_identity_behind() {
