@@ -153,7 +153,7 @@ impl<'a> Maker<'a> {
         };
         let name = self.set.tree_name();
         if self.tarball.is_some() || self.tree.is_some() {
-            let texts = tree::texts(manifest, &texts, &contents)?;
+            let texts = tree::texts(self.set, manifest, &texts, &contents)?;
             if let Some(tarball) = self.tarball {
                 let (file, source) = tarball.finish(&texts)?;
                 if let Some(file) = file {

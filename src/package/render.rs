@@ -23,13 +23,16 @@ macro_rules! templates {
 }
 
 templates!(
+    "Makefile.am",
     "README.md",
+    "configure.ac",
     "control-guest",
     "control-image",
     "description-guest",
     "description-image",
     "guest.spec",
     "install.md",
+    "miniascape.m4",
     "postinst",
     "postrm",
     "rpm-post",

@@ -5,12 +5,12 @@ use super::error::RepackError;
 use super::name::ImagePackage;
 use super::set::Built;
 use super::target::{OutputFile, Target};
-use super::work::{WorkDir, publish};
+use super::work::publish;
 use fs_err as fs;
 use std::collections::HashSet;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// What has been made in the working directories, in the order of publishing: the guest's packages after their images.
 #[derive(Debug, Default)]
@@ -39,7 +39,8 @@ impl Results {
             let (path, size) = if kind == Target::BuildTree {
                 let path = trees.join(&built.name);
                 let size = size_of_dir(&built.file)?;
-                move_dir(&built.file, &path)?;
+                // It was made on the same file system.
+                fs::rename(&built.file, &path)?;
                 (path, size)
             } else {
                 let path = output.join(&built.name);
@@ -59,35 +60,23 @@ impl Results {
     }
 }
 
-/// Bytes of all files in a flat directory, each file once.
+/// Bytes of all files in a directory, each file once.
 fn size_of_dir(dir: &Path) -> io::Result<u64> {
     let mut size = 0;
     let mut seen = HashSet::new();
-    for entry in fs::read_dir(dir)? {
-        let meta = entry?.metadata()?;
-        if seen.insert(meta.ino()) {
-            size += meta.len();
+    let mut dirs = vec![dir.to_owned()];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?;
+            let meta = entry.metadata()?;
+            if meta.is_dir() {
+                dirs.push(entry.path());
+            } else if seen.insert(meta.ino()) {
+                size += meta.len();
+            }
         }
     }
     Ok(size)
-}
-
-/// Moves a flat directory; on another file system its copy gets its name when it is complete.
-fn move_dir(source: &PathBuf, target: &Path) -> io::Result<()> {
-    match fs::rename(source, target) {
-        Err(e) if e.kind() == io::ErrorKind::CrossesDevices => {
-            let work = WorkDir::create(target.parent().unwrap_or(Path::new(".")))?;
-            let copy = work.path().join("tree");
-            fs::create_dir(&copy)?;
-            fs::set_permissions(&copy, fs::metadata(source)?.permissions())?;
-            for entry in fs::read_dir(source)? {
-                let entry = entry?;
-                fs::copy(entry.path(), copy.join(entry.file_name()))?;
-            }
-            fs::rename(&copy, target)
-        }
-        other => other,
-    }
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::render::GuestTexts;
 use super::rpm::SourceRpm;
 use super::set::{Built, Set};
 use super::stream::Sink;
-use crate::host::files;
+use crate::host::{Program, files};
 use crate::name::Digest;
 use fs_err as fs;
 use std::io::{self, Write};
@@ -35,6 +35,7 @@ pub(super) struct Text {
 
 /// The files of the tree besides the images, by name.
 pub(super) fn texts(
+    set: &Set<'_>,
     manifest: &Manifest,
     texts: &GuestTexts<'_>,
     contents: &[Content<'_>],
@@ -50,9 +51,29 @@ pub(super) fn texts(
     for (name, template) in [
         (format!("{}.spec", manifest.package.name).as_str(), "guest.spec"),
         ("README.md", "README.md"),
+        ("configure.ac", "configure.ac"),
+        ("Makefile.am", "Makefile.am"),
+        ("m4/miniascape.m4", "miniascape.m4"),
         ("install.md", "install.md"),
     ] {
         add(name, 0o644, texts.text(template)?.into_bytes());
+    }
+    let dir = format!("deb/{}", manifest.package.name);
+    let installed: usize = contents.iter().map(|file| file.bytes.len()).sum();
+    let control = texts.guest_control(installed as u64)?;
+    add(&format!("{dir}/control"), 0o644, control.into_bytes());
+    for name in ["postinst", "postrm"] {
+        add(&format!("{dir}/{name}"), 0o755, texts.text(name)?.into_bytes());
+    }
+    for layer in manifest.images() {
+        let control = set
+            .texts
+            .image("control-image", set, &layer.digest, layer.file_size)?;
+        add(
+            &format!("deb/{}/control", layer.package),
+            0o644,
+            control.into_bytes(),
+        );
     }
     for file in contents {
         add(file.name, file.mode, file.bytes.to_vec());
@@ -100,10 +121,19 @@ impl Tree {
         }
     }
 
-    /// Adds the other files.
-    pub(super) fn finish(self, texts: &[Text]) -> io::Result<PathBuf> {
+    /// Adds the other files, and `configure` where autoconf and automake are at hand.
+    pub(super) fn finish(self, texts: &[Text]) -> Result<PathBuf, RepackError> {
         for text in texts {
             files::write(&self.dir.join(&text.name), &text.content, text.mode)?;
+        }
+        let tools = [
+            ("autoreconf", "autoconf"),
+            ("automake", "automake"),
+            ("aclocal", "automake"),
+        ];
+        if let [Ok(autoreconf), Ok(_), Ok(_)] = tools.map(|(name, package)| Program::find(name, package)) {
+            autoreconf.run().arg("--install").arg(&self.dir).output()?;
+            files::remove_dir(&self.dir.join("autom4te.cache"))?;
         }
         Ok(self.dir)
     }
