@@ -26,6 +26,7 @@ pub(super) fn now_or_later(
     done: &str,
     dry_run: bool,
     now: impl FnOnce(&Target<'_>) -> Result<Registration, RegisterError>,
+    fail: impl FnOnce(RegisterError) -> Failure,
     later: impl FnOnce(Wait<'_>) -> Result<Deferral, RegisterError>,
 ) -> Result<(), Failure> {
     if !context.layout().is_live() {
@@ -43,7 +44,7 @@ pub(super) fn now_or_later(
             match now(&target) {
                 Ok(report) => return tell(context, &report, done, dry_run),
                 Err(error) if error.is_libvirt_away() => error.to_string(),
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(fail(error)),
             }
         }
     };

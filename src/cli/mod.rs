@@ -14,6 +14,7 @@ mod net;
 mod output;
 mod package;
 mod pending;
+mod progress;
 mod repack;
 
 use clap::{Parser, Subcommand};

@@ -11,7 +11,7 @@ use super::output::table;
 use super::{Context, Failure, Format};
 use clap::Subcommand;
 use fs_err as fs;
-use miniascape::host::{Services, files};
+use miniascape::host::{Libvirt, Services, files};
 use miniascape::name::NetworkName;
 use miniascape::network::{
     self, Compiled, FindError, Finder, Found, Network, NetworkError, Owner, Registration, StatusError, Step,
@@ -162,8 +162,17 @@ pub(super) fn found(context: &Context, text: &str) -> Result<Found, Failure> {
 /// As [`found`], for a network that is about to be made real: what `auto` stands for is put on record, unless in a dry
 /// run, and clashes with the host are a refusal.
 pub(super) fn settled(context: &Context, text: &str, dry_run: bool) -> Result<Found, Failure> {
-    let libvirt = || context.libvirt_for_reading().ok();
-    let finder = Finder::to_register(context.layout(), &libvirt);
+    settled_beside(context, text, &|| context.libvirt_for_reading().ok(), dry_run)
+}
+
+/// As [`settled`], with `libvirt` to be asked for what else there is, if that has to be known.
+fn settled_beside(
+    context: &Context,
+    text: &str,
+    libvirt: &dyn Fn() -> Option<Libvirt>,
+    dry_run: bool,
+) -> Result<Found, Failure> {
+    let finder = Finder::to_register(context.layout(), libvirt);
     let found = if dry_run {
         finder.find(text)?
     } else {
@@ -321,7 +330,8 @@ fn register(context: &Context, text: &str, dry_run: bool) -> Result<(), Failure>
         Ok(report)
     };
     let later = |wait: Wait<'_>| later::register(context, &found, &compiled, wait, dry_run);
-    later::now_or_later(context, network.name(), "registered", dry_run, now, later)
+    let fail = |error| Failure::of_network(error, &found.path);
+    later::now_or_later(context, network.name(), "registered", dry_run, now, fail, later)
 }
 
 /// Tells what the host does not give a network that was registered or updated all the same.
@@ -369,7 +379,7 @@ fn update(
         services: &services,
     };
     let one = |text: &String| {
-        let found = settled(context, text, dry_run)?;
+        let found = settled_beside(context, text, &|| Some(libvirt.clone()), dry_run)?;
         if adopt {
             return adopt::run(context, text, &found, &target, dry_run);
         }
@@ -380,7 +390,8 @@ fn update(
             &later::source(&found),
             &target,
             dry_run,
-        )?;
+        )
+        .map_err(|error| Failure::of_network(error, &found.path))?;
         warn_of_needs(context, &found.network, &report, &target, dry_run);
         tell(context, &report, "updated", dry_run)
     };
@@ -398,7 +409,15 @@ fn update(
 fn unregister(context: &Context, network: &NetworkName, force: bool, dry_run: bool) -> Result<(), Failure> {
     let now = |target: &Target<'_>| network::unregister(network, target, force, dry_run);
     let later = |wait: Wait<'_>| network::unregister_later(network, force, wait, context.layout(), dry_run);
-    later::now_or_later(context, network, "unregistered", dry_run, now, later)
+    later::now_or_later(
+        context,
+        network,
+        "unregistered",
+        dry_run,
+        now,
+        Failure::from,
+        later,
+    )
 }
 
 pub(super) fn tell(

@@ -1,20 +1,22 @@
 //! `miniascape repack`: a libvirt guest as packages.
 
 use super::output::{size, table};
+use super::progress::{Spent, Style, Teller};
 use super::{Context, Failure};
 use miniascape::domain::{Disk, DiskSource, Domain};
 use miniascape::host::{Libvirt, access, files};
 use miniascape::name::{PackageVersion, is_path, printable};
 use miniascape::network;
 use miniascape::package::{
-    self, Activity, Codec, DiskChoice, HostSection, Options, Plan, Progress, Repacked, Request, Reservation,
-    Split, Step, Target, Timestamp, Volume,
+    self, Activity, Codec, DiskChoice, HostSection, Options, Plan, Repacked, Request, Reservation, Split,
+    Target, Timestamp, Volume,
 };
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Longer than any domain XML, in bytes.
 const MAX_XML: u64 = 16 * 1024 * 1024;
@@ -61,6 +63,35 @@ pub(crate) struct Args {
     /// Only tell what would be done
     #[arg(long)]
     dry_run: bool,
+    /// How to tell how far the work is, on standard error
+    #[arg(long, value_name = "HOW", default_value = "text")]
+    progress: Style,
+    /// A packager's way, up to here: the build tree, then its tar file, then the source package
+    #[arg(long, value_name = "STAGE", conflicts_with = "to")]
+    until: Option<Stage>,
+}
+
+/// What a packager makes one after the other.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Stage {
+    /// The build tree
+    Tree,
+    /// The tree and its tar file
+    Tarball,
+    /// The tree, its tar file and the source package
+    Srpm,
+}
+
+impl Stage {
+    fn targets(self) -> BTreeSet<Target> {
+        let all = [Target::BuildTree, Target::Tar, Target::Srpm];
+        let count = match self {
+            Self::Tree => 1,
+            Self::Tarball => 2,
+            Self::Srpm => 3,
+        };
+        all[..count].iter().copied().collect()
+    }
 }
 
 fn target(text: &str) -> Result<Target, String> {
@@ -88,10 +119,10 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
         allowed_backing: args.allow_backing.clone(),
     };
     let options = Options {
-        targets: if args.to.is_empty() {
-            [Target::of_host()].into()
-        } else {
-            args.to.iter().copied().collect()
+        targets: match args.until {
+            Some(stage) => stage.targets(),
+            None if args.to.is_empty() => [Target::of_host()].into(),
+            None => args.to.iter().copied().collect(),
         },
         output: args.output.clone(),
         work: args.workdir.clone(),
@@ -100,7 +131,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
         caller: args.caller,
     };
     let plan = package::prepare(&request)?;
-    for item in &plan.not_packed {
+    for item in plan.not_packed.iter().filter(|_| args.progress != Style::Json) {
         context
             .output()
             .note(format!("not packed: {}: {}", item.what, item.fate));
@@ -111,8 +142,11 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
     if args.dry_run {
         tell_plan(context, &plan, &options)?;
     } else {
-        let repacked = package::build(&plan, &options, &Notes(context))?;
-        tell(context, &repacked)?;
+        let teller = Teller::new(context, args.progress);
+        let begun = Instant::now();
+        let result = package::build(&plan, &options, &teller);
+        let steps = teller.finish();
+        tell(context, args.progress, &result?, &steps, begun.elapsed())?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -252,7 +286,15 @@ fn created(asked: Option<i64>) -> Result<Timestamp, Failure> {
 }
 
 fn tell_plan(context: &Context, plan: &Plan, options: &Options) -> Result<(), Failure> {
-    let value = json!({ "dry_run": true, "targets": options.targets, "plan": plan });
+    let reads: u64 = plan.disks.iter().map(package::DiskPlan::bytes).sum();
+    let packed = package::estimate_packed(plan, options.codec)?;
+    let value = json!({
+        "dry_run": true,
+        "targets": options.targets,
+        "plan": plan,
+        "bytes": reads,
+        "packed_about": packed,
+    });
     context.output().report(&value, || {
         let mut lines = vec![format!(
             "{} {} would be made of the guest {}: {}",
@@ -283,18 +325,50 @@ fn tell_plan(context: &Context, plan: &Plan, options: &Options) -> Result<(), Fa
                 lines.push(format!("  delta of {}: empty", disk.target));
             }
         }
+        for target in &options.targets {
+            let about = if *target == Target::BuildTree {
+                reads
+            } else {
+                packed
+            };
+            lines.push(format!("  {}: about {}", target.as_str(), size(about)));
+        }
         lines.join("\n")
     })
 }
 
-fn tell(context: &Context, repacked: &Repacked) -> Result<(), Failure> {
+fn tell(
+    context: &Context,
+    style: Style,
+    repacked: &Repacked,
+    steps: &[Spent],
+    whole: Duration,
+) -> Result<(), Failure> {
     let manifest = &repacked.manifest;
+    let images: u64 = manifest.images().iter().map(|layer| layer.file_size).sum();
+    let mut times: Vec<(&str, Duration)> = Vec::new();
+    for spent in steps {
+        match times.iter_mut().find(|(name, _)| *name == spent.step.name) {
+            Some((_, time)) => *time += spent.time,
+            None => times.push((spent.step.name, spent.time)),
+        }
+    }
+    let seconds: serde_json::Map<_, _> = times
+        .iter()
+        .map(|(name, time)| ((*name).to_owned(), time.as_secs_f64().into()))
+        .collect();
     let value = json!({
         "package": manifest.package,
         "files": repacked.files,
+        "images_bytes": images,
+        "seconds": whole.as_secs_f64(),
+        "seconds_by_step": seconds,
         "not_packed": manifest.not_packed,
         "warnings": manifest.warnings,
     });
+    if style != Style::Json {
+        context.output().note(summary(repacked, images, &times, whole));
+    }
     context.output().report(&value, || {
         let rows: Vec<_> = repacked
             .files
@@ -311,18 +385,31 @@ fn tell(context: &Context, repacked: &Repacked) -> Result<(), Failure> {
     })
 }
 
-/// Tells each step as a note.
-struct Notes<'a>(&'a Context);
-
-impl Progress for Notes<'_> {
-    fn step(&self, step: &Step) {
-        let bytes = step
-            .bytes
-            .filter(|b| *b > 0)
-            .map(|b| format!(" ({})", size(b)))
-            .unwrap_or_default();
-        self.0.output().note(format!("{}{bytes}", step.title));
+/// One line: what became how large, and where the time went.
+fn summary(repacked: &Repacked, images: u64, times: &[(&str, Duration)], whole: Duration) -> String {
+    let mut kinds: Vec<(Target, u64)> = Vec::new();
+    for file in &repacked.files {
+        match kinds.last_mut().filter(|(kind, _)| *kind == file.kind) {
+            Some((_, sum)) => *sum += file.size,
+            None => kinds.push((file.kind, file.size)),
+        }
     }
-
-    fn advance(&self, _: u64) {}
+    let kinds: Vec<String> = kinds
+        .iter()
+        .map(|(kind, sum)| {
+            let percent = (u128::from(*sum) * 100).checked_div(images.into()).unwrap_or(100);
+            format!("{} {} ({percent} %)", kind.as_str(), size(*sum))
+        })
+        .collect();
+    let times: Vec<String> = times
+        .iter()
+        .map(|(name, time)| format!("{name} {:.1} s", time.as_secs_f64()))
+        .collect();
+    format!(
+        "{} of images became {} in {:.1} s: {}",
+        size(images),
+        kinds.join(", "),
+        whole.as_secs_f64(),
+        times.join(", ")
+    )
 }

@@ -3,6 +3,8 @@
 use crate::name::NetworkName;
 use std::net::IpAddr;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+use zbus::blocking::connection::Builder;
 use zbus::blocking::{Connection, MessageIterator};
 use zbus::{MatchRule, message};
 
@@ -26,9 +28,13 @@ pub fn dnsmasq_pid(network: &NetworkName) -> Result<Option<u32>, BusError> {
     }
 }
 
-/// Asks the network's dnsmasq for its version, to see that it answers, and waits for that.
+/// How long dnsmasq has to answer on the bus; reading very many hosts takes it a while.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Asks the network's dnsmasq for its version, to see that it answers, and waits for that. It has its name on the bus
+/// before it has looked at all it needs, and may still end; when it answers, it serves.
 pub fn ping_dnsmasq(network: &NetworkName) -> Result<(), BusError> {
-    let connection = Connection::system()?;
+    let connection = Builder::system()?.method_timeout(PATIENCE).build()?;
     let name = network.dnsmasq_bus_name();
     // The methods' interface is called as the bus name, like everything of such a dnsmasq.
     connection.call_method(Some(name.as_str()), PATH, Some(name.as_str()), "GetVersion", &())?;

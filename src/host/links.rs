@@ -14,6 +14,12 @@ pub fn set_master(port: &InterfaceName, bridge: &InterfaceName) -> Result<(), Co
         .map(drop)
 }
 
+/// The bridge that an interface is in.
+pub fn master(port: &InterfaceName) -> Option<String> {
+    let link = fs::read_link(directory(port).join("master")).ok()?;
+    Some(link.file_name()?.to_string_lossy().into_owned())
+}
+
 fn directory(interface: &InterfaceName) -> PathBuf {
     Path::new("/sys/class/net").join(interface.as_str())
 }

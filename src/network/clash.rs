@@ -2,7 +2,7 @@
 //! reserves, which are mistakes in files; and with the host's routes and libvirt's networks, which are how this host
 //! happens to be.
 //!
-//! What is around is gathered once ([`Surroundings`]); the rules are pure.
+//! What is around is gathered once ([`Surroundings`], [`Host`]); the rules are pure.
 
 use super::auto::Chosen;
 use super::definition::{self, Definition};
@@ -36,26 +36,26 @@ struct Foreign {
 }
 
 /// How the running host is.
-#[derive(Debug, Default)]
-struct Host {
+#[derive(Debug)]
+pub(super) struct Host {
     routes: Vec<Route>,
     networks: Vec<Foreign>,
 }
 
-/// What a network of this host has around it.
+/// What a network of this host has around it in files.
 #[derive(Debug)]
 pub(super) struct Surroundings {
     config: Networks,
     neighbours: Vec<Neighbour>,
     /// Who has a MAC address: the neighbour by its index, and where.
     macs: HashMap<Mac, Vec<(usize, String)>>,
-    host: Option<Host>,
 }
 
 impl Surroundings {
     /// What the files of `layout` say: the definitions in the directory for them, those that networks are registered
-    /// from, and the configuration. A definition with mistakes is passed over: checking it is its own business.
-    pub(super) fn of_files(layout: &Layout) -> Result<Self, Problems> {
+    /// from, and the configuration. A definition with mistakes is passed over: checking it is its own business; and so is
+    /// `own`, the one definition that is to be checked against all this.
+    pub(super) fn of_files(layout: &Layout, own: Option<&Path>) -> Result<Self, Problems> {
         let mut paths: Vec<PathBuf> = Vec::new();
         let dir = layout.definitions();
         for (_, path) in find::defined(layout) {
@@ -74,34 +74,11 @@ impl Surroundings {
             config: Config::read(layout)?.networks,
             neighbours: Vec::new(),
             macs: HashMap::new(),
-            host: None,
         };
-        for path in paths {
+        for path in paths.into_iter().filter(|path| own != Some(path)) {
             all.add(layout, &path);
         }
         Ok(all)
-    }
-
-    /// Takes in the routes of this host, and the networks of its libvirt, if that can be asked.
-    pub(super) fn with_host(mut self, libvirt: Option<&Libvirt>) -> Self {
-        let networks = libvirt.map(Libvirt::networks);
-        let unknown = |error: LibvirtError| {
-            tracing::warn!("{error}, so that clashes with its networks are not seen");
-            Vec::new()
-        };
-        self.host = Some(Host {
-            routes: routes::routes().unwrap_or_else(|error| {
-                tracing::warn!("{error}, so that clashes with this host's routes are not seen");
-                Vec::new()
-            }),
-            networks: networks
-                .map_or(Ok(Vec::new()), |networks| networks)
-                .unwrap_or_else(unknown)
-                .iter()
-                .map(Foreign::new)
-                .collect(),
-        });
-        self
     }
 
     fn add(&mut self, layout: &Layout, path: &Path) {
@@ -151,12 +128,12 @@ impl Surroundings {
     }
 
     /// All subnets that somebody else than `name` has, or that nobody is to have. `own` are the network's bridges.
-    pub(super) fn taken(&self, name: &NetworkName, own: &[String]) -> Vec<IpNet> {
+    pub(super) fn taken(&self, host: Option<&Host>, name: &NetworkName, own: &[String]) -> Vec<IpNet> {
         let mut all: Vec<IpNet> = self.config.reserved.iter().map(|reserved| reserved.net).collect();
         for neighbour in self.others(name) {
             all.extend(neighbour.subnets.iter().map(|(net, _)| *net));
         }
-        if let Some(host) = &self.host {
+        if let Some(host) = host {
             all.extend(
                 host.foreign(name)
                     .flat_map(|network| network.nets.iter().copied()),
@@ -220,47 +197,6 @@ impl Surroundings {
                     )
                     .help("an interface is in one network; give each of a guest's interfaces an address of its own"),
                 );
-            }
-        }
-    }
-
-    /// Reports clashes with the running host as errors; what is only suspicious, as warnings. `own` are the network's
-    /// bridges.
-    pub(super) fn check_host(&self, definition: &Definition, own: &[String], report: &mut Report<'_>) {
-        let Some(host) = &self.host else { return };
-        let name = &definition.name.value;
-        for (subnet, place) in subnets(definition) {
-            let Some(subnet) = subnet else { continue };
-            for network in host.foreign(name) {
-                for net in network.nets.iter().filter(|net| overlap(**net, subnet)) {
-                    report.error(taken(
-                        place,
-                        subnet,
-                        &format!("{net} of libvirt's network {}", printable(&network.name, 64)),
-                    ));
-                }
-            }
-            for route in host.routes(own).filter(|route| overlap(route.net, subnet)) {
-                let interface = printable(&route.interface, 20);
-                let single = route.net.prefix_len() == route.net.max_prefix_len();
-                if route.gateway && (single || route.net.contains(&subnet) && route.net != subnet) {
-                    report.warning(
-                        Fault::new(
-                            place,
-                            format!(
-                                "{subnet} overlaps {}, which this host reaches by {interface}",
-                                route.net
-                            ),
-                        )
-                        .help("the addresses that both have will be one of them only; is that meant?"),
-                    );
-                } else if !single && !is_part(definition, subnet, route) {
-                    report.error(taken(
-                        place,
-                        subnet,
-                        &format!("{}, which this host reaches by {interface}", route.net),
-                    ));
-                }
             }
         }
     }
@@ -343,6 +279,67 @@ fn net(address: &str, mask: &str) -> Option<IpNet> {
 }
 
 impl Host {
+    /// The routes of this host, and the networks of its libvirt, if that can be asked.
+    pub(super) fn gather(libvirt: Option<&Libvirt>) -> Self {
+        let networks = libvirt.map(Libvirt::networks);
+        let unknown = |error: LibvirtError| {
+            tracing::warn!("{error}, so that clashes with its networks are not seen");
+            Vec::new()
+        };
+        Self {
+            routes: routes::routes().unwrap_or_else(|error| {
+                tracing::warn!("{error}, so that clashes with this host's routes are not seen");
+                Vec::new()
+            }),
+            networks: networks
+                .map_or(Ok(Vec::new()), |networks| networks)
+                .unwrap_or_else(unknown)
+                .iter()
+                .map(Foreign::new)
+                .collect(),
+        }
+    }
+
+    /// Reports clashes with the running host as errors; what is only suspicious, as warnings. `own` are the network's
+    /// bridges.
+    pub(super) fn check(&self, definition: &Definition, own: &[String], report: &mut Report<'_>) {
+        let name = &definition.name.value;
+        for (subnet, place) in subnets(definition) {
+            let Some(subnet) = subnet else { continue };
+            for network in self.foreign(name) {
+                for net in network.nets.iter().filter(|net| overlap(**net, subnet)) {
+                    report.error(taken(
+                        place,
+                        subnet,
+                        &format!("{net} of libvirt's network {}", printable(&network.name, 64)),
+                    ));
+                }
+            }
+            for route in self.routes(own).filter(|route| overlap(route.net, subnet)) {
+                let interface = printable(&route.interface, 20);
+                let single = route.net.prefix_len() == route.net.max_prefix_len();
+                if route.gateway && (single || route.net.contains(&subnet) && route.net != subnet) {
+                    report.warning(
+                        Fault::new(
+                            place,
+                            format!(
+                                "{subnet} overlaps {}, which this host reaches by {interface}",
+                                route.net
+                            ),
+                        )
+                        .help("the addresses that both have will be one of them only; is that meant?"),
+                    );
+                } else if !single && !is_part(definition, subnet, route) {
+                    report.error(taken(
+                        place,
+                        subnet,
+                        &format!("{}, which this host reaches by {interface}", route.net),
+                    ));
+                }
+            }
+        }
+    }
+
     /// libvirt's networks of other names.
     fn foreign(&self, name: &NetworkName) -> impl Iterator<Item = &Foreign> {
         self.networks

@@ -1,7 +1,7 @@
 //! From what a user types to a definition: a name stands for a file in `/etc/miniascape/networks`, or for a shipped
 //! reference network; anything that looks like a path is one.
 
-use super::clash::Surroundings;
+use super::clash::{Host, Surroundings};
 use super::dropin::{Brought, Part};
 use super::{Chosen, Network, NetworkError, Origin, Warning, dropin, whole};
 use crate::host::{Layout, Libvirt, files};
@@ -94,6 +94,7 @@ pub struct Finder<'a> {
     /// What guests are assumed to have brought.
     assumed: Vec<(PathBuf, String)>,
     around: OnceCell<Result<Surroundings, Problems>>,
+    host: OnceCell<Host>,
 }
 
 impl<'a> Finder<'a> {
@@ -107,6 +108,7 @@ impl<'a> Finder<'a> {
             libvirt: &|| None,
             assumed: Vec::new(),
             around: OnceCell::new(),
+            host: OnceCell::new(),
         }
     }
 
@@ -208,6 +210,7 @@ impl<'a> Finder<'a> {
         let again = Self {
             assumed: self.assumed.clone(),
             around: OnceCell::new(),
+            host: OnceCell::new(),
             ..*self
         };
         let found = find(&again)?;
@@ -236,17 +239,18 @@ impl<'a> Finder<'a> {
         )
     }
 
-    /// What is around the definitions.
-    pub(super) fn around(&self) -> Result<&Surroundings, Problems> {
-        let gather = || {
-            let files = Surroundings::of_files(self.layout)?;
-            Ok(if self.layout.is_live() {
-                files.with_host((self.libvirt)().as_ref())
-            } else {
-                files
-            })
-        };
+    /// What other files there are around the definition at `path`.
+    pub(super) fn around(&self, path: &Path) -> Result<&Surroundings, Problems> {
+        // Whoever makes a network real finds this one definition only.
+        let own = self.register.then_some(path);
+        let gather = || Surroundings::of_files(self.layout, own);
         self.around.get_or_init(gather).as_ref().map_err(Clone::clone)
+    }
+
+    /// The running host; none for files of another system.
+    pub(super) fn host(&self) -> Option<&Host> {
+        let gather = || Host::gather((self.libvirt)().as_ref());
+        self.layout.is_live().then(|| self.host.get_or_init(gather))
     }
 }
 

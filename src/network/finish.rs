@@ -1,8 +1,8 @@
 //! Doing what had to wait: networks that were to be registered or unregistered while libvirt could not be asked, or in
 //! this system's root before it ran. What is on record, and how it got there, is told in `pending`.
 
-use super::apply::{RegisterError, Target, register_locked, unregister_locked};
-use super::{CompileError, Deferred, Finder, NetworkError, Pending, StateError, compile, pending};
+use super::apply::{Beside, RegisterError, Target, register_locked, unregister_locked, update_locked};
+use super::{Applied, CompileError, Deferred, Finder, NetworkError, Pending, StateError, compile, pending};
 use crate::host::{Layout, files};
 use crate::name::NetworkName;
 use crate::template::Templates;
@@ -118,7 +118,12 @@ fn register(wish: &Pending, target: &Target<'_>, templates: &Templates) -> Resul
         });
     }
     let compiled = compile(&network, layout, templates)?;
-    register_locked(&network, &compiled, source, target, false)?;
+    // An update that was killed may plug guests in again, as it was about to.
+    if wish.force && Applied::read(layout, &wish.network).is_ok_and(|record| record.is_some()) {
+        update_locked(&network, &compiled, source, target, false, Beside::NoDhcp)?;
+    } else {
+        register_locked(&network, &compiled, source, target, false)?;
+    }
     Ok(())
 }
 

@@ -42,7 +42,8 @@ pub struct Pending {
     /// The definition's file, when it is to be registered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<PathBuf>,
-    /// Also when running guests are plugged into it, when it is to be unregistered.
+    /// Also when running guests are plugged into it: to unregister it under them; or to go on with an update that was
+    /// killed, and plug them in again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub force: bool,
     /// Why it is not done yet.

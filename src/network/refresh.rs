@@ -133,7 +133,7 @@ fn follow(found: &Found, layout: &Layout, libvirt: &Libvirt, dry_run: bool) -> R
         services: &services,
     };
     let planned = update(network, &compiled, &applied.source, &target, true)?;
-    let harmless = |step: &Step| matches!(step, Step::WriteFiles | Step::ReloadDnsmasq);
+    let harmless = |step: &Step| matches!(step, Step::WriteFiles | Step::AddHosts | Step::ReloadDnsmasq);
     if !planned.steps.iter().all(harmless) {
         return Err(RefreshError::OtherChanges(name.clone()));
     }

@@ -9,6 +9,7 @@ use crate::host::{Layout, files};
 use crate::name::{Digest, InterfaceName, NetworkName};
 use fs_err as fs;
 use serde::{Deserialize, Serialize};
+use sha2::Digest as _;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
@@ -75,6 +76,12 @@ impl Applied {
     /// True if the file of this name was applied with this content.
     pub fn has(&self, file: &File) -> bool {
         self.files.get(file.name) == Some(&file.digest())
+    }
+
+    /// True if the file `name` was applied with this content.
+    pub fn has_content(&self, name: &str, content: &[u8]) -> bool {
+        let digest = Digest::from_bytes(sha2::Sha256::digest(content).into());
+        self.files.get(name) == Some(&digest)
     }
 
     /// True if no run has begun to change what dnsmasq reads, and was killed.

@@ -4,9 +4,9 @@ use super::auto::{self, Chosen};
 use super::definition::{self, Definition, HostEntry};
 use super::dropin::Part;
 use super::model::{Network, Origin};
-use super::{Applied, Finder, Found, NetworkError, Warning, check, definition_bytes};
+use super::{Applied, Finder, Found, Needs, NetworkError, Warning, check, definition_bytes};
 use crate::config::Networks;
-use crate::host::Place as FilePlace;
+use crate::host::{Place as FilePlace, links};
 use crate::lease;
 use crate::name::{HostName, Mac};
 use crate::yaml::{At, Attempt, Fault, Place, Problem, Problems, Report, Source};
@@ -82,9 +82,8 @@ fn checked(
         Some((finder, _)) => Chosen::read_for(&definition, finder.layout()),
         None => Chosen::default(),
     };
-    let finder = place.map(|(finder, _)| finder);
     let definition_name = definition.name.value.clone();
-    if !choose_subnet(&mut definition, &record, finder, &mut report)? {
+    if !choose_subnet(&mut definition, &record, place, &mut report)? {
         return report.finish(None);
     }
     let leased = || {
@@ -95,16 +94,18 @@ fn checked(
     let network = check_without_culprits(&mut definition, &mut report);
     let mut clashes = Vec::new();
     if let Some((finder, path)) = place
-        && network.is_some()
+        && let Some(network) = &network
     {
         let (files, host) = finder.checks(path, &definition.name.value);
         if files {
-            finder.around()?.check_files(&definition, &mut report);
+            finder.around(path)?.check_files(&definition, &mut report);
         }
-        if host {
+        if host
+            && !is_there(network, finder)
+            && let Some(host) = finder.host()
+        {
             let own = own_bridges(&definition, finder);
-            let around = finder.around()?;
-            let ((), attempt) = report.attempt(|report| around.check_host(&definition, &own, report));
+            let ((), attempt) = report.attempt(|report| host.check(&definition, &own, report));
             clashes = report.set_aside(attempt);
         }
     }
@@ -151,20 +152,20 @@ fn drop_repeated(definition: &mut Definition) {
 fn choose_subnet(
     definition: &mut Definition,
     record: &Chosen,
-    finder: Option<&Finder<'_>>,
+    place: Option<(&Finder<'_>, &Path)>,
     report: &mut Report<'_>,
 ) -> Result<bool, Problems> {
     let name = &definition.name.value;
     let Some(section) = definition.ipv4.filter(|section| section.auto) else {
         return Ok(true);
     };
-    let registered = finder.is_some_and(|finder| finder.layout().applied(name).on_disk().exists());
-    let chosen = match (record.subnet, finder) {
+    let registered = place.is_some_and(|(finder, _)| finder.layout().applied(name).on_disk().exists());
+    let chosen = match (record.subnet, place) {
         // Guests may have addresses in it.
         (Some(recorded), _) if registered => Some(recorded),
-        (_, Some(finder)) => {
-            let around = finder.around()?;
-            let taken = around.taken(name, &own_bridges(definition, finder));
+        (_, Some((finder, path))) => {
+            let around = finder.around(path)?;
+            let taken = around.taken(finder.host(), name, &own_bridges(definition, finder));
             let pool = around.pool();
             match record.subnet {
                 Some(recorded) if auto::is_free(recorded, &taken) => Some(recorded),
@@ -181,6 +182,17 @@ fn choose_subnet(
         ),
     }
     Ok(chosen.is_some())
+}
+
+/// True if the network is registered with the same place on this host, and has it now: whatever clashes with it came
+/// later, and is no reason to leave its hosts as they are.
+fn is_there(network: &Network, finder: &Finder<'_>) -> bool {
+    let record = Applied::read(finder.layout(), network.name()).ok().flatten();
+    let same = record.and_then(|record| record.needs).is_some_and(|needs| {
+        let now = Needs::of(network);
+        (needs.mode, needs.bridge, needs.ipv4, needs.ipv6) == (now.mode, now.bridge, now.ipv4, now.ipv6)
+    });
+    same && finder.layout().is_live() && network.own_bridge().is_some_and(links::exists)
 }
 
 /// The addresses that are leased according to a lease file; none if there is none that can be read.

@@ -28,6 +28,23 @@ pub enum RepackError {
         /// What there is instead.
         reason: &'static str,
     },
+    /// A Debian package cannot hold an image.
+    #[error(
+        "the disk {target} would take about {packed} bytes in a Debian package, which holds at most {}",
+        super::deb::ar::MAX_MEMBER
+    )]
+    TooLargeForDeb {
+        /// The disk.
+        target: String,
+        /// Bytes that its images would take.
+        packed: u64,
+    },
+    /// Someone wrote to a source while it was packed.
+    #[error("{} has changed while it was read: nothing was made of it", path.display())]
+    SourceChanged {
+        /// The image.
+        path: PathBuf,
+    },
     /// An image could not be read or written.
     #[error(transparent)]
     Image(#[from] ImageError),

@@ -8,6 +8,7 @@ mod archive;
 mod deb;
 mod disks;
 mod error;
+mod estimate;
 mod files;
 mod firmware;
 mod images;
@@ -41,7 +42,7 @@ pub use manifest::{
 pub use name::{GuestPackage, ImagePackage, PackageNameError, guest_name};
 pub use plan::{Activity, Plan, PlanError, Reservation};
 pub use progress::{Progress, Step};
-pub use repack::{Options, Repacked, Request, build, prepare, repack};
+pub use repack::{Options, Repacked, Request, build, estimate_packed, prepare, repack};
 pub use stream::Codec;
 pub use target::{OutputFile, Target};
 pub use text::{Line, TextError, Word};

@@ -2,8 +2,10 @@
 //!
 //! The two halves are apart, so that a caller can show what will not travel before any byte is copied.
 
+use super::deb;
 use super::disks::{DiskChoice, DiskPlan, Selected, Split, Volume};
 use super::error::RepackError;
+use super::estimate::{self, Witness};
 use super::files::GuestFile;
 use super::firmware;
 use super::images;
@@ -127,6 +129,15 @@ fn may_open(disk: &Selected, allowed: &[PathBuf], backing: &Path, format: Format
         || allowed.iter().any(has)
 }
 
+/// About how many bytes the images take in each kind of package, from a sample of the disks.
+pub fn estimate_packed(plan: &Plan, codec: Codec) -> Result<u64, RepackError> {
+    let mut sum = 0;
+    for disk in &plan.disks {
+        sum += estimate::packed(disk, codec)?;
+    }
+    Ok(sum)
+}
+
 /// Carries a plan out.
 pub fn build(plan: &Plan, options: &Options, progress: &dyn Progress) -> Result<Repacked, RepackError> {
     let output = std::path::absolute(&options.output)?;
@@ -160,6 +171,17 @@ fn build_in(
     if options.targets.contains(&Target::BuildTree) && tree.symlink_metadata().is_ok() {
         return Err(RepackError::TreeExists { path: tree });
     }
+    if options.targets.contains(&Target::Deb) {
+        for disk in plan
+            .disks
+            .iter()
+            .filter(|disk| disk.bytes() > deb::ar::MAX_MEMBER)
+        {
+            let packed = estimate::packed(disk, options.codec)?;
+            estimate::fits_deb(disk.target.as_str(), packed)?;
+        }
+    }
+    let witness = Witness::of(&plan.disks)?;
     for dir in [output, trees] {
         fs::create_dir_all(dir)?;
         if let Some(reason) = access::in_other_hands(dir, options.caller)? {
@@ -192,6 +214,7 @@ fn build_in(
     }
     let manifest = manifest(plan, disks, options.created);
     let results = maker.finish(&manifest, &plan.xml, &plan.files)?;
+    witness.ensure_unchanged()?;
     let files = results.publish(output, trees, if plan.private { 0o600 } else { 0o644 })?;
     Ok(Repacked { files, manifest })
 }

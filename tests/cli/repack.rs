@@ -81,7 +81,113 @@ fn a_dry_run_writes_nothing() {
     assert_eq!(value["plan"]["package"], "vm-web");
     assert_eq!(value["plan"]["disks"][0]["chain"][0]["virtual_size"], 65536);
     assert_eq!(value["targets"], serde_json::json!(["rpm"]));
+    assert!(value["bytes"].as_u64().unwrap() >= 65536, "{value}");
+    // 64 KiB of one letter.
+    assert!(value["packed_about"].as_u64().unwrap() < 1000, "{value}");
     assert!(!bench.path().join("out").exists());
+}
+
+#[test]
+fn progress_in_json_is_nothing_but_json_and_ends_each_step() {
+    let bench = bench();
+    let run = repack(
+        bench.path(),
+        &["--to", "deb,tar", "--progress", "json", "--format", "json"],
+    );
+    assert_eq!(run.status, 0, "{run:?}");
+    let lines: Vec<serde_json::Value> = run
+        .stderr
+        .lines()
+        .map(|line| serde_json::from_str(line).expect(line))
+        .collect();
+    let of = |state: &str| -> Vec<&serde_json::Value> {
+        lines
+            .iter()
+            .filter(|line| line["state"] == state)
+            .map(|line| &line["step"])
+            .collect()
+    };
+    assert_eq!(of("begun"), of("done"));
+    assert!(of("done").contains(&&"pack".into()), "{lines:?}");
+    let packed = lines
+        .iter()
+        .find(|line| line["step"] == "pack" && line["state"] == "done")
+        .unwrap();
+    assert_eq!(packed["bytes"], packed["total"]);
+    let result: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+    assert!(result["seconds_by_step"]["pack"].as_f64().unwrap() <= result["seconds"].as_f64().unwrap());
+    // People get one line with sizes, ratios and times.
+    let told = repack(bench.path(), &["--to", "deb,tar"]);
+    assert!(told.stderr.contains(" of images became deb "), "{}", told.stderr);
+    assert_eq!(
+        repack(bench.path(), &["--to", "deb", "--quiet", "--progress", "none"]).stderr,
+        ""
+    );
+}
+
+#[test]
+fn a_packager_may_stop_at_each_stage() {
+    let bench = bench();
+    let work = bench.path().join("work");
+    for (stage, made) in [("tree", 0), ("tarball", 1), ("srpm", 2)] {
+        let run = repack(
+            bench.path(),
+            &["--until", stage, "--workdir", work.to_str().unwrap()],
+        );
+        assert_eq!(run.status, 0, "{run:?}");
+        assert_eq!(names(&work), ["vm-web-repacked-0.1"]);
+        assert_eq!(names(&bench.path().join("out")).len(), made);
+        fs::remove_dir_all(&work).unwrap();
+    }
+    assert_eq!(
+        repack(bench.path(), &["--until", "tree", "--to", "rpm"]).status,
+        2
+    );
+}
+
+#[test]
+fn whole_packages_are_verified_and_damaged_ones_named() {
+    let bench = bench();
+    assert_eq!(repack(bench.path(), &["--to", "rpm"]).status, 0);
+    let out = bench.path().join("out");
+    let files: Vec<String> = names(&out)
+        .iter()
+        .map(|name| out.join(name).display().to_string())
+        .collect();
+    let verify = |more: &[&str]| {
+        miniascape(
+            ["package", "verify"]
+                .into_iter()
+                .chain(files.iter().map(String::as_str))
+                .chain(more.iter().copied()),
+        )
+    };
+    let run = verify(&[]);
+    assert_eq!((run.status, run.stdout.lines().count()), (0, 4), "{run:?}");
+    let bad = &files[0];
+    let mut content = fs::read(bad).unwrap();
+    let middle = content.len() - 200;
+    content[middle] ^= 1;
+    fs::write(bad, content).unwrap();
+    let run = verify(&["--format", "json"]);
+    assert_eq!(run.status, 2, "{run:?}");
+    let value: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(
+        (&value[0]["whole"], &value[1]["whole"]),
+        (&false.into(), &true.into())
+    );
+    assert!(
+        value[0]["error"].as_str().unwrap().starts_with(bad.as_str()),
+        "{value}"
+    );
+    let run = miniascape(["package", "verify", bad]);
+    assert_eq!((run.status, run.stdout.as_str()), (2, ""), "{run:?}");
+    assert!(
+        run.stderr.contains("byte ") || run.stderr.contains("tag "),
+        "{run:?}"
+    );
+    assert_eq!(miniascape(["package", "verify", "/dev/null"]).status, 2);
+    assert_eq!(miniascape(["package", "verify", "/no/such"]).status, 1);
 }
 
 #[test]

@@ -25,10 +25,8 @@ impl<'h> Client<'h> {
              ip addr flush dev eth0 scope global\nip addr add \"$ip/$mask\" dev eth0\n",
         );
         host.check(["chmod", "755", SCRIPT]);
-        let holder = host.spawn(["unshare", "--net", "sh", "-c", "echo ready; exec sleep 3600"]);
-        wait_until("a network namespace", PATIENCE, || {
-            holder.transcript().contains("ready")
-        });
+        let mut holder = host.spawn(["unshare", "--net", "sh", "-c", "echo ready; exec sleep 3600"]);
+        holder.wait_line(PATIENCE, |line| line == "ready");
         let client = Self { host, name, holder };
         let pid = client.pid();
         host.check([

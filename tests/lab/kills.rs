@@ -9,9 +9,11 @@
 //! point is taken, and always the messages to libvirt and the daemon; of an adoption, which has many, every eighth.
 
 use crate::networks::host_with_daemon;
-use crate::support::{Host, MINIASCAPE, Output, Running, note};
+use crate::support::guest::DomainSpec;
+use crate::support::{Host, MINIASCAPE, Output, Running, note, wait_until};
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::time::Duration;
 
 const FILE: &str = "/etc/miniascape/networks/lab.yaml";
 const TRACE: &str = "/root/trace";
@@ -37,6 +39,7 @@ struct Operation<'a> {
     probe: &'a str,
     /// What the command says when there is nothing left to do.
     settled: &'a str,
+    /// Each of how many points is taken.
     every: usize,
     /// Whether each message to libvirt and the daemon is a point, whatever `every` says.
     talk: bool,
@@ -137,11 +140,18 @@ impl Operation<'_> {
         points
     }
 
-    /// Everything that has to be the same however it came about.
+    /// How everything is after an undisturbed run.
+    fn undisturbed(&self) -> String {
+        (self.reset)();
+        self.host.check(self.command());
+        self.state()
+    }
+
+    /// Everything that has to be the same however it came about; what was added for dnsmasq's sake stands in other files too.
     fn state(&self) -> String {
         let script = format!(
-            "find /var/lib/miniascape /run/miniascape /etc/miniascape -printf '%y %m %p\\n' | sort
-             find /var/lib/miniascape -type f ! -name leases -exec sha256sum {{}} + | sort -k2
+            "find /var/lib/miniascape /run/miniascape /etc/miniascape ! -path '*/added/*/*' -printf '%y %m %p\\n' | sort
+             find /var/lib/miniascape -type f ! -name leases ! -path '*/added/*' -exec sha256sum {{}} + | sort -k2
              virsh -q net-list --all
              for net in $(virsh -q net-list --all --name); do
                  virsh net-dumpxml $net | grep -v '<uuid>\\|<mac '; virsh net-dumpxml --inactive $net | grep -v '<uuid>\\|<mac '
@@ -155,8 +165,8 @@ impl Operation<'_> {
         self.host.run(["sh", "-c", &script]).stdout
     }
 
-    /// Kills at each point.
-    fn run(&self) {
+    /// Kills at each point; then the points, and how everything is afterwards.
+    fn run(&self) -> (Vec<Point>, String) {
         // Once for what stays: directories, and libvirt's own.
         (self.reset)();
         self.host.check(self.command());
@@ -208,6 +218,7 @@ impl Operation<'_> {
             "only {killed} of {} were killed",
             chosen.len()
         );
+        (points, wanted)
     }
 }
 
@@ -274,6 +285,60 @@ fn update(before: &str, after: &str, probe: &str) {
         talk: true,
     }
     .run();
+}
+
+/// A guest is plugged in, and has to be again: its tap in the bridge, its link up.
+pub(crate) fn an_update_under_a_guest_killed_at_any_point_is_made_up_for() {
+    let (host, _daemon) = started();
+    let [before, after] =
+        ["10.66.6", "10.66.7"].map(|subnet| definition("lab.internal", subnet, &[("one", 11)]));
+    host.write_file(FILE, &before);
+    host.miniascape_check(["net", "register", "lab"]);
+    // It needs no system for that.
+    host.check(["qemu-img", "create", "-q", "-f", "qcow2", "/srv/g.qcow2", "1M"]);
+    let _console = DomainSpec::new("g", "/srv/g.qcow2")
+        .network("lab", "52:54:00:00:00:66")
+        .start(&host);
+    let probe = format!(
+        "{}; readlink /sys/class/net/vnet0/master; virsh domif-getlink g vnet0; virsh domstate g",
+        probe("one", "lab.internal", "10.66.7.1")
+    );
+    let operation = Operation {
+        host: &host,
+        command: "net update lab",
+        reset: &|| {
+            host.write_file(FILE, &before);
+            host.miniascape_check(["net", "update", "lab"]);
+            host.write_file(FILE, &after);
+        },
+        probe: &probe,
+        settled: "nothing to do",
+        every: 6,
+        talk: false,
+    };
+    // The daemon would be at it as well.
+    let (pending, watched) = ("/var/lib/miniascape/pending", "/var/lib/miniascape/watched");
+    host.check(["mv", pending, watched]);
+    let (points, wanted) = operation.run();
+    assert!(
+        wanted.contains("virbr66") && wanted.contains("vnet0 up"),
+        "{wanted}"
+    );
+    // Alone it does it, too: when the network is there again and the guest is not, at the first program that is run.
+    host.check(["rm", "-r", pending]);
+    host.check(["mv", watched, pending]);
+    let wanted = operation.undisturbed();
+    let spawns = |point: &&Point| matches!(point.call.as_str(), "vfork" | "clone" | "clone3");
+    let point = points.iter().rfind(spawns).expect("ip is run");
+    (operation.reset)();
+    let inject = format!("--inject={}:signal=SIGKILL:when={}", point.call, point.ordinal);
+    let killed = operation.traced(&[&inject]);
+    assert!(!killed.ok(), "not killed at {point}: {killed}");
+    wait_until(
+        "the daemon to finish a killed update",
+        Duration::from_secs(60),
+        || operation.state() == wanted,
+    );
 }
 
 pub(crate) fn an_update_of_hosts_killed_at_any_point_is_made_up_for() {

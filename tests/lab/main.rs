@@ -94,8 +94,11 @@ fn tests() -> Vec<Trial> {
         }
         updates {
             two_hundred_changes_reach_dnsmasq_and_no_ping_is_lost,
-            another_subnet_replugs_running_guests,
+            hosts_that_come_are_taken_in_and_leave_no_trace_when_they_go,
+            other_records_restart_dnsmasq_once_and_every_renewal_is_answered,
+            another_subnet_and_another_bridge_replug_running_guests,
             an_update_that_fails_is_taken_back,
+            an_update_without_a_daemon_changes_nothing,
         }
         diff {
             changes_are_told_as_an_update_makes_them,
@@ -153,6 +156,7 @@ fn tests() -> Vec<Trial> {
             an_update_of_hosts_killed_at_any_point_is_made_up_for,
             an_update_of_the_domain_killed_at_any_point_is_made_up_for,
             an_update_of_the_subnet_killed_at_any_point_is_made_up_for,
+            an_update_under_a_guest_killed_at_any_point_is_made_up_for,
             an_adoption_killed_at_any_point_is_made_up_for,
             an_adoption_of_reservations_killed_at_any_point_is_made_up_for,
             putting_on_record_killed_at_every_point_is_made_up_for,

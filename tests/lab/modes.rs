@@ -140,6 +140,9 @@ const NICS: [&str; 6] = [
     "m-route,mac=52:54:00:00:66:10",
 ];
 
+const ROUTED_ALONE: &str = "ipv4: { subnet: 10.5.0.128/28 }\nipv6: { subnet: \"fd00:66::/64\" }\n\
+     hosts: [ { name: g, mac: \"52:54:00:00:66:10\", ip: [ 10.5.0.130, \"fd00:66::10\" ] } ]";
+
 #[rustfmt::skip]
 fn define_every_mode(host: &Host) {
     define(host, "m-nat", "nat", "domain: m-nat.internal\nipv4: { subnet: 10.61.0.0/24 }\nipv6: { subnet: \"fd00:61::/64\" }\n\
@@ -150,8 +153,7 @@ fn define_every_mode(host: &Host) {
         hosts: [ { name: g, ip: 10.63.0.10 } ]");
     define(host, "m-open", "open", "ipv4: { subnet: 10.64.0.0/24 }\ndns: { serve: false }");
     define(host, "m-bridge", "bridge", "bridge: br0");
-    define(host, "m-route", "hostroute", "ipv4: { subnet: 10.5.0.128/28 }\nipv6: { subnet: \"fd00:66::/64\" }\n\
-        hosts: [ { name: g, mac: \"52:54:00:00:66:10\", ip: [ 10.5.0.130, \"fd00:66::10\" ] } ]");
+    define(host, "m-route", "hostroute", ROUTED_ALONE);
 }
 
 pub(crate) fn a_guest_reaches_in_every_mode_what_it_should() {
@@ -164,12 +166,17 @@ pub(crate) fn a_guest_reaches_in_every_mode_what_it_should() {
         host.miniascape_check(["net", "register", name]);
         host.miniascape_check(["net", "status", name]);
     }
-    // dnsmasq: DNS and DHCP in two, DNS in one, none in three.
+    // dnsmasq: DNS and DHCP in two, DNS in two, none in two.
+    let names = format!("{ROUTED_ALONE}\ndomain: m-route.internal\ndns: {{ serve: true }}");
+    define(&host, "m-route", "hostroute", &names);
+    host.miniascape_check(["net", "update", "m-route"]);
     let servers = host.check(["pgrep", "-a", "-x", "dnsmasq"]).stdout;
     let served = |name: &str| servers.contains(&format!("/networks/{name}/dnsmasq.conf"));
-    assert_eq!(servers.lines().count(), 3, "{servers}");
+    assert_eq!(servers.lines().count(), 4, "{servers}");
     assert!(
-        served("m-nat") && served("m-routed") && served("m-isolated"),
+        ["m-nat", "m-routed", "m-isolated", "m-route"]
+            .into_iter()
+            .all(served),
         "{servers}"
     );
     let conf = |name: &str| host.read_file(format!("/var/lib/miniascape/networks/{name}/dnsmasq.conf"));
@@ -367,6 +374,11 @@ fn reach(host: &Host, lan: &Lan<'_>, console: &mut Console) {
     check("hostroute", true, "true", out);
     check("hostroute, IPv6", true, "true", "fd00:66::1");
 
+    let asked = console.ask(
+        "run nslookup g.m-route.internal 10.5.0.129 | grep -c 'Address: 10.5.0.130'; echo ASKED $?",
+        "ASKED",
+    );
+    assert_eq!(asked.0, "ASKED 0");
     // Names, also where there is no DHCP.
     let lookup = |name: &str, server: &str| host.run(["busybox", "nslookup", name, server]).stdout;
     assert!(lookup("g.m-isolated.internal", "10.63.0.1").contains("Address: 10.63.0.10\n"));

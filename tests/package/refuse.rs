@@ -149,7 +149,7 @@ fn images_that_lie() {
         "-F",
         "raw",
     ]);
-    assert!(json.contains("only a plain file"), "{json}");
+    assert!(json.contains("only plain files"), "{json}");
     let external = create(&[
         "-o",
         &format!("data_file={},data_file_raw=on", bench.path("data").display()),
@@ -245,6 +245,35 @@ fn a_build_that_fails_half_way_leaves_nothing() {
         matches!(error, RepackError::Image(ImageError::Damaged { .. })),
         "{error}"
     );
+    assert_eq!(bench.results(), [""; 0]);
+}
+
+/// Writes to the source in the middle of the work.
+struct Meddler<'a>(&'a std::path::Path);
+
+impl package::Progress for Meddler<'_> {
+    fn step(&self, step: &package::Step) {
+        if step.name == "pack" {
+            let mut file = fs::OpenOptions::new().write(true).open(self.0).unwrap();
+            std::io::Write::write_all(&mut file, b"meddled").unwrap();
+        }
+    }
+
+    fn advance(&self, _: u64) {}
+}
+
+#[test]
+fn a_source_that_changes_meanwhile_or_goes() {
+    let bench = Bench::new();
+    let disk = bench.raw("a.raw");
+    let request = request(domain("web", &disk, "raw"));
+    let plan = package::prepare(&request).unwrap();
+    let error = package::build(&plan, &bench.options(&Target::ALL), &Meddler(&disk)).unwrap_err();
+    assert!(matches!(error, RepackError::SourceChanged { .. }), "{error}");
+    assert!(error.to_string().contains("a.raw"), "{error}");
+    assert_eq!(bench.results(), [""; 0]);
+    fs::remove_file(&disk).unwrap();
+    package::build(&plan, &bench.options(&Target::ALL), &()).unwrap_err();
     assert_eq!(bench.results(), [""; 0]);
 }
 

@@ -9,6 +9,7 @@
 
 mod aside;
 mod command;
+mod dhcp;
 mod error;
 mod footprint;
 mod guard;
@@ -31,6 +32,7 @@ use std::process::ExitCode;
 
 pub(crate) use aside::{AS_USER_ARGUMENT, Who, aside, aside_with, is_aside};
 pub(crate) use command::Command;
+pub(crate) use dhcp::DhcpClient;
 pub(crate) use error::{Context, LabError, Result};
 pub(crate) use footprint::Footprint;
 pub(crate) use guard::{GUARD_ARGUMENT, GuardedDir};
@@ -76,6 +78,10 @@ pub(crate) fn entry() -> Option<ExitCode> {
         aside::AS_USER_ARGUMENT => Some(aside::main(args)),
         aside::STAGE_ARGUMENT => Some(aside::stage(args)),
         guard::GUARD_ARGUMENT => Some(guard::main(args.next().as_deref())),
+        dhcp::CLIENT_ARGUMENT => {
+            dhcp::main(&args.next()?);
+            Some(ExitCode::SUCCESS)
+        }
         HOLD_ARGUMENT => Some(hold()),
         _ => None,
     }

@@ -268,7 +268,11 @@ impl From<RegisterError> for Failure {
             RegisterError::RollbackFailed { network, .. } => {
                 Self::failed(message).hint(format!("`miniascape net status {network}` shows how it is now"))
             }
-            RegisterError::Interface(_)
+            // What libvirt does not take is a mistake in a file, the definition or the host's own template; that it
+            // cannot start is this host's doing.
+            _ if error.is_bad_definition() => Self::usage(message),
+            RegisterError::Refused { .. }
+            | RegisterError::Interface(_)
             | RegisterError::Unverified { .. }
             | RegisterError::RolledBack { .. }
             | RegisterError::State(_) => Self::failed(message),
@@ -476,6 +480,11 @@ impl From<RepackError> for Failure {
             RepackError::OtherHands { .. } => Self::refused(message)
                 .hint("choose a directory that is root's alone, or one that is not there yet"),
             RepackError::Io(error) => error.into(),
+            RepackError::TooLargeForDeb { .. } => Self::failed(message).hint(
+                "make RPM packages or a tar file of this guest (--to rpm,tar), or compress more (--compress zstd:19)",
+            ),
+            RepackError::SourceChanged { .. } => Self::failed(message)
+                .hint("see to it that nothing writes there, and pack again"),
             RepackError::NoTpm { .. } => Self::failed(message).hint("leave --with-tpm out"),
             RepackError::File { .. } | RepackError::Template(_) => Self::failed(message),
         }

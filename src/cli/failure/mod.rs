@@ -5,8 +5,10 @@ mod from;
 
 use super::Format;
 use miniascape::name::NetworkName;
+use miniascape::network::{self, RegisterError};
 use miniascape::yaml::Problem;
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Why a command did not do what was asked.
@@ -17,6 +19,8 @@ pub(crate) struct Failure {
     hints: Vec<String>,
     /// What is wrong in an input file; shown in place of the message, which only counts them.
     problems: Vec<Problem>,
+    /// The message says more than the problems do.
+    all: bool,
 }
 
 /// The kinds of failure and their exit statuses.
@@ -41,6 +45,7 @@ impl Failure {
             message: message.into(),
             hints: Vec::new(),
             problems: Vec::new(),
+            all: false,
         }
     }
 
@@ -70,6 +75,18 @@ impl Failure {
             "{network} clashes with what this host has; nothing was changed"
         ));
         failure.problems = clashes;
+        failure
+    }
+
+    /// A network that was not registered or updated; what libvirt refused is told with its place in the definition at
+    /// `path`.
+    pub(crate) fn of_network(error: RegisterError, path: &Path) -> Self {
+        let problem = network::refusal(&error, path);
+        // What became of the network is behind libvirt's words.
+        let told = problem.is_some() && !matches!(error, RegisterError::RolledBack { .. });
+        let mut failure = Self::from(error);
+        failure.problems.extend(problem);
+        failure.all = !told && !failure.problems.is_empty();
         failure
     }
 
@@ -121,7 +138,7 @@ impl Failure {
         for problem in &self.problems {
             text.extend(["error: ", &problem.to_string(), "\n"]);
         }
-        if self.problems.len() != 1 || self.kind == Kind::Refused {
+        if self.problems.len() != 1 || self.kind == Kind::Refused || self.all {
             text.extend([prefix, self.message.trim_end(), "\n"]);
         }
         for hint in &self.hints {

@@ -66,9 +66,14 @@ pub(super) fn replug(
     libvirt: &Libvirt,
 ) -> Result<(), RegisterError> {
     let down = |guest: &str, plug: &Plug| -> Result<(), RegisterError> {
+        // libvirt moves a tap by itself, if the network's bridge has another name than before, and then only one that is
+        // in no bridge yet.
+        libvirt.update_live_device(guest, &plug.down)?;
         let tap: InterfaceName = plug.tap.parse()?;
-        links::set_master(&tap, bridge)?;
-        Ok(libvirt.update_live_device(guest, &plug.down)?)
+        if links::master(&tap).as_deref() != Some(bridge.as_str()) {
+            links::set_master(&tap, bridge)?;
+        }
+        Ok(())
     };
     let up = |guest: &str, plug: &Plug| Ok(libvirt.update_live_device(guest, &plug.up)?);
     let downs = each(guests, down);

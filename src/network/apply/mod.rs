@@ -3,16 +3,20 @@
 //! Every step can be done twice, and `applied.json` is written last, so a run that was killed is finished by the
 //! next one. What the files say is decided in `compile`.
 
+mod added;
 mod adopt;
 mod bridge;
 mod guests;
 mod hostroute;
+mod journal;
 mod later;
 mod register;
 mod step;
 mod takeover;
+mod undo;
 mod unregister;
 mod update;
+mod verify;
 
 pub use adopt::{AdoptError, Adopted, Dropped, adopt_reservations};
 pub(super) use bridge::asks_for_servers;
@@ -26,7 +30,7 @@ pub use takeover::adopt;
 pub use unregister::unregister;
 pub(super) use unregister::unregister_locked;
 pub use update::update;
-pub(super) use update::{Beside, update_beside};
+pub(super) use update::{Beside, update_beside, update_locked};
 
 use super::{Observed, StateError};
 use crate::host::dhcp_probe::Server;
@@ -113,6 +117,16 @@ pub enum RegisterError {
     /// libvirt cannot be reached, or refused.
     #[error(transparent)]
     Libvirt(#[from] LibvirtError),
+    /// libvirt does not take the network as it is defined.
+    #[error("libvirt could not {what}: {words}")]
+    Refused {
+        /// What was to be done, to which network.
+        what: String,
+        /// libvirt's words.
+        words: String,
+        /// True if it took the definition, and could not start the network.
+        started: bool,
+    },
     /// dnsmasq cannot be started or stopped.
     #[error(transparent)]
     Service(#[from] ServiceError),
@@ -193,6 +207,37 @@ fn plugged(guests: &[String]) -> String {
 }
 
 impl RegisterError {
+    /// Of an error of libvirt's with a network: whether that is libvirt's refusal to define it or, if `started`, to start
+    /// it.
+    fn of_network(error: LibvirtError, started: bool) -> Self {
+        match error {
+            LibvirtError::Call { what, message } => Self::Refused {
+                what,
+                words: message,
+                started,
+            },
+            other => other.into(),
+        }
+    }
+
+    /// What libvirt refused to do with the network, and its words, also if that was taken back.
+    pub(super) fn refusal(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::Refused { what, words, .. } => Some((what, words)),
+            Self::RolledBack { cause, .. } => cause.refusal(),
+            _ => None,
+        }
+    }
+
+    /// True if libvirt did not even take the definition, and everything is as it was.
+    pub fn is_bad_definition(&self) -> bool {
+        match self {
+            Self::Refused { started, .. } => !started,
+            Self::RolledBack { cause, .. } => cause.is_bad_definition(),
+            _ => false,
+        }
+    }
+
     /// True if libvirt could not be asked, or not to the end: it can be done when libvirt is back.
     pub fn is_libvirt_away(&self) -> bool {
         matches!(self, Self::Libvirt(error) if error.is_away())

@@ -1,6 +1,8 @@
 //! `net register`: from a compiled network to libvirt's network with its own dnsmasq.
 
-use super::guests::refuse_in_use;
+use super::added::{self, Added, Lists};
+use super::guests::{refuse_in_use, replug};
+use super::journal;
 use super::step::{take, write_files};
 use super::{RegisterError, Report, Step, Target, lock, owned};
 use super::{adopt, bridge};
@@ -40,6 +42,8 @@ pub(super) struct Facts {
     stale_conf: bool,
     /// dnsmasq has not read the compiled hosts, reservations or options.
     stale_data: bool,
+    /// What dnsmasq has not read are only new hosts.
+    pub(super) added: Option<Added>,
     /// dnsmasq runs.
     dnsmasq_running: bool,
     /// What is to be done to the host's firewall.
@@ -67,6 +71,8 @@ impl Facts {
         let applied = record.as_ref();
         let stale = |file: &compile::File| !applied.is_some_and(|applied| applied.has(file));
         let mut facts = Self::default();
+        let mut lists = Vec::new();
+        let mut only_lists = true;
         for file in compiled.files() {
             let on_disk = files::read_if_there(layout.network(name).join(file.name).on_disk())?;
             let stale = stale(file);
@@ -77,6 +83,10 @@ impl Facts {
                 compile::LIBVIRT_XML => facts.stale_definition = stale,
                 compile::DNSMASQ_CONF => facts.stale_conf = stale || foreign,
                 _ => facts.stale_data |= stale || foreign,
+            }
+            match file.name {
+                compile::ADDN_HOSTS | compile::DHCP_HOSTSFILE => lists.push((file, on_disk)),
+                _ => only_lists &= !stale && !foreign,
             }
         }
         let mut gone = compile::FILES
@@ -99,10 +109,49 @@ impl Facts {
         if network.needs_dnsmasq() || applied.is_some_and(|applied| applied.dnsmasq) {
             facts.dnsmasq_running = target.services.running(name)?.pid.is_some();
         }
+        if facts.stale_data && facts.dnsmasq_running && only_lists && Added::is_watched(compiled) {
+            facts.added = added_hosts(network, &lists, applied, layout)?;
+        }
         facts.firewall = firewall::step(network, applied, target)?;
         facts.existing = existing;
         facts.record = record;
         Ok(facts)
+    }
+}
+
+/// What has come to the two `lists` of hosts, each with what stands on the disk, if that is what dnsmasq has read and
+/// nothing else has changed.
+fn added_hosts(
+    network: &Network,
+    lists: &[(&compile::File, Option<Vec<u8>>)],
+    applied: Option<&Applied>,
+    layout: &Layout,
+) -> Result<Option<Added>, RegisterError> {
+    let list = |name: &str| lists.iter().find(|(file, _)| file.name == name);
+    let before = |name: &str| match list(name) {
+        None => Some(""),
+        Some((_, on_disk)) => {
+            let content = on_disk.as_deref()?;
+            let read = applied?.has_content(name, content);
+            std::str::from_utf8(content).ok().filter(|_| read)
+        }
+    };
+    let after = |name: &str| list(name).map_or("", |(file, _)| &file.content);
+    let [names, reservations] = [compile::ADDN_HOSTS, compile::DHCP_HOSTSFILE];
+    let (Some(old_names), Some(old_reservations)) = (before(names), before(reservations)) else {
+        return Ok(None);
+    };
+    let before = Lists {
+        names: old_names,
+        reservations: old_reservations,
+    };
+    let after = Lists {
+        names: after(names),
+        reservations: after(reservations),
+    };
+    match Added::between(before, after, network) {
+        Some(new) if added::has_room(layout, network.name())? => Ok(Some(new)),
+        _ => Ok(None),
     }
 }
 
@@ -113,6 +162,7 @@ pub(super) fn plan(facts: &Facts, needs_dnsmasq: bool) -> Vec<Step> {
     let dnsmasq = match (needs_dnsmasq, facts.dnsmasq_running) {
         (true, false) => Some(Step::StartDnsmasq),
         (true, true) if facts.stale_conf => Some(Step::RestartDnsmasq),
+        (true, true) if facts.added.is_some() => Some(Step::AddHosts),
         (true, true) if facts.stale_data => Some(Step::ReloadDnsmasq),
         (false, true) => Some(Step::StopDnsmasq),
         (true, true) | (false, false) => None,
@@ -177,8 +227,8 @@ pub(in crate::network) fn register_locked(
     }
     let facts = Facts::gather(network, compiled, target)?;
     adopt::refuse(name, facts.existing.as_ref())?;
-    refuse_taken_bridge(network, facts.existing.as_ref(), target.libvirt)?;
     let mut steps = plan(&facts, network.needs_dnsmasq());
+    refuse_taken_bridge(network, &steps, facts.existing.as_ref(), target.libvirt)?;
     if steps.contains(&Step::Stop) {
         let live = facts.existing.as_ref().and_then(|r| r.live_xml.as_deref());
         let bridge = live
@@ -187,6 +237,11 @@ pub(in crate::network) fn register_locked(
         refuse_in_use(name, &bridge, target.libvirt)?;
     }
     bridge::refuse_other_servers(network, &steps, facts.record.as_ref(), target.libvirt)?;
+    // Those that a killed update left without a plug.
+    let guests = journal::left(name, layout, target.libvirt)?;
+    if !guests.is_empty() {
+        steps.push(Step::Replug);
+    }
     let wish = Pending::read(layout, name)?;
     if wish.is_some() {
         steps.push(Step::Forget);
@@ -209,7 +264,14 @@ pub(in crate::network) fn register_locked(
             Step::WriteFiles => write_files(compiled, layout, name)?,
             Step::Define => define(name, compiled, facts.existing.as_ref(), target)?,
             Step::RemoveBridge => remove_bridge(network)?,
+            Step::AddHosts => facts
+                .added
+                .as_ref()
+                .map_or(Ok(()), |added| added.tell(network, target))?,
             Step::OpenFirewall => firewall::open(network, layout)?,
+            Step::Replug => network
+                .bridge()
+                .map_or(Ok(()), |bridge| replug(&guests, bridge, target.libvirt))?,
             // Only when the record tells that it is done.
             Step::Forget | Step::Record => {}
             other => take(*other, name, target)?,
@@ -221,6 +283,7 @@ pub(in crate::network) fn register_locked(
         let applied = Applied::new(network, compiled, source.to_owned());
         applied.write(layout)?;
         keep(network, layout)?;
+        journal::end(name, layout)?;
         settle(&applied, layout)
     };
     if let Err(error) = done.and_then(|()| record()) {
@@ -259,14 +322,23 @@ pub(super) fn settle(applied: &Applied, layout: &Layout) -> Result<(), RegisterE
     Ok(())
 }
 
+/// Refuses `steps` for which the network's bridge is needed and somebody else has it.
 pub(super) fn refuse_taken_bridge(
     network: &Network,
+    steps: &[Step],
     existing: Option<&NetworkRecord>,
     libvirt: &Libvirt,
 ) -> Result<(), RegisterError> {
     let Some(bridge) = network.own_bridge() else {
         return bridge::check_existing(network, libvirt);
     };
+    // A network that only goes on has it.
+    if !steps
+        .iter()
+        .any(|step| matches!(step, Step::Define | Step::Start | Step::RemoveBridge))
+    {
+        return Ok(());
+    }
     let of = |record: &NetworkRecord| Observed::parse(&record.xml).bridge;
     let same = |record: &NetworkRecord| of(record).as_deref() == Some(bridge.as_str());
     if let Some(other) = libvirt
@@ -328,7 +400,8 @@ pub(super) fn define(
     if let Some(xml) = compiled.libvirt_xml() {
         target
             .libvirt
-            .define_network(name.as_str(), &in_place_of(xml, existing))?;
+            .define_network(name.as_str(), &in_place_of(xml, existing))
+            .map_err(|error| RegisterError::of_network(error, false))?;
     }
     Ok(())
 }
@@ -400,6 +473,22 @@ mod tests {
             ..registered()
         };
         assert_eq!(plan(&facts, true), [Step::WriteFiles, Step::ReloadDnsmasq]);
+    }
+
+    #[test]
+    fn hosts_that_are_only_new_are_added() {
+        let facts = Facts {
+            stale_files: true,
+            stale_data: true,
+            added: Some(Added::default()),
+            ..registered()
+        };
+        assert_eq!(plan(&facts, true), [Step::WriteFiles, Step::AddHosts]);
+        let facts = Facts {
+            stale_conf: true,
+            ..facts
+        };
+        assert_eq!(plan(&facts, true), [Step::WriteFiles, Step::RestartDnsmasq]);
     }
 
     #[test]

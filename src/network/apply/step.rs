@@ -1,6 +1,6 @@
 //! The steps that change the host, and taking one. Which steps are needed is planned next door.
 
-use super::{RegisterError, Target};
+use super::{RegisterError, Target, added, journal};
 use crate::host::{Layout, bus, files, firewall};
 use crate::name::NetworkName;
 use crate::network::compile::{self, Compiled};
@@ -47,6 +47,8 @@ pub enum Step {
     StartDnsmasq,
     /// Start its dnsmasq anew, so that it reads its configuration.
     RestartDnsmasq,
+    /// Let its dnsmasq take in hosts that are new, without re-reading all of them.
+    AddHosts,
     /// Let its dnsmasq re-read hosts and reservations.
     ReloadDnsmasq,
     /// Stop its dnsmasq for good.
@@ -79,6 +81,7 @@ impl std::fmt::Display for Step {
             Self::CloseFirewall => "close the firewall for boot files",
             Self::StartDnsmasq => "start its dnsmasq",
             Self::RestartDnsmasq => "restart its dnsmasq",
+            Self::AddHosts => "let its dnsmasq take in the new hosts",
             Self::ReloadDnsmasq => "let its dnsmasq re-read hosts and reservations",
             Self::StopDnsmasq => "stop its dnsmasq",
             Self::Undefine => "remove it from libvirt",
@@ -95,16 +98,21 @@ pub(super) fn take(step: Step, name: &NetworkName, target: &Target<'_>) -> Resul
     match step {
         Step::Autostart => target.libvirt.set_network_autostart(text, true)?,
         Step::Stop => target.libvirt.stop_network(text)?,
-        Step::Start => target.libvirt.start_network(text)?,
+        Step::Start => target
+            .libvirt
+            .start_network(text)
+            .map_err(|error| RegisterError::of_network(error, true))?,
         Step::StartDnsmasq => {
+            added::prepare(target.layout, name)?;
             target.services.start(name)?;
             await_dnsmasq(name)?;
         }
         Step::RestartDnsmasq => {
+            added::prepare(target.layout, name)?;
             target.services.restart(name)?;
             await_dnsmasq(name)?;
         }
-        Step::ReloadDnsmasq => target.services.reload(name)?,
+        Step::ReloadDnsmasq => added::reload(name, target)?,
         Step::StopDnsmasq => drop(target.services.stop(name)?),
         Step::Undefine => target.libvirt.undefine_network(text)?,
         Step::RemoveFiles => remove_files(target.layout, name)?,
@@ -116,6 +124,7 @@ pub(super) fn take(step: Step, name: &NetworkName, target: &Target<'_>) -> Resul
         | Step::Define
         | Step::TakeLeases
         | Step::RemoveBridge
+        | Step::AddHosts
         | Step::Replug
         | Step::Adopt
         | Step::StopLibvirtDnsmasq
@@ -127,17 +136,20 @@ pub(super) fn take(step: Step, name: &NetworkName, target: &Target<'_>) -> Resul
 
 fn await_dnsmasq(name: &NetworkName) -> Result<(), RegisterError> {
     let deadline = Instant::now() + DNSMASQ_PATIENCE;
-    while !bus::dnsmasq_pid(name).is_ok_and(|pid| pid.is_some()) {
+    while bus::ping_dnsmasq(name).is_err() {
         if Instant::now() >= deadline {
             return Err(RegisterError::Silent(name.clone(), name.dnsmasq_bus_name()));
         }
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(10));
     }
     Ok(())
 }
 
 /// What registering a network makes in its directory. The record goes last: as long as it is there, so is the network.
-const GENERATED: [&[&str]; 2] = [&compile::FILES, &[compile::LEASES, KEPT, "applied.json"]];
+const GENERATED: [&[&str]; 2] = [
+    &compile::FILES,
+    &[compile::LEASES, KEPT, journal::FILE, "applied.json"],
+];
 
 /// Whether anything is left of a network's generated files, though a run be killed before it wrote the record.
 pub(super) fn has_files(layout: &Layout, name: &NetworkName) -> bool {
@@ -154,6 +166,7 @@ pub(super) fn has_leftovers(layout: &Layout, name: &NetworkName) -> io::Result<b
     let dir = layout.network(name);
     Ok(has_files(layout, name)
         || layout.kept_definition(name).on_disk().exists()
+        || dir.join(compile::ADDED).on_disk().exists()
         || files::has_only_drafts(dir.on_disk())?)
 }
 
@@ -164,6 +177,7 @@ pub(super) fn remove_files(layout: &Layout, name: &NetworkName) -> Result<(), Re
     if !dir.on_disk().is_dir() {
         return Ok(());
     }
+    added::remove(layout, name)?;
     for file in GENERATED.into_iter().flatten() {
         files::remove(dir.join(file).on_disk())?;
     }
@@ -196,6 +210,11 @@ pub(super) fn write_files(
         .filter(|name| compiled.file(name).is_none())
     {
         files::remove(dir.join(stale).on_disk())?;
+    }
+    if compiled.dnsmasq_conf().is_some() {
+        added::make(layout, name)?;
+    } else {
+        added::remove(layout, name)?;
     }
     for file in compiled.files() {
         files::write(dir.join(file.name).on_disk(), file.content.as_bytes(), file.mode)?;

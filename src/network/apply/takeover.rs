@@ -11,7 +11,7 @@
 use super::bridge;
 use super::register::{Facts, begin, define, plan, refuse_taken_bridge, remove_bridge, settle};
 use super::step::{remove_files, take, write_files};
-use super::update::verify;
+use super::verify::verify;
 use super::{RegisterError, Report, Step, Target, lock};
 use crate::domain::taps;
 use crate::host::libvirt::NetworkLease;
@@ -40,7 +40,7 @@ pub fn adopt(
     if network.needs_dnsmasq() {
         target.services.check()?;
     }
-    refuse_taken_bridge(network, Some(&existing), target.libvirt)?;
+    refuse_taken_bridge(network, &[Step::Define], Some(&existing), target.libvirt)?;
     let xml = existing.live_xml.as_ref().unwrap_or(&existing.xml);
     refuse_other(name, compiled, &Observed::parse(xml))?;
     let facts = Facts::gather_of(network, compiled, target, Some(existing.clone()))?;
@@ -86,13 +86,17 @@ pub fn adopt(
             Step::Define => define(name, compiled, Some(&existing), target),
             Step::TakeLeases => write_leases(layout, target.libvirt, name),
             Step::RemoveBridge => remove_bridge(network),
+            Step::AddHosts => facts
+                .added
+                .as_ref()
+                .map_or(Ok(()), |added| added.tell(network, target)),
             Step::OpenFirewall => Ok(firewall::open(network, layout)?),
             Step::Replug => plug_in(network, &taps),
             other => take(*other, name, target),
         })
         .and_then(|()| {
             Applied::new(network, compiled, source.to_owned()).write(layout)?;
-            verify(network, compiled, target)
+            verify(network, compiled, facts.added.as_ref(), target)
         });
     match done {
         Ok(()) => {

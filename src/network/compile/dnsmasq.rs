@@ -1,13 +1,17 @@
 //! What dnsmasq reads (dnsmasq(8), "CONFIG FILE"; 2.90): its configuration, and the three files that it reads again
 //! on SIGHUP.
 //!
-//! Never the `-dir` forms of those files: dnsmasq keeps what was deleted from such a directory.
+//! The `-dir` forms of those files are for hosts that are only added (`apply::added`): dnsmasq keeps what was deleted from
+//! such a directory until it reads everything again.
 
 mod boot;
 mod options;
 mod records;
 
-use super::{ADDN_HOSTS, CompileError, DHCP_HOSTSFILE, DHCP_OPTSFILE, LEASES, rendered};
+use super::{
+    ADDED_NAMES, ADDED_RESERVATIONS, ADDN_HOSTS, CompileError, DHCP_HOSTSFILE, DHCP_OPTSFILE, LEASES,
+    rendered,
+};
 use crate::name::{InterfaceName, RecordName};
 use crate::network::model::{Dhcp, DnsmasqOption, GATEWAY, LeaseTime, Mode, Network, Pool, Ra, RecordData};
 use crate::template::Templates;
@@ -28,6 +32,7 @@ struct Context<'a> {
     listen: Vec<String>,
     bus_name: String,
     addn_hosts: String,
+    added_names: String,
     domain: &'a str,
     /// Whose reverse names are answered here.
     subnets: Vec<String>,
@@ -57,6 +62,7 @@ struct DhcpContext {
     /// True if only machines with a reservation are answered.
     known_only: bool,
     hostsfile: String,
+    added_reservations: String,
     optsfile: String,
 }
 
@@ -119,6 +125,7 @@ pub(super) fn conf(
         },
         bus_name: network.name().dnsmasq_bus_name(),
         addn_hosts: path(ADDN_HOSTS)?,
+        added_names: path(ADDED_NAMES)?,
         domain: network.domain().map_or("", |domain| domain.as_str()),
         subnets: ipv4.into_iter().chain(ipv6).collect(),
         forward_dns: network.forwards_dns(),
@@ -133,6 +140,7 @@ pub(super) fn conf(
         dhcp: match network.dhcp() {
             Some(dhcp) => Some(DhcpContext {
                 hostsfile: path(DHCP_HOSTSFILE)?,
+                added_reservations: path(ADDED_RESERVATIONS)?,
                 optsfile: path(DHCP_OPTSFILE)?,
                 ..dhcp_context(network, dhcp)
             }),
@@ -204,6 +212,7 @@ fn dhcp_context(network: &Network, dhcp: &Dhcp) -> DhcpContext {
         lease_time: dhcp.lease_time.to_string(),
         lease_max,
         hostsfile: String::new(),
+        added_reservations: String::new(),
         optsfile: String::new(),
     }
 }

@@ -24,6 +24,12 @@ pub const ADDN_HOSTS: &str = "addn-hosts";
 pub const DHCP_HOSTSFILE: &str = "dhcp-hostsfile";
 /// DHCP options, read again on SIGHUP.
 pub const DHCP_OPTSFILE: &str = "dhcp-optsfile";
+/// The directory of the two that follow.
+pub const ADDED: &str = "added";
+/// A directory of files with further names, as those of [`ADDN_HOSTS`], which dnsmasq watches.
+pub const ADDED_NAMES: &str = "added/names";
+/// A directory of files with further reservations, as those of [`DHCP_HOSTSFILE`], which dnsmasq watches.
+pub const ADDED_RESERVATIONS: &str = "added/reservations";
 /// The lease file, which dnsmasq writes; not among the compiled files.
 pub const LEASES: &str = "leases";
 

@@ -37,6 +37,7 @@ impl Impact {
             | Step::Define
             | Step::Autostart
             | Step::Start
+            | Step::AddHosts
             | Step::ReloadDnsmasq
             | Step::OpenFirewall
             | Step::CloseFirewall
@@ -97,7 +98,7 @@ impl Target {
             Step::Define | Step::Autostart => Some(Definition),
             Step::Stop | Step::RemoveBridge | Step::Start | Step::Replug | Step::Undefine => Some(Running),
             Step::StartDnsmasq | Step::RestartDnsmasq | Step::StopDnsmasq => Some(Conf),
-            Step::ReloadDnsmasq => Some(Data),
+            Step::AddHosts | Step::ReloadDnsmasq => Some(Data),
             Step::OpenFirewall | Step::CloseFirewall => Some(Firewall),
             // Files are read by one of these; the rest are no steps of an update.
             Step::WriteFiles

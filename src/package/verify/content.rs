@@ -142,16 +142,37 @@ fn image(claims: &Claims<'_>, package: &ImagePackage, files: &[&Entry]) -> Check
 
 fn guest(claims: &Claims<'_>, package: &GuestPackage, files: &[&Entry]) -> Checked<Place> {
     let dir = Layout::default().guest_package(package.guest());
-    let [xml, json] = files else {
-        let what = format!(
-            "{} files where there are domain.xml and manifest.json",
-            files.len()
-        );
-        return Err(Fault::new("its content", what));
+    let find = |name: &str| {
+        let path = dir.join(name).named().display().to_string();
+        let file = files.iter().copied().find(|file| file.path == path);
+        file.ok_or_else(|| Fault::new("its content", format!("{path} is missing")))
     };
-    xml.is(&dir.join("domain.xml"), 0o600)?;
-    json.is(&dir.join("manifest.json"), 0o644)?;
+    let (xml, json) = (find("domain.xml")?, find("manifest.json")?);
     let manifest = Manifest::parse(&json.content).map_err(|e| json.fault(e.to_string()))?;
+    for file in files {
+        let name = file.path.rsplit('/').next().unwrap_or_default();
+        let mode = match manifest
+            .files
+            .iter()
+            .find(|section| section.name.as_str() == name)
+        {
+            Some(section) if file.digest != Some(section.digest) || file.size != section.size => {
+                return Err(file.fault("it is not the one that the manifest lists"));
+            }
+            Some(section) => section.mode(),
+            None if name == "manifest.json" => 0o644,
+            None if name == "domain.xml" => 0o600,
+            None => return Err(file.fault("it does not belong here")),
+        };
+        file.is(&dir.join(name), mode)?;
+    }
+    if let Some(section) = manifest
+        .files
+        .iter()
+        .find(|section| find(section.name.as_str()).is_err())
+    {
+        return Err(Fault::new("its content", format!("{} is missing", section.name)));
+    }
     let section = &manifest.package;
     let version = format!("{}-{}", section.version, section.release);
     if section.name != *package || version != claims.version {

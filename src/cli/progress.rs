@@ -1,0 +1,204 @@
+//! How far a long work is, on standard error: a line that is written over on a terminal, one line per step elsewhere,
+//! or JSON lines. And, when it is done, where the time went.
+
+use super::Context;
+use super::output::size;
+use miniascape::package::{Progress, Step};
+use serde_json::json;
+use std::cell::RefCell;
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+/// Between two reports of one step.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// How progress is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Style {
+    /// A line that is written over on a terminal, one line per step elsewhere
+    Text,
+    /// JSON lines: step, bytes, total, rate and the seconds that are left
+    Json,
+    /// Nothing
+    None,
+}
+
+/// Tells and remembers steps.
+pub(crate) struct Teller<'a> {
+    context: &'a Context,
+    style: Style,
+    terminal: bool,
+    state: RefCell<State>,
+}
+
+#[derive(Default)]
+struct State {
+    steps: Vec<Spent>,
+    begun: Option<Instant>,
+    told: Option<Instant>,
+}
+
+/// A step with what it has taken so far.
+pub(crate) struct Spent {
+    pub(crate) step: Step,
+    pub(crate) done: u64,
+    pub(crate) time: Duration,
+}
+
+impl<'a> Teller<'a> {
+    pub(crate) fn new(context: &'a Context, style: Style) -> Self {
+        Self {
+            context,
+            style,
+            terminal: style == Style::Text && std::io::stderr().is_terminal(),
+            state: RefCell::default(),
+        }
+    }
+
+    /// Ends the last step; returns all of them.
+    pub(crate) fn finish(self) -> Vec<Spent> {
+        self.end_step();
+        self.state.into_inner().steps
+    }
+
+    fn end_step(&self) {
+        let mut state = self.state.borrow_mut();
+        let begun = state.begun.take();
+        if let (Some(begun), Some(last)) = (begun, state.steps.last_mut()) {
+            last.time = begun.elapsed();
+            if self.style == Style::Json {
+                tell(&last.json("done"));
+            }
+        }
+        if state.told.take().is_some() && self.terminal {
+            tell_over("");
+        }
+    }
+}
+
+impl Progress for Teller<'_> {
+    fn step(&self, step: &Step) {
+        self.end_step();
+        let spent = Spent {
+            step: step.clone(),
+            done: 0,
+            time: Duration::ZERO,
+        };
+        match self.style {
+            Style::Text => {
+                let bytes = step.bytes.filter(|b| *b > 0).map(|b| format!(" ({})", size(b)));
+                self.context
+                    .output()
+                    .note(format!("{}{}", step.title, bytes.unwrap_or_default()));
+            }
+            Style::Json => tell(&spent.json("begun")),
+            Style::None => {}
+        }
+        let mut state = self.state.borrow_mut();
+        state.steps.push(spent);
+        state.begun = Some(Instant::now());
+    }
+
+    fn advance(&self, bytes: u64) {
+        let mut state = self.state.borrow_mut();
+        let Some(begun) = state.begun else { return };
+        let due = state.told.unwrap_or(begun).elapsed() >= PAUSE;
+        let Some(last) = state.steps.last_mut() else {
+            return;
+        };
+        last.done += bytes;
+        if !due {
+            return;
+        }
+        last.time = begun.elapsed();
+        match self.style {
+            Style::Json => tell(&last.json("going")),
+            Style::Text if self.terminal && !self.context.output().is_quiet() => tell_over(&last.line()),
+            Style::Text | Style::None => {}
+        }
+        state.told = Some(Instant::now());
+    }
+}
+
+impl Spent {
+    /// Bytes in a second.
+    fn rate(&self) -> u64 {
+        let millis = self.time.as_millis().max(1);
+        u64::try_from(u128::from(self.done) * 1000 / millis).unwrap_or(u64::MAX)
+    }
+
+    /// Seconds that are left, if that can be told.
+    fn left(&self) -> Option<u64> {
+        self.step
+            .bytes?
+            .saturating_sub(self.done)
+            .checked_div(self.rate())
+    }
+
+    fn json(&self, state: &str) -> serde_json::Value {
+        json!({
+            "step": self.step.name,
+            "title": self.step.title,
+            "state": state,
+            "bytes": self.done,
+            "total": self.step.bytes,
+            "rate": self.rate(),
+            "seconds": self.time.as_secs_f64(),
+            "seconds_left": self.left(),
+        })
+    }
+
+    fn line(&self) -> String {
+        let total = self.step.bytes.unwrap_or(0);
+        let percent = (u128::from(self.done) * 100)
+            .checked_div(u128::from(total))
+            .unwrap_or(100);
+        let left = self
+            .left()
+            .map(|left| format!(", {left} s left"))
+            .unwrap_or_default();
+        format!(
+            "{}: {percent} % of {}, {}/s{left}",
+            self.step.title,
+            size(total),
+            size(self.rate())
+        )
+    }
+}
+
+/// One JSON line. A closed standard error is no reason to stop the work.
+fn tell(value: &serde_json::Value) {
+    let _ = writeln!(std::io::stderr().lock(), "{value}");
+}
+
+/// Writes over the line; ESC [ K clears its rest.
+fn tell_over(text: &str) {
+    let _ = write!(std::io::stderr().lock(), "\r{text}\x1b[K");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_tells_rate_and_rest() {
+        let spent = |done, total, seconds| Spent {
+            step: Step {
+                name: "pack",
+                title: "pack the base of vda".into(),
+                bytes: Some(total),
+            },
+            done,
+            time: Duration::from_secs(seconds),
+        };
+        let line = spent(1 << 30, 4 << 30, 2).line();
+        assert_eq!(
+            line,
+            "pack the base of vda: 25 % of 4.0 GiB, 512.0 MiB/s, 6 s left"
+        );
+        // Nothing known yet, and more than was announced.
+        assert_eq!(spent(0, 10, 0).left(), None);
+        assert_eq!(spent(20, 10, 1).left(), Some(0));
+        assert!(spent(0, 0, 0).line().contains("100 %"));
+    }
+}

@@ -1,0 +1,128 @@
+//! How large packages will be, before they are made: a sample of the disk is compressed. An estimate is good for a
+//! person's plan, and for refusing early what would fail late.
+
+use super::disks::DiskPlan;
+use super::error::RepackError;
+use super::stream::Codec;
+use crate::image::{Disk, Extent, Format, ImageError};
+use fs_err as fs;
+use std::path::{Path, PathBuf};
+
+/// Samples that are taken of a disk, and their length in bytes.
+const SAMPLES: u64 = 48;
+const SAMPLE: u64 = 256 * 1024;
+
+/// About how many bytes the disk's images take in a package.
+pub(super) fn packed(plan: &DiskPlan, codec: Codec) -> Result<u64, ImageError> {
+    if codec == Codec::None {
+        return Ok(plan.bytes());
+    }
+    // They were allowed when the plan was made.
+    let known: Vec<PathBuf> = plan
+        .chain
+        .iter()
+        .filter_map(|image| fs::canonicalize(&image.path).ok())
+        .collect();
+    let permit = |file: &Path, _: Format| fs::canonicalize(file).is_ok_and(|file| known.contains(&file));
+    let disk = Disk::open(&plan.top().path, plan.top().format, &permit)?;
+    let mut extents = disk.map()?;
+    extents.retain(|extent| !extent.place.reads_zero());
+    let bytes: u64 = extents.iter().map(|extent| extent.length).sum();
+    let (mut reader, mut buffer) = (disk.reader(), Vec::new());
+    let (mut plain, mut packed) = (0u64, 0u64);
+    for number in 0..SAMPLES {
+        let Some((start, length)) = sample(&extents, bytes / SAMPLES * number) else {
+            continue;
+        };
+        buffer.resize(usize::try_from(length).unwrap_or(0), 0);
+        reader.read(start, &mut buffer)?;
+        plain += length;
+        packed += codec.whole(&buffer)?.len() as u64;
+    }
+    // Of several images, those below the top one may hold what the sample has not seen.
+    let all = plan.bytes();
+    Ok(u128::from(all)
+        .checked_mul(packed.into())
+        .and_then(|product| product.checked_div(plain.into()))
+        .and_then(|estimate| u64::try_from(estimate).ok())
+        .unwrap_or(all))
+}
+
+/// Guest bytes at the place `at` when one counts data only.
+fn sample(extents: &[Extent], mut at: u64) -> Option<(u64, u64)> {
+    for extent in extents {
+        if at < extent.length {
+            return Some((extent.start + at, SAMPLE.min(extent.length - at)));
+        }
+        at -= extent.length;
+    }
+    None
+}
+
+/// Refuses what an archive of a Debian package cannot hold, as far as one can know before it is made.
+pub(super) fn fits_deb(target: &str, packed: u64) -> Result<(), RepackError> {
+    if packed > super::deb::ar::MAX_MEMBER {
+        return Err(RepackError::TooLargeForDeb {
+            target: target.to_owned(),
+            packed,
+        });
+    }
+    Ok(())
+}
+
+/// What tells one state of a source file from another.
+pub(super) struct Witness(Vec<(PathBuf, State)>);
+
+/// Device, inode, length and times, to the nanosecond.
+#[derive(PartialEq)]
+struct State([i64; 7]);
+
+impl Witness {
+    /// Looks at the files of these disks.
+    pub(super) fn of(disks: &[DiskPlan]) -> Result<Self, RepackError> {
+        let images = disks.iter().flat_map(|disk| &disk.chain);
+        let look = |path: &PathBuf| Ok::<_, RepackError>((path.clone(), State::of(path)?));
+        images
+            .map(|image| look(&image.path))
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+
+    /// Refuses the result if a source has been written to or exchanged since.
+    pub(super) fn ensure_unchanged(&self) -> Result<(), RepackError> {
+        for (path, before) in &self.0 {
+            if !State::of(path).is_ok_and(|now| now == *before) {
+                return Err(RepackError::SourceChanged { path: path.clone() });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    fn of(path: &Path) -> std::io::Result<Self> {
+        use std::os::unix::fs::MetadataExt;
+        let meta = fs::metadata(path)?;
+        Ok(Self([
+            meta.dev().cast_signed(),
+            meta.ino().cast_signed(),
+            meta.len().cast_signed(),
+            meta.mtime(),
+            meta.mtime_nsec(),
+            meta.ctime(),
+            meta.ctime_nsec(),
+        ]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_debian_package_has_its_bound() {
+        fits_deb("vda", 9_999_999_999).unwrap();
+        let text = fits_deb("vda", 10_000_000_000).unwrap_err().to_string();
+        assert!(text.contains("vda") && text.contains("9999999999"), "{text}");
+    }
+}
