@@ -3,13 +3,15 @@
 use super::output::{size, table};
 use super::progress::{Spent, Style, Teller};
 use super::{Context, Failure};
-use miniascape::domain::{Disk, DiskSource, Domain};
+use miniascape::domain::{Disk, DiskSource, Domain, VirtType};
+use miniascape::guest;
 use miniascape::host::{Libvirt, access, files};
-use miniascape::name::{PackageVersion, is_path, printable};
+use miniascape::image::{self, Format, Guess};
+use miniascape::name::{Digest, PackageVersion, is_path, printable};
 use miniascape::network;
 use miniascape::package::{
-    self, Activity, Codec, DiskChoice, HostSection, Options, Plan, Repacked, Request, Reservation, Split,
-    Target, Timestamp, Volume,
+    self, Activity, Base, Codec, DiskChoice, GuestPackage, HostSection, Options, Plan, Repacked, Request,
+    Reservation, Seal, Split, Target, Timestamp, Volume,
 };
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -23,6 +25,7 @@ const MAX_XML: u64 = 16 * 1024 * 1024;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: miniascape repack web --to rpm,deb --output packages --package-version 1.0")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct Args {
     /// A guest that is off, or a file with domain XML
     #[arg(value_name = "DOMAIN|FILE.xml")]
@@ -48,9 +51,15 @@ pub(crate) struct Args {
     /// Make one image of each disk, instead of a base and a delta
     #[arg(long)]
     flatten: bool,
+    /// Make the delta of the first disk (or of TARGET) against this image, or against the base of an installed package
+    #[arg(long, value_name = "[TARGET=]IMAGE|PACKAGE", conflicts_with = "flatten")]
+    base: Option<String>,
     /// Pack the state of the guest's emulated TPM, with the keys that are in it
     #[arg(long)]
     with_tpm: bool,
+    /// Reset machine id, SSH host keys, DHCP identifiers, random seed, logs and history in the copy (with virt-sysprep)
+    #[arg(long)]
+    seal: bool,
     /// Allow a raw backing file that lies here, outside of the disk's own directory
     #[arg(long, value_name = "PATH")]
     allow_backing: Vec<PathBuf>,
@@ -107,14 +116,23 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
     let request = Request {
         xml: source.xml,
         xml_is_public: source.public,
+        libvirt_knows: source.libvirt_knows,
         activity: source.activity,
         version: args.package_version.clone(),
         disks: DiskChoice {
             leave: args.without_disk.clone(),
             flatten: args.flatten,
+            base: args.base.as_deref().map(|text| base(context, text)).transpose()?,
         },
         volumes: source.volumes,
         with_tpm: args.with_tpm,
+        seal: if args.seal {
+            Some(Seal {
+                emulate: guest::virt_type(context.layout(), args.dry_run)?.0 == VirtType::Qemu,
+            })
+        } else {
+            None
+        },
         reservations: reservations(context),
         allowed_backing: args.allow_backing.clone(),
     };
@@ -158,6 +176,7 @@ struct Source {
     /// True if everyone on this host can read that.
     public: bool,
     activity: Activity,
+    libvirt_knows: bool,
     /// Where the volumes are that it names.
     volumes: Vec<Volume>,
 }
@@ -186,6 +205,7 @@ impl Source {
             xml: String::from_utf8(bytes).map_err(utf8)?,
             public: access::world_readable(path)?,
             activity: Activity::Off,
+            libvirt_knows: false,
             volumes: Vec::new(),
         })
     }
@@ -200,6 +220,7 @@ impl Source {
             volumes: locate(&libvirt, &record.xml)?,
             xml: record.xml,
             public: false,
+            libvirt_knows: true,
             activity: if record.state.is_active() {
                 Activity::Active
             } else {
@@ -207,6 +228,49 @@ impl Source {
             },
         })
     }
+}
+
+/// The image that `text` of `--base` stands for.
+fn base(context: &Context, text: &str) -> Result<Base, Failure> {
+    let (target, name) = match text.split_once('=') {
+        Some((target, name)) if !target.contains('/') => (Some(target.to_owned()), name),
+        _ => (None, text),
+    };
+    let packaged = |digest: Digest| Base {
+        target: target.clone(),
+        path: context.layout().packaged_image(&digest).on_disk().to_owned(),
+        format: Format::Qcow2,
+        packaged: Some(digest),
+    };
+    if !is_path(name)
+        && let Ok(package) = name.parse::<GuestPackage>()
+    {
+        let disks = package::show(context.layout(), &package)?.manifest.disks;
+        let disk = match &target {
+            Some(target) => disks.iter().find(|disk| disk.target.as_str() == target),
+            None => disks.first(),
+        };
+        let base = disk.and_then(|disk| disk.layers.first());
+        return base
+            .map(|base| packaged(base.digest))
+            .ok_or_else(|| Failure::usage(format!("{package} has no disk of that name")));
+    }
+    let path = PathBuf::from(name);
+    let format = match image::guess(&path)? {
+        Guess::Own(format) => format,
+        Guess::Foreign(format) => {
+            return Err(Failure::usage(format!(
+                "{} is in the format {format}; make it qcow2 first: `miniascape image convert`",
+                printable(name, 400)
+            )));
+        }
+    };
+    Ok(Base {
+        target,
+        path,
+        format,
+        packaged: None,
+    })
 }
 
 /// The volumes that the domain XML names, as (pool, volume). What is wrong with the XML is told by the plan.
@@ -313,7 +377,8 @@ fn tell_plan(context: &Context, plan: &Plan, options: &Options) -> Result<(), Fa
             let one = disk.split == Split::Flat;
             let last = disk.chain.len() - 1;
             for (index, image) in disk.chain.iter().enumerate().rev() {
-                let what = if one || index == last { "base" } else { "delta" };
+                let bottom = index == last && !matches!(disk.split, Split::Known(_));
+                let what = if one || bottom { "base" } else { "delta" };
                 lines.push(format!(
                     "  {what} of {}: {}, {}",
                     disk.target,
@@ -321,7 +386,10 @@ fn tell_plan(context: &Context, plan: &Plan, options: &Options) -> Result<(), Fa
                     size(image.disk_usage)
                 ));
             }
-            if !one && last == 0 {
+            if let Split::Known(base) = &disk.split {
+                let path = shown(&base.image.path);
+                lines.push(format!("  base of {}: {path} (known)", disk.target));
+            } else if !one && last == 0 {
                 lines.push(format!("  delta of {}: empty", disk.target));
             }
         }

@@ -278,6 +278,11 @@ impl Layout {
         self.of_system(&format!("var/lib/libvirt/swtpm/{uuid}"))
     }
 
+    /// Where libvirt keeps the firmware variables of the domain `name` if that does not say so itself.
+    pub fn nvram(&self, name: &str) -> Place {
+        self.of_system(&format!("var/lib/libvirt/qemu/nvram/{name}_VARS.fd"))
+    }
+
     /// The firmware variables of an instance.
     pub fn instance_nvram(&self, guest: &GuestName) -> Place {
         self.instance(guest).join("nvram.fd")

@@ -96,14 +96,23 @@ pub fn show(found: &Found) -> Result<Shown, NetworkError> {
     let mut report = Report::new(Source::new(&name, &text));
     let definition = definition::read(&mut report);
     let (definition, _) = report.finish(definition)?;
-    let hosts = found.network.hosts().iter().enumerate();
+    let network = &found.network;
+    let records = network
+        .dns
+        .records
+        .iter()
+        .map(|record| &record.origin)
+        .enumerate();
+    let hosts = network.hosts().iter().map(|host| &host.origin).enumerate();
+    let entry = |list: &str, index: usize, origin| Entry::new(format!("{list}.{index}"), origin, &found.path);
     let mut shown = Shown {
         file: found.path.clone(),
         form: definition.form,
         network: render::native(&found.network)["network"].take(),
         defaults: render::defaults(&definition),
-        entries: hosts
-            .map(|(index, host)| Entry::new(format!("hosts.{index}"), &host.origin, &found.path))
+        entries: records
+            .map(|(index, origin)| entry("dns.records", index, origin))
+            .chain(hosts.map(|(index, origin)| entry("hosts", index, origin)))
             .collect(),
         text: String::new(),
     };

@@ -5,7 +5,7 @@ use super::plan::PlanError;
 use super::text::{Line, Word};
 use crate::domain::{Disk, DiskSource, Domain};
 use crate::image::{Chain, Format, ImageInfo};
-use crate::name::printable;
+use crate::name::{Digest, printable};
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -19,6 +19,30 @@ pub struct DiskChoice {
     pub leave: Vec<String>,
     /// One image for each disk, whatever it stands on.
     pub flatten: bool,
+    /// An image that one of the disks shall stand on, whatever it stands on here.
+    pub base: Option<Base>,
+}
+
+/// An image that is known beforehand, on which a disk shall stand in the package.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Base {
+    /// The disk; without it, the guest's first.
+    pub target: Option<String>,
+    /// The image's file.
+    pub path: PathBuf,
+    /// Its format.
+    pub format: Format,
+    /// Its digest, if it is one of ours and has a package already: it is not packed again.
+    pub packaged: Option<Digest>,
+}
+
+/// A base of which it is known that it can be one.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct KnownBase {
+    /// The image.
+    pub image: ImageInfo,
+    /// Its digest, if it has a package already.
+    pub packaged: Option<Digest>,
 }
 
 /// A volume of a storage pool, and where libvirt has it.
@@ -70,11 +94,18 @@ pub enum Split {
     Bottom,
     /// All becomes one base without a delta.
     Flat,
+    /// This becomes the base, and the delta is what of the disk differs from it.
+    Known(Box<KnownBase>),
 }
 
 impl DiskPlan {
     /// The plan for a disk whose images are `chain`.
-    pub(super) fn new(disk: &Selected, Chain(chain): Chain, choice: &DiskChoice) -> Result<Self, PlanError> {
+    pub(super) fn new(
+        disk: &Selected,
+        Chain(chain): Chain,
+        base: Option<KnownBase>,
+        choice: &DiskChoice,
+    ) -> Result<Self, PlanError> {
         if let Some(image) = chain.iter().find(|image| image.encrypted) {
             return Err(PlanError::Disk {
                 target: disk.target.to_string(),
@@ -87,12 +118,21 @@ impl DiskPlan {
             bus: disk.bus.clone(),
             virtual_size: chain[0].virtual_size,
             chain,
-            split: if choice.flatten {
-                Split::Flat
-            } else {
-                Split::Bottom
+            split: match base {
+                Some(base) => Split::Known(Box::new(base)),
+                None if choice.flatten => Split::Flat,
+                None => Split::Bottom,
             },
         })
+    }
+
+    /// All images that are read.
+    pub(super) fn images(&self) -> impl Iterator<Item = &ImageInfo> {
+        let known = match &self.split {
+            Split::Known(base) => Some(&base.image),
+            Split::Bottom | Split::Flat => None,
+        };
+        self.chain.iter().chain(known)
     }
 
     /// The image that the guest writes to.
@@ -117,7 +157,8 @@ pub(super) fn select(
     choice: &DiskChoice,
     volumes: &[Volume],
 ) -> Result<Vec<Selected>, PlanError> {
-    for left in &choice.leave {
+    let based = choice.base.iter().filter_map(|base| base.target.as_ref());
+    for left in choice.leave.iter().chain(based) {
         if !domain.data_disks().any(|disk| disk.target == *left) {
             return Err(PlanError::NoSuchDisk {
                 target: printable(left, 40),

@@ -8,21 +8,30 @@ use crate::host::{Layout, files};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The guest's own firmware variables, if it has some: libvirt makes the file at the first start.
-pub(super) fn variables(domain: &Domain) -> Result<Option<GuestFile>, RepackError> {
-    let nvram = domain.firmware.nvram.as_ref();
-    let Some(path) = nvram.and_then(|nvram| nvram.path.as_deref()) else {
-        return Ok(None);
+/// The guest's own firmware variables, if it has some: libvirt makes the file at the first start. Where the XML does not
+/// say where it is, it is in libvirt's own place, if libvirt knows the domain.
+pub(super) fn variables(domain: &Domain, libvirt_knows: bool) -> Result<Option<GuestFile>, RepackError> {
+    let firmware = &domain.firmware;
+    let flash = firmware
+        .loader
+        .as_ref()
+        .is_some_and(|loader| loader.kind.as_deref() == Some("pflash"));
+    let has_some = firmware.auto.as_deref() == Some("efi") || flash;
+    let named = firmware.nvram.as_ref().and_then(|nvram| nvram.path.as_ref());
+    let path = match named {
+        Some(path) => PathBuf::from(path),
+        None if has_some && libvirt_knows => Layout::default().nvram(&domain.name).on_disk().to_owned(),
+        None => return Ok(None),
     };
     let what = "the firmware variables";
-    let Some(content) = read(what, Path::new(path))? else {
+    let Some(content) = read(what, &path)? else {
         return Ok(None);
     };
     // Domain XML can come from anyone and name any file of this host.
     if !is_variable_store(&content) {
         return Err(RepackError::File {
             what,
-            path: path.into(),
+            path,
             reason: "this is no store of UEFI variables".to_owned(),
         });
     }

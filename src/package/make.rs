@@ -67,6 +67,11 @@ impl<'a> Maker<'a> {
         })
     }
 
+    /// Says that the image of `digest` has a package already, and needs no other.
+    pub(super) fn has_package(&mut self, digest: Digest) {
+        self.packed.insert(digest);
+    }
+
     /// Takes the next image: of the disk `target`, in the role `role`. Returns its digest.
     pub(super) fn image(
         &mut self,

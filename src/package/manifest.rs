@@ -58,6 +58,9 @@ pub struct Manifest {
     /// Names under which the guest was packed before. A package that lists another here takes its instances over.
     #[serde(default)]
     pub renamed_from: Vec<GuestPackage>,
+    /// True if identity, keys, logs and history were reset in the copies of its disks.
+    #[serde(default)]
+    pub sealed: bool,
     /// The machine.
     pub domain: DomainSection,
     /// Its disks, in the order of the domain XML; at least one.

@@ -3,13 +3,14 @@
 //!
 //! Reading the descriptions and carrying the plan out is `repack`'s business.
 
-use super::disks::{self, DiskChoice, DiskPlan, Selected, Volume};
+use super::disks::{self, DiskChoice, DiskPlan, KnownBase, Selected, Volume};
 use super::files::{FileRole, GuestFile};
 use super::manifest::{
     CpuSection, DomainSection, FirmwareKind, FirmwareSection, HostSection, InterfaceSection, NetworkSection,
     NotPacked,
 };
 use super::name::GuestPackage;
+use super::seal::Seal;
 use super::text::{Line, TextError, Word};
 use crate::domain::{
     Domain, DomainType, DomainXmlError, Fate, Firmware, HostBound, HostBoundKind, InterfaceSource,
@@ -103,6 +104,8 @@ pub struct Plan {
     pub domain: DomainSection,
     /// The networks, for the manifest.
     pub networks: Vec<NetworkSection>,
+    /// How the copies are to be sealed, if at all.
+    pub seal: Option<Seal>,
     /// True if someone on this host may not read a source; then the results are for their owner only, too.
     pub private: bool,
     /// The package's domain XML.
@@ -145,7 +148,7 @@ pub(super) fn select(
 /// what this host's networks reserve.
 pub(super) fn plan(
     xml: &str,
-    disks: Vec<(Selected, Chain)>,
+    disks: Vec<(Selected, Chain, Option<KnownBase>)>,
     files: Vec<GuestFile>,
     choice: &DiskChoice,
     version: PackageVersion,
@@ -156,13 +159,13 @@ pub(super) fn plan(
     let package = GuestPackage::of(guest.as_str());
     let mut planned = Vec::new();
     let mut packed = Vec::new();
-    for (disk, chain) in disks {
+    for (disk, chain, base) in disks {
         let overlay = Layout::default().instance_disk(package.guest(), &disk.target);
         packed.push(PackedDisk {
             target: disk.target.to_string(),
             file: XmlValue::path(overlay.named())?,
         });
-        planned.push(DiskPlan::new(&disk, chain, choice)?);
+        planned.push(DiskPlan::new(&disk, chain, base, choice)?);
     }
     let spec = PackageSpec {
         disks: packed,
@@ -172,7 +175,7 @@ pub(super) fn plan(
     let (mut not_packed, mut warnings) = left_behind(&packaged.report.host_bound, &files);
     not_packed.extend(planned.iter().flat_map(snapshots));
     warnings.extend(disks::warnings(&domain, &planned));
-    let images = || planned.iter().flat_map(|disk| &disk.chain);
+    let images = || planned.iter().flat_map(DiskPlan::images);
     Ok(Plan {
         domain: domain_section(&packaged)?,
         networks: networks(&packaged, reservations)?,
@@ -182,6 +185,7 @@ pub(super) fn plan(
         private: images().any(|image| !image.world_readable)
             || files.iter().any(|file| file.section.mode() & 0o004 == 0),
         disks: planned,
+        seal: None,
         files,
         not_packed,
         warnings,

@@ -3,7 +3,7 @@
 //! The two halves are apart, so that a caller can show what will not travel before any byte is copied.
 
 use super::deb;
-use super::disks::{DiskChoice, DiskPlan, Selected, Split, Volume};
+use super::disks::{Base, DiskChoice, DiskPlan, KnownBase, Selected, Split, Volume};
 use super::error::RepackError;
 use super::estimate::{self, Witness};
 use super::files::GuestFile;
@@ -14,6 +14,7 @@ use super::manifest::{DiskSection, FORMAT, Layer, Manifest, PackageSection, Role
 use super::plan::{Activity, Plan, PlanError, Reservation, plan, select};
 use super::progress::Progress;
 use super::render::Texts;
+use super::seal::{self, Seal};
 use super::set::Set;
 use super::stream::{Codec, Payload as _};
 use super::target::{OutputFile, Target};
@@ -21,7 +22,7 @@ use super::text::Line;
 use super::work::{self, WorkDir};
 use crate::domain::Domain;
 use crate::host::access;
-use crate::image::{self, Format};
+use crate::image::{self, Format, ImageError};
 use crate::name::PackageVersion;
 use fs_err as fs;
 use serde::Serialize;
@@ -38,6 +39,8 @@ pub struct Request {
     pub xml: String,
     /// True if everyone on this host can read that XML; libvirt keeps it for root.
     pub xml_is_public: bool,
+    /// True if it is libvirt's definition of a domain of this host.
+    pub libvirt_knows: bool,
     /// Whether the guest is off.
     pub activity: Activity,
     /// The guest package's version.
@@ -48,6 +51,8 @@ pub struct Request {
     pub volumes: Vec<Volume>,
     /// The state of the guest's emulated TPM goes into the package, with the keys that are in it.
     pub with_tpm: bool,
+    /// Reset in the copy what clones must not share.
+    pub seal: Option<Seal>,
     /// What this host's networks reserve; entries for other guests are ignored.
     pub reservations: Vec<Reservation>,
     /// Directories (or files) outside the disk's own directory where a raw backing file may lie. A qcow2 backing
@@ -84,6 +89,9 @@ pub struct Repacked {
 /// Looks at the guest's disks and decides what will be done. Reads headers only and writes nothing.
 pub fn prepare(request: &Request) -> Result<Plan, RepackError> {
     let domain = Domain::parse(&request.xml).map_err(PlanError::from)?;
+    if request.seal.is_some() {
+        seal::available()?;
+    }
     let mut disks = Vec::new();
     for disk in select(&domain, request.activity, &request.disks, &request.volumes)? {
         let chain = image::chain(&disk.path, disk.format, &|backing, format| {
@@ -92,9 +100,16 @@ pub fn prepare(request: &Request) -> Result<Plan, RepackError> {
         for image in &chain.0 {
             image::ensure_unused(image)?;
         }
-        disks.push((disk, chain));
+        let base = request.disks.base.as_ref().filter(|base| match &base.target {
+            Some(target) => *target == disk.target.as_str(),
+            None => disks.is_empty(),
+        });
+        let base = base.map(known_base).transpose()?;
+        disks.push((disk, chain, base));
     }
-    let mut files: Vec<GuestFile> = firmware::variables(&domain)?.into_iter().collect();
+    let mut files: Vec<GuestFile> = firmware::variables(&domain, request.libvirt_knows)?
+        .into_iter()
+        .collect();
     if request.with_tpm {
         files.push(firmware::tpm_state(&domain)?);
     }
@@ -107,9 +122,34 @@ pub fn prepare(request: &Request) -> Result<Plan, RepackError> {
         request.version.clone(),
         reservations,
     )?;
+    let told = match request.seal {
+        Some(_) => seal::warnings(&plan.disks),
+        None => vec![seal::SHARED.to_owned()],
+    };
+    let mut warnings = plan.warnings;
+    warnings.extend(told.iter().map(|line| Line::lossy(line)));
     Ok(Plan {
         private: plan.private || !request.xml_is_public,
+        seal: request.seal,
+        warnings,
         ..plan
+    })
+}
+
+/// Looks at an image that a disk shall stand on.
+fn known_base(base: &Base) -> Result<KnownBase, ImageError> {
+    let image = image::info(&base.path, base.format)?;
+    image::ensure_unused(&image)?;
+    if image.backing.is_some() || image.encrypted {
+        return Err(ImageError::Unsupported {
+            path: image.path,
+            what: "a base that stands on another image, or is encrypted,".to_owned(),
+            hint: "make it one plain image with `qemu-img convert -O qcow2`",
+        });
+    }
+    Ok(KnownBase {
+        image,
+        packaged: base.packaged,
     })
 }
 
@@ -203,8 +243,17 @@ fn build_in(
     for disk in &plan.disks {
         images::check(disk, progress)?;
     }
+    let mut remarks = Vec::new();
+    let sealed = match plan.seal {
+        Some(how) => {
+            let (sealed, said) = seal::seal(&plan.disks, how, scratch.path(), progress)?;
+            remarks = said;
+            Some(sealed)
+        }
+        None => None,
+    };
     let mut disks = Vec::new();
-    for disk in &plan.disks {
+    for disk in sealed.as_ref().unwrap_or(&plan.disks) {
         disks.push(DiskSection {
             target: disk.target.clone(),
             bus: disk.bus.clone(),
@@ -212,7 +261,10 @@ fn build_in(
             layers: layers(disk, &mut maker, progress)?,
         });
     }
-    let manifest = manifest(plan, disks, options.created);
+    let mut manifest = manifest(plan, disks, options.created);
+    manifest
+        .warnings
+        .extend(remarks.iter().map(|line| Line::lossy(line)));
     let results = maker.finish(&manifest, &plan.xml, &plan.files)?;
     witness.ensure_unchanged()?;
     let files = results.publish(output, trees, if plan.private { 0o600 } else { 0o644 })?;
@@ -226,9 +278,15 @@ fn layers(
     progress: &dyn Progress,
 ) -> Result<Vec<Layer>, RepackError> {
     let mut layers: Vec<Layer> = Vec::new();
-    let roles: &[Role] = match disk.split {
+    let roles: &[Role] = match &disk.split {
         Split::Bottom => &[Role::Base, Role::Delta],
         Split::Flat => &[Role::Base],
+        Split::Known(base) => {
+            if let Some(digest) = base.packaged {
+                maker.has_package(digest);
+            }
+            &[Role::Base, Role::Delta]
+        }
     };
     for &role in roles {
         let image = match layers.last() {
@@ -236,6 +294,14 @@ fn layers(
             Some(below) => images::delta(disk, &below.digest.file_name(), progress)?,
         };
         let digest = maker.image(&disk.target, role, &image, progress)?;
+        if let (Role::Base, Split::Known(base)) = (role, &disk.split)
+            && base.packaged.is_some_and(|packaged| packaged != digest)
+        {
+            return Err(RepackError::Image(ImageError::Damaged {
+                path: base.image.path.clone(),
+                reason: "it is not what its name says; reinstall its package".to_owned(),
+            }));
+        }
         layers.push(Layer::new(
             role,
             digest,
@@ -268,6 +334,7 @@ fn manifest(plan: &Plan, disks: Vec<DiskSection>, created: Timestamp) -> Manifes
             guest: plan.guest.clone(),
         },
         renamed_from: Vec::new(),
+        sealed: plan.seal.is_some(),
         domain: plan.domain.clone(),
         disks,
         networks: plan.networks.clone(),

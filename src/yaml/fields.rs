@@ -13,8 +13,6 @@ use std::str::FromStr;
 pub enum Key {
     /// A key that is read.
     Known(&'static str),
-    /// A key of the format that this version cannot act on.
-    Later(&'static str),
     /// A key of another tool or another form, with the help for who writes it.
     Instead(&'static str, &'static str),
 }
@@ -74,10 +72,6 @@ fn key_fault(key: &At<std::borrow::Cow<'_, str>>, keys: &[Key], what: &str) -> O
     for known in keys {
         match *known {
             Key::Known(name) if name == key.value => return None,
-            Key::Later(name) if name == key.value => {
-                let fault = Fault::new(key.place, format!("`{name}` in {what} is not supported yet"));
-                return Some(fault.help("remove it: this version would not do what it says"));
-            }
             Key::Instead(name, help) if name == key.value => {
                 let fault = Fault::new(key.place, format!("unknown key `{name}` in {what}"));
                 return Some(fault.help(help));
@@ -86,7 +80,7 @@ fn key_fault(key: &At<std::borrow::Cow<'_, str>>, keys: &[Key], what: &str) -> O
         }
     }
     let names = keys.iter().filter_map(|key| match *key {
-        Key::Known(name) | Key::Later(name) => Some(name),
+        Key::Known(name) => Some(name),
         Key::Instead(..) => None,
     });
     let help = nearest(&key.value, names).map_or_else(
@@ -95,7 +89,7 @@ fn key_fault(key: &At<std::borrow::Cow<'_, str>>, keys: &[Key], what: &str) -> O
                 .iter()
                 .filter_map(|key| match key {
                     Key::Known(name) => Some(format!("`{name}`")),
-                    _ => None,
+                    Key::Instead(..) => None,
                 })
                 .collect();
             format!("known keys are {}", known.join(", "))

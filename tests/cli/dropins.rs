@@ -90,6 +90,47 @@ fn everything_beside_a_definition_is_read_with_it() {
 }
 
 #[test]
+fn records_of_peoples_are_answered_and_have_their_place() {
+    let state = State::new();
+    state.people(
+        "a.yaml",
+        "records:\n  - { cname: www, target: one }\n  - { name: x, ip: 10.66.6.13 }\n",
+    );
+    let (run, _) = state.compiled("lab");
+    assert_eq!((run.status, run.stderr.as_str()), (0, ""));
+    let file = |name: &str| fs::read_to_string(state.0.path().join("out").join(name)).unwrap();
+    assert!(file("dnsmasq.conf").contains("\ncname=www.lab.internal,one.lab.internal\n"));
+    assert!(
+        file("addn-hosts").contains("\n10.66.6.13 x.lab.internal x\n"),
+        "{}",
+        file("addn-hosts")
+    );
+    let shown = state.run(&["--format", "json", "net", "show", "lab"]);
+    let shown: serde_json::Value = serde_json::from_str(&shown.stdout).unwrap();
+    let file = "STATE/etc/miniascape/networks/lab.d/a.yaml";
+    assert_eq!(
+        shown["entries"][1],
+        serde_json::json!({ "path": "dns.records.1", "from": "drop-in", "file": file })
+    );
+    // A name with two meanings is a mistake that names both places; and guests bring no records.
+    state.people("b.yaml", "records: [ { cname: x, target: one } ]\n");
+    let run = state.run(&["net", "validate", "lab"]);
+    assert_eq!(run.status, 2, "{run:?}");
+    assert!(
+        run.stderr.contains("lab.d/b.yaml:1:21: ") && run.stderr.contains("lab.d/a.yaml:3:5:"),
+        "{run:?}"
+    );
+    state.people("b.yaml", "");
+    state.guest("web.yaml", "records: [ { name: y, ip: 10.66.6.14 } ]\n");
+    let run = state.run(&["net", "validate", "lab"]);
+    assert_eq!(run.status, 0, "{run:?}");
+    assert!(
+        run.stderr.contains("hosts.d/web.yaml:1:1: unknown key `records`"),
+        "{run:?}"
+    );
+}
+
+#[test]
 fn a_definition_elsewhere_has_its_own_drop_ins_and_no_guests() {
     let state = State::new();
     state.people("a.yaml", &hosts(&[("two", "02", "10.66.6.12")]));

@@ -151,7 +151,7 @@ fn compile_writes_what_a_registration_would_and_changes_nothing_the_second_time(
             .iter()
             .filter(|(_, path)| Path::new(path).starts_with("srv/lab/var/lib/miniascape/networks/net-1"))
             .count()
-            == 4,
+            == 6,
         "{conf}"
     );
 }

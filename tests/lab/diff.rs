@@ -188,7 +188,7 @@ fn put_right(host: &Host, what: &str, impact: &str) {
     host.miniascape_check(["net", "status", "lab"]);
 }
 
-/// The dnsmasq processes, and the bridge of the guest's tap.
+/// The dnsmasq processes.
 fn pids(host: &Host) -> Vec<String> {
     let all = host.check(["pgrep", "-x", "dnsmasq"]);
     all.stdout.lines().map(str::to_owned).collect()
@@ -199,6 +199,8 @@ pub(crate) fn what_others_change_is_named_and_put_right() {
     host.write_file(FILE, LAB);
     host.miniascape_check(["net", "register", "lab"]);
     let mut console = start_guest(&host);
+    // Later ones tell that the guest was plugged in again.
+    console.wait("LEASE", BOOT_TIMEOUT);
     let ours = pids(&host);
     assert_eq!(drift(&host), []);
     // The guest is named by what is for it.

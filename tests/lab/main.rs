@@ -10,6 +10,7 @@ mod demo_program;
 mod support;
 
 mod boot;
+mod carried;
 mod clients;
 mod demo;
 mod dhcp;
@@ -74,6 +75,10 @@ fn tests() -> Vec<Trial> {
             guests_live_as_rpms,
             a_guest_starts_only_on_the_images_it_was_made_from,
             what_could_not_be_finished_is_finished_by_a_later_run,
+        }
+        carried {
+            disks_of_every_place_and_depth,
+            firmware_variables_and_tpm_state,
         }
         import {
             a_network_with_a_running_guest_is_adopted,

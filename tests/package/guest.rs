@@ -126,11 +126,13 @@ pub(crate) fn request(xml: String) -> Request {
     Request {
         xml,
         xml_is_public: true,
+        libvirt_knows: false,
         activity: Activity::Off,
         version: version("0.1"),
         disks: DiskChoice::default(),
         volumes: Vec::new(),
         with_tpm: false,
+        seal: None,
         reservations: Vec::new(),
         allowed_backing: Vec::new(),
     }

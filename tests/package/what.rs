@@ -172,3 +172,54 @@ fn a_volume_is_where_libvirt_says() {
         Format::Raw
     ));
 }
+
+/// Two disks that know nothing of each other, made from one image by whatever copied it.
+#[test]
+fn a_known_base_is_found_again_by_content() {
+    let bench = Bench::new();
+    let golden = bench.raw("golden.raw");
+    let known = |path: &Path, format, packaged| package::Base {
+        target: None,
+        path: path.to_owned(),
+        format,
+        packaged,
+    };
+    let copy = |name: &str, byte: u8| {
+        let copy = bench.qcow2(&golden, name);
+        run("qemu-io", |c| {
+            c.args(["-f", "qcow2", "-c", &format!("write -P {byte} 7M 64k")])
+                .arg(&copy)
+        });
+        copy
+    };
+    let mut one = request(domain("web", &copy("one.qcow2", 0xa1), "qcow2"));
+    one.disks.base = Some(known(&golden, Format::Raw, None));
+    let first = pack(&bench, &one);
+    let [base, delta] = &first.manifest.disks[0].layers[..] else {
+        panic!("{first:?}")
+    };
+    assert!(same(&bench, base, &golden, Format::Raw));
+    assert!(same(&bench, delta, &bench.path("one.qcow2"), Format::Qcow2));
+    assert!(delta.file_size < 600_000, "the delta takes {}", delta.file_size);
+
+    // On the base that has its package now, the second guest's packages hold only what differs.
+    let kept = bench.path("base.qcow2");
+    fs_err::copy(image_of(&bench, base), &kept).unwrap();
+    fs_err::remove_dir_all(bench.output()).unwrap();
+    let mut two = request(domain("other", &copy("two.qcow2", 0xa2), "qcow2"));
+    two.disks.base = Some(known(&kept, Format::Qcow2, Some(base.digest)));
+    let second = package::repack(&two, &bench.options(&[Target::Deb]), &()).unwrap();
+    assert_eq!(second.manifest.disks[0].layers[0], *base);
+    assert_eq!(bench.results().len(), 2, "{:?}", bench.results());
+    assert!(
+        bench
+            .results()
+            .iter()
+            .all(|name| !name.contains(base.package.as_str()))
+    );
+    // One that only claims to be it is noticed.
+    two.disks.base = Some(known(&bench.path("one.qcow2"), Format::Qcow2, Some(base.digest)));
+    let error = package::repack(&two, &bench.options(&[Target::Deb]), &()).unwrap_err();
+    assert!(error.to_string().contains("not what its name says"), "{error}");
+    assert_eq!(bench.results().len(), 2);
+}

@@ -1,6 +1,7 @@
 //! Tests of the whole module over domain XML as it is found on hosts. What each edit does to each sample is a
 //! snapshot of the difference; the other tests hold for every sample.
 
+mod corpus;
 mod edits;
 mod hostile;
 mod libvirt;

@@ -4,7 +4,7 @@
 use super::Surroundings;
 use crate::name::{DnsName, PlainText, RecordName, ZoneName};
 use crate::network::definition::{DnsSection, RecordEntry, RecordFields, SrvFields};
-use crate::network::model::{Dns, Forwarder, GATEWAY, Origin, Record, RecordData};
+use crate::network::model::{Dns, Forwarder, GATEWAY, Record, RecordData};
 use crate::yaml::{At, Fault, Place, Report};
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -25,12 +25,17 @@ pub(super) fn check(section: &DnsSection, around: &Surroundings<'_>, report: &mu
             .help("remove `records`, or set `serve: true`"),
         );
     } else if let Some(domain) = around.domain {
-        let read = |entry: &RecordEntry| Some((entry.place, full(&entry.data, domain, report)?));
+        let mut origins = Vec::with_capacity(section.records.len());
+        let read = |entry: &RecordEntry| {
+            let full = full(&entry.data, domain, report)?;
+            origins.push(entry.origin.clone());
+            Some((entry.place, full))
+        };
         let full: Vec<(Place, Full)> = section.records.iter().filter_map(read).collect();
         check_records(&full, domain, around, report);
-        records.extend(full.iter().map(|(_, full)| Record {
-            data: full.data.clone(),
-            origin: Origin::Definition,
+        records.extend(full.into_iter().zip(origins).map(|((_, full), origin)| Record {
+            data: full.data,
+            origin,
         }));
     }
     Dns {

@@ -2,7 +2,7 @@
 
 use super::{optional, several};
 use crate::name::{PlainText, ZoneName, printable};
-use crate::network::model::Forwarder;
+use crate::network::model::{Forwarder, Origin};
 use crate::yaml::{At, Fault, Fields, Key, Node, Place, Report};
 use std::net::IpAddr;
 
@@ -26,6 +26,8 @@ pub struct RecordEntry {
     pub place: Place,
     /// What it says.
     pub data: RecordFields,
+    /// Whose file it stands in.
+    pub origin: Origin,
 }
 
 /// What one of `dns.records` says, by the key that tells its kind.
@@ -98,14 +100,19 @@ pub(super) fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<DnsSectio
             n.parse("a forwarder", report)
         })
     });
-    let records = optional(fields.get("records"), |n| n.items("`records`", report));
-    let records = records.flatten().unwrap_or_default();
+    let records = optional(fields.get("records"), |n| Some(read_records(n, report)));
     Some(DnsSection {
-        records: records.iter().filter_map(|n| read_record(n, report)).collect(),
+        records: records.flatten().unwrap_or_default(),
         serve: serve?,
         forward: forward?,
         forwarders: forwarders?.unwrap_or_default(),
     })
+}
+
+/// `records`, also of a file beside the definition.
+pub(in crate::network) fn read_records(node: &Node<'_>, report: &mut Report<'_>) -> Vec<RecordEntry> {
+    let records = node.items("`records`", report).unwrap_or_default();
+    records.iter().filter_map(|n| read_record(n, report)).collect()
 }
 
 fn read_record(node: &Node<'_>, report: &mut Report<'_>) -> Option<RecordEntry> {
@@ -154,6 +161,7 @@ fn read_record(node: &Node<'_>, report: &mut Report<'_>) -> Option<RecordEntry> 
     Some(RecordEntry {
         place: start(node),
         data,
+        origin: Origin::Definition,
     })
 }
 

@@ -15,6 +15,7 @@ mod original;
 pub use address::{Ipv4Section, Ipv6Section};
 pub use boot::BootSection;
 pub use dhcp::{DhcpSection, RangeEntry};
+pub(super) use dns::read_records;
 pub use dns::{DnsSection, RecordEntry, RecordFields, SrvFields};
 pub use hosts::HostEntry;
 pub use options::OptionEntry;

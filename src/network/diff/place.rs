@@ -2,10 +2,13 @@
 
 use super::tree::{Change, Part, What, label};
 use crate::host::files;
-use crate::network::Found;
+use crate::network::{Found, render};
 use crate::yaml::{MAX_FILE, Node, Report, Source, Value, parse_any};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+
+const HOSTS: &str = "hosts";
+const RECORDS: &str = "records";
 
 /// A file, and the line in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,8 +21,8 @@ pub(super) struct Place {
 /// The lines of the values of the files that belong to a definition, each read when it is first asked for.
 pub(super) struct Places<'f> {
     found: &'f Found,
-    /// The files of hosts that do not stand in the definition itself.
-    elsewhere: HashMap<&'f str, &'f Path>,
+    /// The files of hosts and records that do not stand in the definition itself, by list and label.
+    elsewhere: HashMap<(&'static str, String), &'f Path>,
     files: HashMap<PathBuf, HashMap<String, u32>>,
 }
 
@@ -33,12 +36,23 @@ const ORIGINAL: [(&str, &[&str]); 4] = [
 
 impl<'f> Places<'f> {
     pub(super) fn new(found: &'f Found) -> Self {
-        let hosts = found.network.hosts().iter();
+        let network = &found.network;
+        let hosts = network.hosts().iter();
+        let hosts = hosts.filter_map(|host| Some(((HOSTS, host.name.to_string()), host.origin.path()?)));
+        let mut elsewhere: HashMap<_, _> = hosts.collect();
+        let origins = network.dns.records.iter().map(|record| record.origin.path());
+        if origins.clone().any(|path| path.is_some()) {
+            let native = render::native(network);
+            let records = native["network"]["dns"][RECORDS].as_array().into_iter().flatten();
+            elsewhere.extend(
+                records
+                    .zip(origins)
+                    .filter_map(|(record, path)| Some(((RECORDS, label(RECORDS, record)), path?))),
+            );
+        }
         Self {
             found,
-            elsewhere: hosts
-                .filter_map(|host| Some((host.name.as_str(), host.origin.path()?)))
-                .collect(),
+            elsewhere,
             files: HashMap::new(),
         }
     }
@@ -62,11 +76,18 @@ impl<'f> Places<'f> {
         {
             new.clone_into(&mut path[1]);
         }
-        let host = (change.key(0) == Some("hosts")).then(|| path.get(1)).flatten();
-        let file = host
-            .and_then(|host| self.elsewhere.get(host.as_str()).copied())
-            .unwrap_or(&self.found.path)
-            .to_owned();
+        // A file beside the definition has the lists at its top.
+        let list = match (change.key(0), change.key(1)) {
+            (Some(HOSTS), _) => Some((HOSTS, 0)),
+            (_, Some(RECORDS)) => Some((RECORDS, 1)),
+            _ => None,
+        };
+        let elsewhere = list.and_then(|(list, depth)| {
+            let file = self.elsewhere.get(&(list, path.get(depth + 1)?.clone()))?;
+            path.drain(..depth);
+            Some(*file)
+        });
+        let file = elsewhere.unwrap_or(&self.found.path).to_owned();
         let lines = self.files.entry(file.clone()).or_insert_with(|| lines(&file));
         let line = (1..=path.len()).rev().find_map(|length| {
             let path = path[..length].join("\n");

@@ -10,7 +10,7 @@ mod guests;
 pub(super) use guests::take_back;
 pub use guests::{Brought, bring, has_brought, networks_of};
 
-use super::definition::{Definition, HostEntry, hosts, optional};
+use super::definition::{Definition, HostEntry, RecordEntry, hosts, optional, read_records};
 use super::model::Origin;
 use crate::host::{Layout, Place as FilePlace, files};
 use crate::name::NetworkName;
@@ -185,16 +185,28 @@ impl Part {
                 definition.hosts.push(HostEntry { origin, ..entry });
             }
         }
+        if let Some(node) = fields.get("records") {
+            let origin = || self.origin.clone();
+            let records = read_records(node, report).into_iter();
+            let records = records.map(|entry| RecordEntry {
+                origin: origin(),
+                ..entry
+            });
+            definition.dns.records.extend(records);
+        }
     }
 }
 
-const WHOLE: &str = "a file beside a definition has `hosts:` at its top";
+const WHOLE: &str = "a file beside a definition has `hosts:` or `records:` at its top";
 
 const DROP_IN: &[Key] = &[
     Key::Known("hosts"),
-    Key::Later("records"),
+    Key::Known("records"),
     Key::Instead("network", WHOLE),
     Key::Instead("dns", "write `records:` at the top of the file"),
 ];
 
-const GUEST: &[Key] = &[Key::Known("hosts"), Key::Instead("network", WHOLE)];
+const GUEST: &[Key] = &[
+    Key::Known("hosts"),
+    Key::Instead("network", "a guest's file has `hosts:` at its top"),
+];
