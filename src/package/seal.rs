@@ -18,7 +18,7 @@ const OPERATIONS: &str = "bash-history,crash-data,dhcp-client-state,logfiles,mac
 
 /// What else goes. virt-sysprep itself puts one random seed and one machine id into the copy, which all clones would
 /// share, so both are removed again.
-const GONE: [&str; 8] = [
+const GONE: [&str; 12] = [
     "/var/lib/systemd/random-seed",
     "/var/lib/systemd/credential.secret",
     "/var/lib/urandom/random-seed",
@@ -27,6 +27,10 @@ const GONE: [&str; 8] = [
     "/var/lib/NetworkManager/*.lease",
     "/var/lib/dhcpcd/*",
     "/root/.*_history",
+    "/home/*/.*_history",
+    "/var/log/syslog*",
+    "/var/log/debug*",
+    "/var/log/journal/*",
 ];
 
 /// Fedora's sshd makes missing host keys at its start, Debian's does not.
@@ -60,8 +64,7 @@ pub(super) fn seal(
     for disk in disks {
         let top = disk.top();
         let overlay = dir.join(format!("sealed-{}.qcow2", disk.target));
-        // Its name for the image below begins with a slash, so QEMU sees no protocol in it.
-        image::create_overlay(&overlay, &top.path.to_string_lossy(), top.format, None)?;
+        image::create_fine_overlay(&overlay, &top.path, top.format)?;
         overlays.push(overlay);
     }
     begin(progress, "seal", "seal the copies of the disks".to_owned());

@@ -225,3 +225,120 @@ pub(crate) fn firmware_variables_and_tpm_state() {
     assert_eq!(tail.text(), "changed", "the variables were written over");
     assert!(target.exists(state(&new)), "the TPM's state has gone");
 }
+
+/// A Linux of a few files, which virt-sysprep takes for one.
+const SYSTEM: &str = "mkdir -p s/etc/ssh s/etc/systemd/system s/bin s/sbin s/usr/bin s/lib/systemd s/var/log s/var/lib/systemd \
+    s/var/lib/dhcp s/var/lib/dpkg s/root s/home s/tmp s/proc s/sys s/dev s/run s/boot s/usr/lib
+    echo 12 >s/etc/debian_version; printf 'ID=debian\\nVERSION_ID=\"12\"\\n' >s/etc/os-release
+    echo '/dev/vda / ext4 defaults 0 1' >s/etc/fstab; echo root:x:0:0:root:/root:/bin/sh >s/etc/passwd
+    touch s/etc/shadow s/etc/group s/var/lib/dpkg/status; cp /bin/busybox s/bin/sh
+    echo 0123456789abcdef0123456789abcdef >s/etc/machine-id; echo PRIVATE-HOST-KEY >s/etc/ssh/ssh_host_ed25519_key
+    echo SEED >s/var/lib/systemd/random-seed; echo LEASE >s/var/lib/dhcp/dhclient.leases
+    echo LOGGED >s/var/log/syslog; echo TYPED >s/root/.bash_history; echo kept >s/root/kept
+    truncate -s 96M disk.raw; mke2fs -q -t ext4 -b 4096 -d s disk.raw; sha256sum disk.raw >disk.sum";
+
+/// Sealing for real takes minutes, so without MINIASCAPE_TEST_FULL only the refusal is looked at.
+pub(crate) fn a_sealed_guest_leaves_its_identity_behind() {
+    let host = Host::start(HostOptions::default().without_libvirtd());
+    host.check(["mkdir", "-p", "/srv/seal"]);
+    host.command(["sh", "-e", "-c", SYSTEM]).cwd("/srv/seal").check();
+    host.write_file(
+        "/srv/seal/web.xml",
+        "<domain type='qemu'><name>web</name><memory unit='MiB'>192</memory><os><type arch='x86_64'>hvm</type></os>\
+         <devices><disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='/srv/seal/disk.raw'/>\
+         <target dev='vda' bus='virtio'/></disk></devices></domain>",
+    );
+    let repack = |more: &[&str]| {
+        let fixed = [
+            "repack",
+            "/srv/seal/web.xml",
+            "--to",
+            "build-tree",
+            "--output",
+            "/srv/seal/out",
+        ];
+        host.miniascape_command(fixed.iter().chain(more))
+            .timeout(Duration::from_secs(900))
+            .run()
+    };
+    let unsealed = repack(&["--dry-run"]);
+    assert!(
+        unsealed.ok() && unsealed.stderr.contains("its clones share machine id"),
+        "{unsealed}"
+    );
+    if std::env::var_os("MINIASCAPE_TEST_FULL").is_some() {
+        give_a_kernel(&host);
+        let sealed = repack(&["--seal"]);
+        assert!(
+            sealed.ok() && !sealed.stderr.contains("could not be cleared"),
+            "{sealed}"
+        );
+        sh(
+            &host,
+            "cd /srv/seal; sha256sum -c disk.sum
+             qemu-img convert -f qcow2 -O raw out/vm-web-repacked-0.1/sha256-*.qcow2 sealed.raw",
+        );
+        let show = |what: &str| {
+            let shown = host.check(["debugfs", "-R", what, "/srv/seal/sealed.raw"]);
+            shown.stdout
+        };
+        assert_eq!(show("cat /etc/machine-id"), "");
+        assert_eq!(show("cat /root/kept"), "kept\n");
+        for (dir, gone) in [
+            ("/etc/ssh", "ssh_host"),
+            ("/var/lib/systemd", "random-seed"),
+            ("/var/lib/dhcp", "leases"),
+            ("/root", "history"),
+        ] {
+            assert!(
+                !show(&format!("ls {dir}")).contains(gone),
+                "{gone} is still in {dir}"
+            );
+        }
+        // Not in any block, either.
+        for word in [
+            "PRIVATE-HOST-KEY",
+            "LOGGED",
+            "TYPED",
+            "0123456789abcdef0123456789abcdef",
+        ] {
+            assert!(
+                !host.run(["grep", "-q", word, "/srv/seal/sealed.raw"]).ok(),
+                "{word} is still readable"
+            );
+        }
+        host.remove("/srv/seal/out");
+    } else {
+        note("sealing itself is tried with MINIASCAPE_TEST_FULL=1 only");
+    }
+    host.remove("/usr/bin/virt-sysprep");
+    let refused = repack(&["--seal"]);
+    refused.expect_code(4);
+    assert!(
+        refused.stderr.contains("virt-sysprep") && refused.stderr.contains("guestfs-tools"),
+        "{refused}"
+    );
+    assert!(!host.exists("/srv/seal/out"));
+}
+
+/// What libguestfs makes its own little machine of.
+fn give_a_kernel(host: &Host) {
+    crate::support::guest::boot_image().expect("the lab's guest");
+    let tree = crate::support::guest::cache_dir()
+        .expect("the lab's cache")
+        .join("guest-packages");
+    let pack = crate::support::Command::machine([
+        "tar".as_ref(),
+        "-C".as_ref(),
+        tree.as_os_str(),
+        "-c".as_ref(),
+        "boot".as_ref(),
+        "lib/modules".as_ref(),
+    ]);
+    pack.check_into(&host.command(["tar", "-C", "/usr", "-x"]));
+    sh(
+        host,
+        "mkdir -p /boot; mv /usr/boot/* /boot/
+         for dir in /usr/lib/modules/*; do depmod ${dir##*/}; done",
+    );
+}

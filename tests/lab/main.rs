@@ -79,6 +79,7 @@ fn tests() -> Vec<Trial> {
         carried {
             disks_of_every_place_and_depth,
             firmware_variables_and_tpm_state,
+            a_sealed_guest_leaves_its_identity_behind,
         }
         import {
             a_network_with_a_running_guest_is_adopted,

@@ -59,7 +59,7 @@ fn done(mut command: Command) -> String {
 }
 
 /// A package `miniascape` without a program: what guests depend on.
-fn stub_deb(bench: &Bench) -> std::path::PathBuf {
+pub(crate) fn stub_deb(bench: &Bench) -> std::path::PathBuf {
     let stage = bench.path("stub");
     fs::create_dir_all(stage.join("DEBIAN")).unwrap();
     let control =
@@ -306,7 +306,7 @@ fn rpm_installs_two_guests_on_one_base_and_removes_them() {
 }
 
 /// A package that provides what guests need from a whole system.
-fn stub_rpm(bench: &Bench) -> std::path::PathBuf {
+pub(crate) fn stub_rpm(bench: &Bench) -> std::path::PathBuf {
     let top = tempfile::tempdir().unwrap();
     let spec = top.path().join("stub.spec");
     fs::write(

@@ -7,5 +7,6 @@ mod firmware;
 mod guest;
 mod install;
 mod refuse;
+mod tools;
 mod verify;
 mod what;

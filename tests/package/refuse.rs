@@ -334,3 +334,45 @@ fn manifests_from_strangers() {
         assert!(Manifest::parse(text.as_bytes()).is_err());
     }
 }
+
+/// A file system of a few megabytes, full at any point of the work: what is there is whole, the rest is gone.
+#[test]
+fn a_disk_that_is_full() {
+    let bench = Bench::below("full-");
+    let script = r#"
+        set -e
+        mount --make-rprivate /
+        mount -t tmpfs -o size="$1" none "$2"
+        status=0
+        "$3" repack "$4" --to rpm,srpm,deb,tar,build-tree --quiet --output "$2/out" || status=$?
+        for file in $(find "$2" -type f -not -path '*-repacked-*/*'); do "$3" package verify "$file" >/dev/null; done
+        find "$2" -name '.miniascape*' -o -name 'draft-*'
+        exit $status
+    "#;
+    let xml = bench.path("web.xml");
+    fs::write(&xml, domain("web", &bench.raw("a.raw"), "raw")).unwrap();
+    let place = bench.path("small");
+    fs::create_dir(&place).unwrap();
+    let (mut failed, mut done) = (0, 0);
+    for kib in [200, 700, 1100, 1500, 1900, 2300, 2700, 16_000] {
+        let output = Command::new("unshare")
+            .args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"])
+            .arg(format!("{kib}k"))
+            .arg(&place)
+            .arg(env!("CARGO_BIN_EXE_miniascape"))
+            .arg(&xml)
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "", "{kib}: {text}");
+        match output.status.code() {
+            Some(0) => done += 1,
+            Some(1) => {
+                assert!(text.contains("space"), "{kib}: {text}");
+                failed += 1;
+            }
+            _ => panic!("{kib}: {text}"),
+        }
+    }
+    assert!(failed >= 3 && done >= 1, "{failed} failed, {done} done");
+}

@@ -79,7 +79,7 @@ pub(super) fn too_large() -> String {
 /// All of an image's package up to the image, with `data` bytes of `data.tar`; and how many of these are in it.
 fn head(set: &Set<'_>, digest: &Digest, size: u64, data: u64) -> Result<(Vec<u8>, u64), RepackError> {
     let control = set.texts.image("control-image", set, digest, size)?;
-    let mut out = beginning(set, &[("control", 0o644, &control)]);
+    let mut out = beginning(set, &[("control", 0o644, &control)])?;
     let layout = Layout::default();
     let mut tar = Archive::new(set.seconds().into());
     directories(&mut tar, &layout.packaged_images());
@@ -115,7 +115,7 @@ pub(super) fn guest(
             ("postinst", 0o755, &texts.text("postinst")?),
             ("postrm", 0o755, &texts.text("postrm")?),
         ],
-    );
+    )?;
     out.extend(data_header(set, data.len() as u64));
     let mut draft = Draft::create(path, &out)?;
     draft.append(&data)?;
@@ -132,8 +132,8 @@ fn file_name(set: &Set<'_>, package: &str, version: &str) -> String {
     format!("{package}_{version}-{}_all.deb", set.release)
 }
 
-/// The members before the data.
-fn beginning(set: &Set<'_>, control: &[(&str, u32, &str)]) -> Vec<u8> {
+/// The members before the data. They are packed in plain blocks, so that their length depends on nothing else.
+fn beginning(set: &Set<'_>, control: &[(&str, u32, &str)]) -> io::Result<Vec<u8>> {
     let mut tar = Archive::new(set.seconds().into());
     tar.directory("./", 0o755);
     for (name, mode, text) in control {
@@ -141,10 +141,13 @@ fn beginning(set: &Set<'_>, control: &[(&str, u32, &str)]) -> Vec<u8> {
     }
     let mut tar = tar.into_bytes();
     tar.extend(archive::end());
+    let mut packed = set.codec.open(&tar)?;
+    packed.extend(set.codec.close(&[]));
     let mut out = ar::MAGIC.to_vec();
     out.extend(ar::member("debian-binary", set.seconds(), b"2.0\n"));
-    out.extend(ar::member("control.tar", set.seconds(), &tar));
-    out
+    let name = format!("control.tar{}", set.codec.suffix());
+    out.extend(ar::member(&name, set.seconds(), &packed));
+    Ok(out)
 }
 
 fn data_header(set: &Set<'_>, size: u64) -> Vec<u8> {

@@ -144,10 +144,7 @@ impl Package {
         set(1005, local(self.description.trim_end()));
         set(1006, Value::Int32(vec![self.created]));
         set(1007, text("localhost"));
-        set(
-            5009,
-            Value::Int64(vec![self.files.iter().map(|file| file.size).sum()]),
-        );
+        set(1015, text("miniascape repack"));
         set(1014, text("LicenseRef-Unspecified"));
         set(1016, local("Unspecified"));
         set(1021, text("linux"));
@@ -263,7 +260,21 @@ impl Package {
         header.set(1116, Value::Int32(indexes));
         header.set(1117, Value::Texts(bases));
         header.set(1118, Value::Texts(dirs));
-        header.set(5008, Value::Int64(files.iter().map(|file| file.size).collect()));
+        // What libmagic would say; it is not asked. Programs that read packages count on a class for each file.
+        let class = |file: &File| u32::from(file.digest.is_some());
+        header.set(1140, numbers(&|_| 0));
+        header.set(1141, numbers(&class));
+        header.set(1142, Value::Texts(vec!["directory".into(), String::new()]));
+        let sizes: Vec<u64> = files.iter().map(|file| file.size).collect();
+        // Beside the large fields the small ones, while they do: rpmlint reads no others.
+        let small: Result<Vec<u32>, _> = sizes.iter().map(|size| u32::try_from(*size)).collect();
+        let sum: u64 = sizes.iter().sum();
+        if let (Ok(small), Ok(sum)) = (small, u32::try_from(sum)) {
+            header.set(1028, Value::Int32(small));
+            header.set(1009, Value::Int32(vec![sum]));
+        }
+        header.set(5008, Value::Int64(sizes));
+        header.set(5009, Value::Int64(vec![sum]));
         header.set(5011, Value::Int32(vec![SHA256]));
     }
 }
