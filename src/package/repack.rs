@@ -270,7 +270,7 @@ fn build_in(
             target: disk.target.clone(),
             bus: disk.bus.clone(),
             format: Format::Qcow2,
-            layers: layers(disk, scratch.path(), &mut maker, progress)?,
+            layers: layers(disk, &mut maker, progress)?,
         });
     }
     let mut manifest = manifest(plan, disks, options.created);
@@ -283,14 +283,12 @@ fn build_in(
     Ok(Repacked { files, manifest })
 }
 
-/// Packs the images of one disk, which are made in `scratch` and removed again.
+/// Packs the images of one disk.
 fn layers(
     disk: &DiskPlan,
-    scratch: &Path,
     maker: &mut Maker<'_>,
     progress: &dyn Progress,
 ) -> Result<Vec<Layer>, RepackError> {
-    let scratch = tempfile::tempdir_in(scratch)?;
     let mut layers: Vec<Layer> = Vec::new();
     let roles: &[Role] = match &disk.split {
         Split::Bottom => &[Role::Base, Role::Delta],
@@ -304,8 +302,8 @@ fn layers(
     };
     for &role in roles {
         let image = match layers.last() {
-            None => images::base(disk, scratch.path(), progress)?,
-            Some(below) => images::delta(disk, &below.digest.file_name(), scratch.path(), progress)?,
+            None => images::base(disk, progress)?,
+            Some(below) => images::delta(disk, &below.digest.file_name(), progress)?,
         };
         let digest = maker.image(&disk.target, role, &image, progress)?;
         if let (Role::Base, Split::Known(base)) = (role, &disk.split)
