@@ -7,7 +7,7 @@ use miniascape::domain::{Disk, DiskSource, Domain, VirtType};
 use miniascape::guest;
 use miniascape::host::{Libvirt, access, files};
 use miniascape::image::{self, Format, Guess};
-use miniascape::name::{Digest, PackageVersion, is_path, printable};
+use miniascape::name::{Digest, NetworkName, PackageVersion, is_path, printable};
 use miniascape::network;
 use miniascape::package::{
     self, Activity, Base, Codec, DiskChoice, GuestPackage, HostSection, Options, Plan, Repacked, Request,
@@ -20,6 +20,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+/// Longer than any definition of a network, in bytes.
+const MAX_DEFINITION: u64 = 4 * 1024 * 1024;
 /// Longer than any domain XML, in bytes.
 const MAX_XML: u64 = 16 * 1024 * 1024;
 
@@ -57,6 +59,9 @@ pub(crate) struct Args {
     /// Pack the state of the guest's emulated TPM, with the keys that are in it
     #[arg(long)]
     with_tpm: bool,
+    /// Pack the definitions of the guest's networks, too
+    #[arg(long)]
+    with_networks: bool,
     /// Reset machine id, SSH host keys, DHCP identifiers, random seed, logs and history in the copy (with virt-sysprep)
     #[arg(long)]
     seal: bool,
@@ -126,6 +131,11 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
         },
         volumes: source.volumes,
         with_tpm: args.with_tpm,
+        definitions: if args.with_networks {
+            definitions(context)?
+        } else {
+            Vec::new()
+        },
         seal: if args.seal {
             Some(Seal {
                 emulate: guest::virt_type(context.layout(), args.dry_run)?.0 == VirtType::Qemu,
@@ -149,6 +159,23 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
         caller: args.caller,
     };
     let plan = package::prepare(&request)?;
+    if args.with_networks {
+        let packed = |name: &str| {
+            plan.files
+                .iter()
+                .any(|f| f.section.network().is_some_and(|n| n.as_str() == name))
+        };
+        for network in plan
+            .networks
+            .iter()
+            .filter(|network| !packed(network.name.as_str()))
+        {
+            context.output().warn(format!(
+                "the definition of the network {} is not packed: it is not registered here with miniascape",
+                network.name
+            ));
+        }
+    }
     for item in plan.not_packed.iter().filter(|_| args.progress != Style::Json) {
         context
             .output()
@@ -304,6 +331,17 @@ fn locate(libvirt: &Libvirt, xml: &str) -> Result<Vec<Volume>, Failure> {
         }
     }
     Ok(volumes)
+}
+
+/// The definitions of the registered networks, as people wrote them.
+fn definitions(context: &Context) -> Result<Vec<(NetworkName, Vec<u8>)>, Failure> {
+    let mut all = Vec::new();
+    for applied in network::registered(context.layout())? {
+        let content = files::read_at_most(&applied.source, MAX_DEFINITION)
+            .map_err(|e| Failure::failed(format!("the definition of the network {}: {e}", applied.name)))?;
+        all.push((applied.name, content));
+    }
+    Ok(all)
 }
 
 /// What the registered networks reserve. One whose definition cannot be read only costs its entries.

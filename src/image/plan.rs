@@ -14,9 +14,12 @@ use super::{Format, ImageError};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The format's bound on a backing file's name, in bytes.
 const MAX_NAME: usize = 1023;
+/// The last cluster of a file may be cut.
+const LARGEST_CLUSTER: u64 = 2 << 20;
 /// Bytes that are looked at first: data nearly always shows at once.
 const PROBE: usize = 4096;
 
@@ -172,11 +175,12 @@ impl Plan {
         let cluster_bits = cluster_size.trailing_zeros();
         let entries = cluster_size / 8;
         let mut tables: BTreeMap<u64, Table> = BTreeMap::new();
+        let read = disk.layers.iter().map(|_| AtomicU64::new(0)).collect::<Vec<_>>();
         let mut done = 0;
         in_order(
             windows(disk, base)?.into_iter(),
             || {
-                let mut judge = Judge::new(disk, base, cluster_size);
+                let mut judge = Judge::new(disk, base, cluster_size, &read);
                 move |(start, end)| judge.window(start, end).map(|states| (start, end, states))
             },
             |(start, end, states): (u64, u64, Vec<State>)| {
@@ -282,6 +286,8 @@ fn windows(disk: &Disk, base: Option<&Disk>) -> Result<Vec<(u64, u64)>, ImageErr
 struct Judge<'a> {
     reader: DiskReader<'a>,
     disk: &'a Disk,
+    /// Bytes that each layer's tables have named so far.
+    read: &'a [AtomicU64],
     base: Option<(&'a Disk, DiskReader<'a>)>,
     cluster: u64,
     ours: Vec<u8>,
@@ -289,10 +295,11 @@ struct Judge<'a> {
 }
 
 impl<'a> Judge<'a> {
-    fn new(disk: &'a Disk, base: Option<&'a Disk>, cluster: u64) -> Self {
+    fn new(disk: &'a Disk, base: Option<&'a Disk>, cluster: u64, read: &'a [AtomicU64]) -> Self {
         Self {
             reader: disk.reader(),
             disk,
+            read,
             base: base.map(|base| (base, base.reader())),
             cluster,
             ours: vec![0; index(cluster)],
@@ -302,6 +309,7 @@ impl<'a> Judge<'a> {
 
     fn window(&mut self, start: u64, end: u64) -> Result<Vec<State>, ImageError> {
         let extents = self.disk.extents(start, end)?;
+        self.ensure_possible(&extents)?;
         let below = match &self.base {
             Some((base, _)) => base.extents(start, end)?,
             None => Vec::new(),
@@ -322,6 +330,20 @@ impl<'a> Judge<'a> {
             at = stop;
         }
         Ok(states)
+    }
+
+    /// Refuses tables that name more data than their file has bytes: a small file would become an endless one.
+    fn ensure_possible(&self, extents: &[Extent]) -> Result<(), ImageError> {
+        for extent in extents {
+            if let Place::Plain { layer, .. } = extent.place {
+                let before = self.read[layer].fetch_add(extent.length, Ordering::Relaxed);
+                let layer = &self.disk.layers[layer];
+                if before + extent.length > layer.data_file().1.saturating_add(LARGEST_CLUSTER) {
+                    return Err(layer.damaged("its tables name more data than the file has bytes".into()));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn has_data(&mut self, extents: &[Extent], start: u64, end: u64) -> Result<bool, ImageError> {

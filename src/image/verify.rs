@@ -8,6 +8,7 @@ use super::header::QcowHeader;
 use super::layer::{COMPRESSED, COPIED, Layer, OFFSET, ZERO};
 use super::snapshots;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Problems that are told; the others are only counted.
@@ -73,6 +74,17 @@ fn check(layer: &Layer) -> Result<Soundness, ImageError> {
     Ok(books.compare(&counts))
 }
 
+/// How an L2 table is used.
+#[derive(Clone, Copy)]
+struct Shared {
+    /// The first guest byte that it describes, for one of its users.
+    guest: u64,
+    /// By how many L1 entries.
+    times: u32,
+    /// True if one of them is what the guest sees.
+    active: bool,
+}
+
 struct Books<'a> {
     layer: &'a Layer,
     header: &'a QcowHeader,
@@ -89,8 +101,8 @@ impl Books<'_> {
         }
     }
 
-    /// Counts a use of each cluster that has some of these bytes; false if they do not lie within the file.
-    fn count(&mut self, offset: u64, length: u64, what: &str) -> bool {
+    /// Counts `times` uses of each cluster that has some of these bytes; false if they do not lie within the file.
+    fn count(&mut self, offset: u64, length: u64, times: u32, what: &str) -> bool {
         let cluster = self.header.cluster_size();
         let end = offset.saturating_add(length);
         if length == 0 || end.div_ceil(cluster) > self.uses.len() as u64 {
@@ -103,7 +115,7 @@ impl Books<'_> {
             return false;
         }
         for uses in &mut self.uses[index(offset / cluster)..index(end.div_ceil(cluster))] {
-            *uses = uses.saturating_add(1);
+            *uses = uses.saturating_add(times);
         }
         true
     }
@@ -114,7 +126,7 @@ impl Books<'_> {
             self.problem(format!("{what} is said to start at {offset}, within a cluster"));
             return false;
         }
-        self.count(offset, length, what)
+        self.count(offset, length, 1, what)
     }
 
     /// Reads the refcounts of all clusters of the file.
@@ -149,15 +161,19 @@ impl Books<'_> {
     /// Walks all other tables.
     fn tables(&mut self, counts: &[u32]) -> Result<(), ImageError> {
         let (layer, header) = (self.layer, self.header);
-        self.count(0, 1, "the header");
-        self.l1(header.l1_offset, header.l1_entries, Some(counts))?;
+        self.count(0, 1, 1, "the header");
+        let mut tables = BTreeMap::new();
+        self.l1(header.l1_offset, header.l1_entries, Some(counts), &mut tables)?;
         let (snapshots, length) = snapshots::read(layer)?;
-        self.count(header.snapshots_offset, length, "the snapshot table");
+        self.count(header.snapshots_offset, length, 1, "the snapshot table");
         for snapshot in snapshots {
-            self.l1(snapshot.l1_offset, snapshot.l1_entries, None)?;
+            self.l1(snapshot.l1_offset, snapshot.l1_entries, None, &mut tables)?;
+        }
+        for (offset, shared) in tables {
+            self.l2(offset, shared, counts)?;
         }
         if let Some((offset, length)) = header.encryption_header {
-            self.count(offset, length, "the encryption header");
+            self.count(offset, length, 1, "the encryption header");
         }
         if let Some((offset, length, number)) = header.bitmaps {
             self.bitmaps(offset, length, number)?;
@@ -165,12 +181,26 @@ impl Books<'_> {
         Ok(())
     }
 
-    /// Walks an L1 table. `counts` are given for the active one, whose entries say whether their refcount is one.
-    fn l1(&mut self, offset: u64, entries: u32, counts: Option<&[u32]>) -> Result<(), ImageError> {
-        if entries == 0 || !self.count_aligned(offset, u64::from(entries) * 8, "an L1 table") {
+    /// Reads an L1 table and collects what it names. `counts` are given for the active one, whose entries say whether
+    /// their refcount is one. Each table is read once, so that the work does not outgrow the file.
+    fn l1(
+        &mut self,
+        offset: u64,
+        entries: u32,
+        counts: Option<&[u32]>,
+        tables: &mut BTreeMap<u64, Shared>,
+    ) -> Result<(), ImageError> {
+        let length = u64::from(entries) * 8;
+        if entries == 0 || !self.count_aligned(offset, length, "an L1 table") {
             return Ok(());
         }
-        let table = self.layer.table(offset, u64::from(entries) * 8)?;
+        let cluster = self.header.cluster_size();
+        let own = &self.uses[index(offset / cluster)..index((offset + length).div_ceil(cluster))];
+        if own.iter().any(|uses| *uses > 1) {
+            self.problem(format!("the L1 table at {offset} lies where something else is"));
+            return Ok(());
+        }
+        let table = self.layer.table(offset, length)?;
         for (number, entry) in (0u64..).zip(table.chunks_exact(8)) {
             let entry = be64(entry, 0).unwrap_or(0);
             let guest = number.saturating_mul(self.header.table_span());
@@ -178,24 +208,32 @@ impl Books<'_> {
                 continue;
             }
             let what = format!("the L2 table for guest byte {guest}");
-            if self.count_aligned(entry & OFFSET, self.header.cluster_size(), &what) {
+            if self.count_aligned(entry & OFFSET, cluster, &what) {
                 self.copied(entry, counts, &what);
-                self.l2(entry & OFFSET, guest, counts)?;
+                let shared = tables.entry(entry & OFFSET).or_insert(Shared {
+                    guest,
+                    times: 0,
+                    active: false,
+                });
+                shared.times += 1;
+                shared.active |= counts.is_some();
             }
         }
         Ok(())
     }
 
-    fn l2(&mut self, offset: u64, guest: u64, counts: Option<&[u32]>) -> Result<(), ImageError> {
+    /// Walks an L2 table.
+    fn l2(&mut self, offset: u64, shared: Shared, counts: &[u32]) -> Result<(), ImageError> {
         let cluster = self.header.cluster_size();
         let width = if self.header.extended_l2 { 16 } else { 8 };
-        let mut at = guest;
+        let counts = shared.active.then_some(counts);
+        let mut at = shared.guest;
         let mut done = 0;
         while done < cluster {
             let length = (cluster - done).min(ENTRIES * width);
             let table = self.layer.table(offset + done, length)?;
             for entry in table.chunks_exact(index(width)) {
-                self.entry(be64(entry, 0).unwrap_or(0), at, counts);
+                self.entry(be64(entry, 0).unwrap_or(0), at, shared.times, counts);
                 at = at.saturating_add(cluster);
             }
             done += length;
@@ -203,7 +241,8 @@ impl Books<'_> {
         Ok(())
     }
 
-    fn entry(&mut self, entry: u64, guest: u64, counts: Option<&[u32]>) {
+    /// Counts what an L2 entry names, `times` times.
+    fn entry(&mut self, entry: u64, guest: u64, times: u32, counts: Option<&[u32]>) {
         // Named only when something is wrong: there may be millions.
         let what = || format!("the data of guest byte {guest}");
         if entry & COMPRESSED != 0 {
@@ -211,7 +250,7 @@ impl Books<'_> {
                 // The last sector may be cut.
                 Ok(at) => {
                     let length = at.length.min(self.layer.file_size - at.offset);
-                    self.count(at.offset, length, "a compressed cluster");
+                    self.count(at.offset, length, times, "a compressed cluster");
                 }
                 Err(ImageError::Damaged { reason, .. }) => self.problem(reason),
                 Err(error) => self.problem(error.to_string()),
@@ -226,13 +265,13 @@ impl Books<'_> {
                 "the entry of guest byte {guest} has a bit that version 2 lacks"
             ));
         }
-        let offset = entry & OFFSET;
-        let cluster = self.header.cluster_size();
+        let (offset, cluster) = (entry & OFFSET, self.header.cluster_size());
         if !offset.is_multiple_of(cluster) || offset / cluster >= self.uses.len() as u64 {
             self.count_aligned(offset, cluster, &what());
             return;
         }
-        self.uses[index(offset / cluster)] = self.uses[index(offset / cluster)].saturating_add(1);
+        let uses = &mut self.uses[index(offset / cluster)];
+        *uses = uses.saturating_add(times);
         if entry & COPIED != 0 {
             self.copied(entry, counts, &what());
         }

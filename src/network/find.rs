@@ -6,6 +6,7 @@ use super::dropin::{Brought, Part};
 use super::{Chosen, Network, NetworkError, Origin, Warning, dropin, whole};
 use crate::host::{Layout, Libvirt, files};
 use crate::name::{GuestName, NameError, NetworkName, is_path};
+use crate::package::{named_network, network_file};
 use crate::yaml::{Problem, Problems};
 use fs_err as fs;
 use std::cell::OnceCell;
@@ -165,7 +166,8 @@ impl<'a> Finder<'a> {
         let file = format!("{name}.yaml");
         let dirs = [self.layout.definitions(), self.layout.reference_networks()];
         let [own, shipped] = dirs.map(|dir| dir.join(&file).on_disk().to_owned());
-        let Some(path) = [&own, &shipped].into_iter().find(|path| path.exists()).cloned() else {
+        let known = [&own, &shipped].into_iter().find(|path| path.exists()).cloned();
+        let Some(path) = known.or_else(|| brought(self.layout, &name)) else {
             return Err(FindError::Unknown { name, own, shipped });
         };
         let found = self.read(&path)?;
@@ -259,7 +261,27 @@ pub fn find(layout: &Layout, text: &str) -> Result<Found, FindError> {
     Finder::new(layout).find(text)
 }
 
-/// The names that have a definition file, with that file; the user's before the shipped one.
+/// The definition of `name` that a guest package brought; of several, that of the first package by name.
+fn brought(layout: &Layout, name: &NetworkName) -> Option<PathBuf> {
+    let mut guests: Vec<PathBuf> = packages(layout);
+    guests.sort();
+    let files = guests.into_iter().map(|guest| guest.join(network_file(name)));
+    files.into_iter().find(|file| file.is_file())
+}
+
+/// The directories of the installed guest packages.
+fn packages(layout: &Layout) -> Vec<PathBuf> {
+    let entries = fs::read_dir(layout.guest_packages().on_disk());
+    entries
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .collect()
+}
+
+/// The names that have a definition file, with that file; the user's before the shipped one, and that before one that
+/// came with a guest.
 pub fn defined(layout: &Layout) -> Vec<(NetworkName, PathBuf)> {
     let mut all: Vec<(NetworkName, PathBuf)> = Vec::new();
     for dir in [layout.definitions(), layout.reference_networks()] {
@@ -272,6 +294,15 @@ pub fn defined(layout: &Layout) -> Vec<(NetworkName, PathBuf)> {
             {
                 all.push((name, path));
             }
+        }
+    }
+    for file in packages(layout).iter().flat_map(fs::read_dir).flatten().flatten() {
+        let name = file.file_name();
+        if let Some(name) = name.to_str().and_then(named_network)
+            && !all.iter().any(|(known, _)| *known == name)
+            && let Some(path) = brought(layout, &name)
+        {
+            all.push((name, path));
         }
     }
     all.sort();

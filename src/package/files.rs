@@ -76,9 +76,7 @@ impl FileRole {
 impl FileSection {
     /// The network that the file defines, if it does.
     pub fn network(&self) -> Option<NetworkName> {
-        let name = self.name.as_str();
-        let network = name.strip_prefix(NETWORK.0)?.strip_suffix(NETWORK.1)?;
-        network.parse().ok().filter(|_| self.role == FileRole::Network)
+        named_network(self.name.as_str()).filter(|_| self.role == FileRole::Network)
     }
 
     /// True if `content` is what the section was written for.
@@ -99,7 +97,6 @@ impl GuestFile {
     }
 
     /// The definition of a network.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the networks that are to come"))]
     pub(super) fn network(name: &NetworkName, content: Vec<u8>) -> Self {
         Self::new(FileRole::Network, &network_file(name), content)
     }
@@ -120,6 +117,14 @@ impl GuestFile {
 /// The name of the file that defines a network in a guest package.
 pub fn network_file(name: &NetworkName) -> String {
     format!("{}{name}{}", NETWORK.0, NETWORK.1)
+}
+
+/// The network that a file of that name in a guest package defines.
+pub fn named_network(file: &str) -> Option<NetworkName> {
+    file.strip_prefix(NETWORK.0)?
+        .strip_suffix(NETWORK.1)?
+        .parse()
+        .ok()
 }
 
 /// One of all files of a guest package.

@@ -33,7 +33,7 @@ mod work;
 
 pub use disks::{Base, DiskChoice, DiskPlan, KnownBase, Selected, Split, Volume};
 pub use error::RepackError;
-pub use files::{FileRole, FileSection, GuestFile, network_file};
+pub use files::{FileRole, FileSection, GuestFile, named_network, network_file};
 pub use installed::{Installed, InstalledError, Presence, list, show};
 pub use manifest::{
     CpuSection, DiskSection, DomainSection, FORMAT, FirmwareKind, FirmwareSection, HostSection,

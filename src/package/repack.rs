@@ -20,10 +20,10 @@ use super::stream::{Codec, Payload as _};
 use super::target::{OutputFile, Target};
 use super::text::Line;
 use super::work::{self, WorkDir};
-use crate::domain::Domain;
+use crate::domain::{Domain, InterfaceSource};
 use crate::host::access;
 use crate::image::{self, Format, ImageError};
-use crate::name::PackageVersion;
+use crate::name::{NetworkName, PackageVersion};
 use fs_err as fs;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -51,6 +51,8 @@ pub struct Request {
     pub volumes: Vec<Volume>,
     /// The state of the guest's emulated TPM goes into the package, with the keys that are in it.
     pub with_tpm: bool,
+    /// Definitions of networks of this host that go into the package if the guest is plugged into them.
+    pub definitions: Vec<(NetworkName, Vec<u8>)>,
     /// Reset in the copy what clones must not share.
     pub seal: Option<Seal>,
     /// What this host's networks reserve; entries for other guests are ignored.
@@ -112,6 +114,16 @@ pub fn prepare(request: &Request) -> Result<Plan, RepackError> {
         .collect();
     if request.with_tpm {
         files.push(firmware::tpm_state(&domain)?);
+    }
+    for (name, definition) in &request.definitions {
+        let source = InterfaceSource::Network(name.to_string());
+        if domain
+            .interfaces
+            .iter()
+            .any(|interface| interface.source == source)
+        {
+            files.push(GuestFile::network(name, definition.clone()));
+        }
     }
     let reservations = &request.reservations;
     let plan = plan(
@@ -258,7 +270,7 @@ fn build_in(
             target: disk.target.clone(),
             bus: disk.bus.clone(),
             format: Format::Qcow2,
-            layers: layers(disk, scratch.path(), &mut maker, progress)?,
+            layers: layers(disk, &mut maker, progress)?,
         });
     }
     let mut manifest = manifest(plan, disks, options.created);
@@ -271,14 +283,12 @@ fn build_in(
     Ok(Repacked { files, manifest })
 }
 
-/// Packs the images of one disk, which are made in `scratch` and removed again.
+/// Packs the images of one disk.
 fn layers(
     disk: &DiskPlan,
-    scratch: &Path,
     maker: &mut Maker<'_>,
     progress: &dyn Progress,
 ) -> Result<Vec<Layer>, RepackError> {
-    let scratch = tempfile::tempdir_in(scratch)?;
     let mut layers: Vec<Layer> = Vec::new();
     let roles: &[Role] = match &disk.split {
         Split::Bottom => &[Role::Base, Role::Delta],
@@ -292,8 +302,8 @@ fn layers(
     };
     for &role in roles {
         let image = match layers.last() {
-            None => images::base(disk, scratch.path(), progress)?,
-            Some(below) => images::delta(disk, &below.digest.file_name(), scratch.path(), progress)?,
+            None => images::base(disk, progress)?,
+            Some(below) => images::delta(disk, &below.digest.file_name(), progress)?,
         };
         let digest = maker.image(&disk.target, role, &image, progress)?;
         if let (Role::Base, Split::Known(base)) = (role, &disk.split)

@@ -349,3 +349,28 @@ fn colours_are_for_terminals_and_those_who_like_them() {
     assert!(said(&[]).contains('\u{1b}'));
     assert!(!said(&[("NO_COLOR", "1")]).contains('\u{1b}'));
 }
+
+/// `net register` and its like find what a package brought, after the user's own and the shipped ones.
+#[test]
+fn a_network_that_came_with_a_guest_is_found() {
+    let root = tempfile::tempdir().unwrap();
+    let write = |path: &str, title: &str| {
+        let path = root.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let text = format!(
+            "network:\n  name: brought\n  title: {title}\n  mode: isolated\n  domain: brought.internal\n  ipv4: {{ subnet: 10.9.9.0/24, gateway: 10.9.9.1 }}\n"
+        );
+        fs::write(path, text).unwrap();
+    };
+    let dir = root.path().display().to_string();
+    let shown = || miniascape(["net", "show", "brought", "--root", &dir]);
+    assert_ne!(shown().status, 0);
+    write("usr/share/miniascape/guests/web/network-brought.yaml", "of web");
+    write("usr/share/miniascape/guests/app/network-brought.yaml", "of app");
+    let run = shown();
+    assert!(run.status == 0 && run.stdout.contains("of app"), "{run:?}");
+    let list = miniascape(["net", "list", "--root", &dir]);
+    assert!(list.stdout.contains("brought"), "{list:?}");
+    write("etc/miniascape/networks/brought.yaml", "the user's own");
+    assert!(shown().stdout.contains("own"), "{:?}", shown());
+}

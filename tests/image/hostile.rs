@@ -3,7 +3,7 @@
 use super::sure;
 use fs_err as fs;
 use fs_err::os::unix::fs::{FileExt, symlink};
-use miniascape::image::{Allow, Disk, Format, ImageError};
+use miniascape::image::{Allow, Disk, Format, ImageError, Plan};
 use std::path::Path;
 
 fn open(path: &Path) -> Result<Disk, ImageError> {
@@ -177,6 +177,18 @@ fn tables_that_lie_are_refused_with_their_place() {
         let error = unreadable(&patched(dir, name, at, &bytes));
         assert!(error.contains(said) && error.contains(name), "{name}: {error}");
     }
+    // One cluster for all of a table: 512 MiB out of a few hundred KiB.
+    create(dir, &["large", "512M"]);
+    let large = dir.join("large");
+    let file = fs::File::options().write(true).open(&large).unwrap();
+    file.set_len(5 << 16).unwrap();
+    let table = entry(2 << 16).repeat(8192);
+    file.write_all_at(&table, 4 << 16).unwrap();
+    file.write_all_at(&entry(1 << 63 | 4 << 16), 3 << 16).unwrap();
+    let disk = std::sync::Arc::new(open(&large).unwrap());
+    let error = Plan::flat(&disk, 65536, &mut |_| {}).unwrap_err().to_string();
+    assert!(error.contains("more data than the file"), "{error}");
+    assert!(disk.verify().unwrap()[0].problems[0].contains("is used 8193 times"));
     let cut = dir.join("cut");
     fs::write(&cut, &bytes[..usize::try_from(l2).unwrap() + 100]).unwrap();
     assert!(unreadable(&cut).contains("was it cut?"));

@@ -301,7 +301,7 @@ fn adopted(host: &Host) {
     let done = host.miniascape_check(["net", "update", "lab", "--adopt"]);
     assert_eq!(tried.stdout.replace("would be ", ""), done.stdout, "{tried}");
     for told in [
-        "lab updated: keep libvirt's reservations, take DHCP out of libvirt's network, which ends libvirt's dnsmasq, write its files, let its dnsmasq re-read",
+        "lab updated: keep libvirt's reservations, take DHCP out of libvirt's network, which ends libvirt's dnsmasq, write its files, let its dnsmasq take in the new hosts",
         "lab: host seventy 52:54:00:00:00:70 10.66.6.70 kept in /var/lib/miniascape/networks/lab/hosts.d/adopted.yaml",
         "lab: host 52:54:00:00:00:71 10.66.6.71 kept",
         "lab: host mine 52:54:00:00:00:66 10.66.6.72 dropped: a has this MAC address",

@@ -132,6 +132,7 @@ pub(crate) fn request(xml: String) -> Request {
         disks: DiskChoice::default(),
         volumes: Vec::new(),
         with_tpm: false,
+        definitions: Vec::new(),
         seal: None,
         reservations: Vec::new(),
         allowed_backing: Vec::new(),

@@ -223,3 +223,30 @@ fn a_known_base_is_found_again_by_content() {
     assert!(error.to_string().contains("not what its name says"), "{error}");
     assert_eq!(bench.results().len(), 2);
 }
+
+#[test]
+fn definitions_of_the_guests_networks_are_packed_and_no_others() {
+    let bench = Bench::new();
+    let mut request = request(domain("web", &bench.raw("a.raw"), "raw"));
+    request.definitions = ["net-1", "net-10"]
+        .map(|name| {
+            (
+                name.parse().unwrap(),
+                format!("network: {{ name: {name} }}").into_bytes(),
+            )
+        })
+        .to_vec();
+    let repacked = pack(&bench, &request);
+    let names: Vec<_> = repacked
+        .manifest
+        .files
+        .iter()
+        .map(|file| file.name.as_str())
+        .collect();
+    assert_eq!(names, ["network-net-1.yaml"]);
+    let tree = bench.output().join("vm-web-repacked-0.1");
+    assert_eq!(
+        fs_err::read_to_string(tree.join("network-net-1.yaml")).unwrap(),
+        "network: { name: net-1 }"
+    );
+}

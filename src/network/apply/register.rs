@@ -96,12 +96,15 @@ impl Facts {
         facts.without_libvirt = compiled.libvirt_xml().is_none();
         if let (Some(record), Some(xml)) = (&existing, compiled.libvirt_xml()) {
             // Of a network of ours DHCP entries were looked at before: they are no reason to stop it.
-            let differs = |theirs: &String| {
+            let is_strange = |theirs: &str| {
                 let seen = Observed::parse(theirs);
-                !drift::xml::differences(xml, theirs).is_empty() || !seen.ours && seen.served_by_libvirt()
+                !seen.ours && seen.served_by_libvirt()
             };
             let local = target.libvirt.is_local();
-            facts.stale_definition |= differs(&record.xml);
+            facts.stale_definition |=
+                !drift::xml::differences(xml, &record.xml).is_empty() || is_strange(&record.xml);
+            let differs =
+                |live: &String| !drift::xml::differences_of_running(xml, live).is_empty() || is_strange(live);
             facts.stale_bridge = record.live_xml.as_ref().is_some_and(differs)
                 || (record.active && local && drift::lost(&Needs::of(network)).is_some());
             facts.stale_interface = is_leftover(network, record) && local;

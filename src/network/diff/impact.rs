@@ -117,7 +117,8 @@ impl Target {
 pub(in crate::network) fn targets(change: &Change) -> &'static [Target] {
     match (change.key(0).unwrap_or_default(), change.key(1)) {
         ("name" | "title", _) => &[Definition],
-        ("mode" | "bridge" | "domain" | "ipv4", _) | ("ipv6", None | Some("subnet" | "gateway")) => {
+        ("domain", _) => &[Definition, Conf, Data],
+        ("mode" | "bridge" | "ipv4", _) | ("ipv6", None | Some("subnet" | "gateway")) => {
             &[Definition, Running, Conf, Data, Firewall]
         }
         ("dns", Some("records")) if is_address(change) => &[Data],

@@ -133,7 +133,7 @@ impl Look<'_> {
         if let Some(applied) = applied {
             let saved = xml::differences(applied, &record.xml);
             let live = match &record.live_xml {
-                Some(live) => xml::differences(applied, live),
+                Some(live) => xml::differences_of_running(applied, live),
                 None => saved.clone(),
             };
             for line in &live {

@@ -62,6 +62,16 @@ pub(in crate::network) fn differences(ours: &str, theirs: &str) -> Vec<String> {
     found
 }
 
+/// As [`differences`], of a network that runs: the domain, of which libvirt tells its own dnsmasq only, is passed over.
+pub(in crate::network) fn differences_of_running(ours: &str, theirs: &str) -> Vec<String> {
+    let mut found = differences(ours, theirs);
+    found.retain(|line| {
+        let path = line.trim_start_matches(['+', '-', ' ']);
+        !path.starts_with("domain")
+    });
+    found
+}
+
 /// The entries of `<dhcp>` in libvirt's XML.
 pub(in crate::network) fn dhcp_entries(xml: &str) -> Vec<Entry> {
     Document::parse(xml)

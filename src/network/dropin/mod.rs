@@ -80,6 +80,9 @@ pub(super) fn is_own(layout: &Layout, path: &Path, name: &NetworkName) -> bool {
     let Some(dir) = path.parent().and_then(real) else {
         return false;
     };
+    if dir.parent().and_then(real) == real(layout.guest_packages().on_disk()) && dir.parent().is_some() {
+        return true;
+    }
     [
         layout.definitions(),
         layout.reference_networks(),
