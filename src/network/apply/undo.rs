@@ -38,7 +38,8 @@ impl Before {
     }
 }
 
-/// Puts everything back after a failure; the error then says whether that worked.
+/// Puts back what the `taken` steps, the last of which failed, have changed, and plugs the `guests` in again; the error
+/// then says whether that worked.
 pub(super) fn undo(
     name: &NetworkName,
     taken: &[Step],
@@ -95,16 +96,17 @@ fn put_back(
         firewall::put_back(&before.applied, target.layout)?;
     }
     if before.applied.dnsmasq {
-        take(Step::RestartDnsmasq, name, target)?;
+        // It may have read files of the update only if a step has told it to; or it has lost its bridge.
+        if taken
+            .iter()
+            .any(|step| !matches!(step, Step::WriteFiles | Step::Define | Step::Autostart))
+        {
+            take(Step::RestartDnsmasq, name, target)?;
+        }
     } else if target.services.running(name)?.pid.is_some() {
         take(Step::StopDnsmasq, name, target)?;
     }
-    if let Some(bridge) = before
-        .applied
-        .bridge
-        .as_ref()
-        .filter(|_| taken.contains(&Step::Stop))
-    {
+    if let Some(bridge) = before.applied.bridge.as_ref().filter(|_| !guests.is_empty()) {
         replug(guests, bridge, target.libvirt)?;
     }
     before.applied.write(target.layout)?;

@@ -70,6 +70,7 @@ pub(in crate::network) fn update_locked(
     refuse_taken_bridge(network, &steps, facts.existing.as_ref(), target.libvirt)?;
     // Those that a killed update left without a plug come first: their links may be down.
     let mut guests = journal::left(name, layout, target.libvirt)?;
+    let left = guests.len();
     // Of a network that was stopped by others, the guests' taps are on no bridge.
     if steps.contains(&Step::Stop) || steps.contains(&Step::Start) {
         for (guest, plug) in plugged(name, target.libvirt)? {
@@ -111,9 +112,11 @@ pub(in crate::network) fn update_locked(
     if report.steps.contains(&Step::Stop) || report.steps.contains(&Step::Replug) {
         journal::begin(name, &guests, source, target)?;
     }
+    let mut begun = 0;
     let done = report
         .steps
         .iter()
+        .inspect(|_| begun += 1)
         .try_for_each(|step| match step {
             Step::WriteFiles => write_files(compiled, layout, name),
             Step::Define => define(name, compiled, facts.existing.as_ref(), target),
@@ -140,6 +143,11 @@ pub(in crate::network) fn update_locked(
             settle(&Applied::new(network, compiled, source.to_owned()), layout)?;
             Ok(report)
         }
-        Err(cause) => Err(undo(name, &report.steps, &before, &guests, target, cause)),
+        Err(cause) => {
+            let begun = &report.steps[..begun];
+            let stopped = begun.contains(&Step::Stop);
+            let unplugged = if stopped { &guests[..] } else { &guests[..left] };
+            Err(undo(name, begun, &before, unplugged, target, cause))
+        }
     }
 }
