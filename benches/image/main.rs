@@ -1,8 +1,9 @@
-//! `cargo bench --bench image [DIR]`: the image engine beside qemu-img, on a disk of 8 GiB that holds 2.2 GiB of this
-//! machine's own files. Figures are printed; nothing passes or fails by them.
+//! `cargo bench --bench image [WHAT…]`: the image engine beside qemu-img, on a disk of 8 GiB that holds 2.2 GiB of this
+//! machine's own files. WHAT is convert, synced, delta or packed; all of them by default. Figures are printed; nothing
+//! passes or fails by them.
 //!
-//! DIR (by default `target/bench-image`) keeps the test disks; 12 GB have to be free there. qemu-img, qemu-io and
-//! mke2fs are needed.
+//! The test disks are kept in `target/bench-image`, or in the directory `MINIASCAPE_BENCH_IMAGES`; 12 GB have to be free there.
+//! `MINIASCAPE_BENCH_RUNS` is the number of runs. qemu-img, mke2fs and a `/usr` are needed.
 
 #![allow(clippy::print_stdout, reason = "a measurement prints its figures")]
 
@@ -19,18 +20,45 @@ use std::time::Instant;
 /// Each thing is measured so often, in turns with what it is compared with.
 const RUNS: usize = 5;
 
+type Race = fn(&Disks);
+const RACES: [(&str, Race); 4] = [
+    ("convert", convert),
+    ("synced", synced),
+    ("delta", delta),
+    ("packed", packed),
+];
+
 fn main() {
-    let dir = std::env::args().skip(1).find(|argument| argument != "--bench");
-    let dir = dir.map_or_else(
+    let wanted: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|word| word != "--bench")
+        .collect();
+    for word in &wanted {
+        assert!(RACES.iter().any(|(name, _)| name == word), "unknown: {word}");
+    }
+    let dir = std::env::var_os("MINIASCAPE_BENCH_IMAGES").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench-image"),
         PathBuf::from,
     );
     let disks = Disks::prepare(&dir);
-    println!("medians of {RUNS} runs in turns, page cache warm, nothing synced unless said\n");
-    convert(&disks);
-    synced(&disks);
-    packed(&disks);
-    delta(&disks);
+    println!(
+        "medians of {} runs in turns, page cache warm, nothing synced unless said\n",
+        runs()
+    );
+    for (name, race) in RACES {
+        if wanted.is_empty() || wanted.iter().any(|word| word == name) {
+            race(&disks);
+        }
+    }
+}
+
+fn runs() -> usize {
+    let text = std::env::var_os("MINIASCAPE_BENCH_RUNS");
+    text.map_or(RUNS, |text| {
+        text.to_str()
+            .and_then(|text| text.parse().ok())
+            .expect("a number")
+    })
 }
 
 fn open(path: &Path) -> Arc<Disk> {
@@ -61,7 +89,7 @@ fn race(title: &str, disks: &Disks, things: &[Thing<'_>]) {
     let out = disks.dir.join("out.qcow2");
     let mut seconds = vec![Vec::new(); things.len()];
     let mut sizes = vec![0; things.len()];
-    for _ in 0..RUNS {
+    for _ in 0..runs() {
         for (number, (_, work)) in things.iter().enumerate() {
             let _ = fs::remove_file(&out);
             rustix::fs::sync();
