@@ -167,6 +167,15 @@ impl Spent {
 }
 
 /// One JSON line. A closed standard error is no reason to stop the work.
+/// A warning beside progress in this style: among JSON lines it is one of them, `{"warning": …}`.
+pub(crate) fn warn(context: &Context, style: Style, text: &str) {
+    if style == Style::Json {
+        tell(&json!({ "warning": text }));
+    } else {
+        context.output().warn(text);
+    }
+}
+
 fn tell(value: &serde_json::Value) {
     let _ = writeln!(std::io::stderr().lock(), "{value}");
 }

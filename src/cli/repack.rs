@@ -1,7 +1,7 @@
 //! `miniascape repack`: a libvirt guest as packages.
 
 use super::output::{size, table};
-use super::progress::{Spent, Style, Teller};
+use super::progress::{self, Spent, Style, Teller};
 use super::{Context, Failure};
 use miniascape::domain::{Disk, DiskSource, Domain, VirtType};
 use miniascape::guest;
@@ -143,7 +143,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
         } else {
             None
         },
-        reservations: reservations(context),
+        reservations: reservations(context, args.progress),
         allowed_backing: args.allow_backing.clone(),
     };
     let options = Options {
@@ -170,10 +170,11 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
             .iter()
             .filter(|network| !packed(network.name.as_str()))
         {
-            context.output().warn(format!(
+            let text = format!(
                 "the definition of the network {} is not packed: it is not registered here with miniascape",
                 network.name
-            ));
+            );
+            progress::warn(context, args.progress, &text);
         }
     }
     for item in plan.not_packed.iter().filter(|_| args.progress != Style::Json) {
@@ -182,7 +183,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
             .note(format!("not packed: {}: {}", item.what, item.fate));
     }
     for warning in &plan.warnings {
-        context.output().warn(warning.as_str());
+        progress::warn(context, args.progress, warning.as_str());
     }
     if args.dry_run {
         tell_plan(context, &plan, &options)?;
@@ -345,11 +346,11 @@ fn definitions(context: &Context) -> Result<Vec<(NetworkName, Vec<u8>)>, Failure
 }
 
 /// What the registered networks reserve. One whose definition cannot be read only costs its entries.
-fn reservations(context: &Context) -> Vec<Reservation> {
+fn reservations(context: &Context, style: Style) -> Vec<Reservation> {
     let registered = match network::registered(context.layout()) {
         Ok(registered) => registered,
         Err(error) => {
-            context.output().warn(error.to_string());
+            progress::warn(context, style, &error.to_string());
             return Vec::new();
         }
     };
@@ -368,10 +369,13 @@ fn reservations(context: &Context) -> Vec<Reservation> {
                     }));
                 }
             }
-            Err(error) => context.output().warn(format!(
-                "host entries of the network {} stay behind: {error}",
-                applied.name
-            )),
+            Err(error) => {
+                let text = format!(
+                    "host entries of the network {} stay behind: {error}",
+                    applied.name
+                );
+                progress::warn(context, style, &text);
+            }
         }
     }
     reservations

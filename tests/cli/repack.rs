@@ -108,6 +108,12 @@ fn progress_in_json_is_nothing_but_json_and_ends_each_step() {
             .collect()
     };
     assert_eq!(of("begun"), of("done"));
+    // Warnings are lines of their own among them.
+    assert!(lines.iter().any(|line| {
+        line["warning"]
+            .as_str()
+            .is_some_and(|text| text.starts_with("not sealed"))
+    }));
     assert!(of("done").contains(&&"pack".into()), "{lines:?}");
     let packed = lines
         .iter()
@@ -119,9 +125,10 @@ fn progress_in_json_is_nothing_but_json_and_ends_each_step() {
     // People get one line with sizes, ratios and times.
     let told = repack(bench.path(), &["--to", "deb,tar"]);
     assert!(told.stderr.contains(" of images became deb "), "{}", told.stderr);
-    assert_eq!(
-        repack(bench.path(), &["--to", "deb", "--quiet", "--progress", "none"]).stderr,
-        ""
+    let quiet = repack(bench.path(), &["--to", "deb", "--quiet", "--progress", "none"]).stderr;
+    assert!(
+        quiet.starts_with("warning: not sealed") && quiet.lines().count() == 1,
+        "{quiet}"
     );
 }
 
