@@ -29,7 +29,7 @@ const CHANGES: [(&str, &str, &str); 11] = [
     ("A lab", "My lab", "live"),
     ("mode: nat", "mode: routed", "re-plug"),
     ("virbr66", "virbr67", "re-plug"),
-    ("lab.internal", "lab.example", "re-plug"),
+    ("lab.internal", "lab.example", "dnsmasq restart"),
     ("ip: 10.66.6.5 ", "ip: 10.66.6.6 ", "live"),
     ("target: a", "target: www", "dnsmasq restart"),
     ("6.199", "6.198", "dnsmasq restart"),
