@@ -6,7 +6,7 @@ use super::{RegisterError, Target};
 use crate::domain::Plug;
 use crate::host::{Layout, Libvirt, files, links};
 use crate::name::{InterfaceName, NetworkName};
-use crate::network::{Deferred, Pending, Wait};
+use crate::network::{Applied, Deferred, Pending, Wait};
 use crate::yaml::MAX_FILE;
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -106,16 +106,22 @@ pub(super) fn end(name: &NetworkName, layout: &Layout) -> io::Result<()> {
     files::remove(layout.network(name).join(FILE).on_disk()).map(drop)
 }
 
-/// As [`end`], and that an update is to be finished, because it was taken back or nothing is left to do.
-pub(super) fn give_up(name: &NetworkName, layout: &Layout) -> io::Result<()> {
+/// As [`end`], and that an update is to be finished, because it was taken back or nothing is left to do: the network is
+/// as `applied` says.
+pub(super) fn give_up(applied: &Applied, layout: &Layout) -> io::Result<()> {
+    let name = &applied.name;
     end(name, layout)?;
+    let wish = Pending::read(layout, name)?;
     let ours = |wish: &Pending| wish.work == Deferred::RegisterNetwork && wish.force;
-    if let Some(wish) = Pending::read(layout, name)?.filter(ours) {
-        Pending::forget(layout, name)?;
-        let copy = layout.kept_definition(name);
-        if wish.source.as_deref() != Some(copy.named()) {
-            files::remove(copy.on_disk())?;
-        }
+    if !wish.as_ref().is_none_or(ours) {
+        return Ok(());
+    }
+    Pending::forget(layout, name)?;
+    // Also what a run has left that was killed between the two.
+    let copy = layout.kept_definition(name);
+    let wished = wish.and_then(|wish| wish.source);
+    if applied.source != copy.named() && wished.as_deref() != Some(copy.named()) {
+        files::remove(copy.on_disk())?;
     }
     Ok(())
 }

@@ -110,5 +110,5 @@ fn put_back(
         replug(guests, bridge, target.libvirt)?;
     }
     before.applied.write(target.layout)?;
-    Ok(journal::give_up(name, target.layout)?)
+    Ok(journal::give_up(&before.applied, target.layout)?)
 }

@@ -102,7 +102,7 @@ pub(in crate::network) fn update_locked(
         // What the network needs of the host may have changed all the same.
         let applied = Applied::new(network, compiled, source.to_owned());
         applied.write(layout)?;
-        journal::give_up(name, layout)?;
+        journal::give_up(&applied, layout)?;
         keep(network, layout)?;
         return Ok(report);
     }
