@@ -4,7 +4,7 @@
 use crate::guests::dhcp_client;
 use crate::networks::{daemon, definition, host_with_daemon};
 use crate::pending::plain;
-use crate::support::guest::{BOOT_TIMEOUT, Console, DiskSpec};
+use crate::support::guest::{self, BOOT_TIMEOUT, Console, DiskSpec};
 use crate::support::{Host, wait_until};
 use std::time::Duration;
 
@@ -30,19 +30,7 @@ pub(crate) fn everything_comes_up_in_order_and_leases_are_kept() {
     host.miniascape_check(["net", "register", "net-1"]);
     DiskSpec::new("m").hostname("guest").make(&host, "/srv/g.qcow2");
     let network = format!("net-1,mac={MAC}");
-    host.miniascape_check([
-        "guest",
-        "create",
-        "g",
-        "--memory",
-        "256MiB",
-        "--disk",
-        "/srv/g.qcow2",
-        "--network",
-        &network,
-        "--serial-log",
-        "/var/log/libvirt/qemu/g-serial.log",
-    ]);
+    guest::create(&host, "g", "/srv/g.qcow2", &["--network", &network]);
     host.check(["virsh", "autostart", "g"]);
     // Another one takes the first address of the range, and is not there after the boot.
     let other = dhcp_client(&host, "virbr151", "52:54:00:00:00:77", "other");

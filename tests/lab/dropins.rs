@@ -2,7 +2,7 @@
 
 use crate::guests::dhcp_client;
 use crate::networks::{definition, host_with_daemon};
-use crate::support::guest::{Console, DiskSpec};
+use crate::support::guest::{self, Console, DiskSpec};
 use crate::support::{Host, wait_until};
 use std::time::Duration;
 
@@ -50,23 +50,12 @@ pub(crate) fn a_created_guest_has_its_address_and_name_from_the_first_boot() {
     host.miniascape_check(["net", "register", "lab"]);
     let dnsmasq = host.check(["pgrep", "-x", "dnsmasq"]).stdout;
     DiskSpec::new("m").hostname("other").make(&host, "/srv/g.qcow2");
-    let created = host.miniascape_check([
-        "guest",
-        "create",
+    let created = guest::create(
+        &host,
         "web",
-        "--memory",
-        "256MiB",
-        "--disk",
         "/srv/g.qcow2",
-        "--network",
-        "lab",
-        "--ip",
-        "10.66.6.77",
-        "--name",
-        "www",
-        "--serial-log",
-        "/var/log/libvirt/qemu/web-serial.log",
-    ]);
+        &["--network", "lab", "--ip", "10.66.6.77", "--name", "www"],
+    );
     assert!(created.stdout.contains("www has 10.66.6.77 in lab"), "{created}");
     // Known before it was ever started, by the same dnsmasq.
     assert!(resolves(&host, "www", "10.66.6.77"), "{}", lookup(&host, "www"));

@@ -1,7 +1,7 @@
 //! Guests by hand, and their leases: shutting down, listing, following.
 
 use crate::networks::{definition, host_with_daemon};
-use crate::support::guest::DiskSpec;
+use crate::support::guest::{self, DiskSpec};
 use crate::support::{Host, Output, wait_until};
 use std::time::Duration;
 
@@ -54,17 +54,12 @@ pub(crate) fn a_renewed_lease_without_end_is_noticed() {
     host.write_file("/etc/miniascape/networks/lab.yaml", endless);
     host.miniascape_check(["net", "register", "lab"]);
     DiskSpec::new("m").hostname("one").make(&host, "/srv/one.qcow2");
-    host.miniascape_check([
-        "guest",
-        "create",
+    guest::create(
+        &host,
         "one",
-        "--memory",
-        "256MiB",
-        "--disk",
         "/srv/one.qcow2",
-        "--network",
-        "lab,mac=52:54:00:00:00:01",
-    ]);
+        &["--network", "lab,mac=52:54:00:00:00:01"],
+    );
     for _ in 0..2 {
         let started = host.miniascape_check(["guest", "start", "one", "--wait", "lease", "--timeout", "60s"]);
         assert!(started.stdout.contains("10.66.6.11"), "{started}");

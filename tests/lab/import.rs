@@ -2,7 +2,7 @@
 
 use crate::guests::dhcp_client;
 use crate::networks::host_with_daemon;
-use crate::support::guest::{BOOT_TIMEOUT, Console, DiskSpec};
+use crate::support::guest::{self, BOOT_TIMEOUT, Console, DiskSpec};
 use crate::support::{Host, wait_until};
 use std::time::Duration;
 
@@ -66,19 +66,12 @@ pub(crate) fn a_network_with_a_running_guest_is_adopted() {
     let (mut host, _daemon) = host_with_old_network();
     assert!(is_libvirts(&host), "{}", dnsmasqs(&host));
     DiskSpec::new("m").hostname("pc").make(&host, "/srv/g.qcow2");
-    host.miniascape_check([
-        "guest",
-        "create",
+    guest::create(
+        &host,
         "g",
-        "--memory",
-        "256MiB",
-        "--disk",
         "/srv/g.qcow2",
-        "--network",
-        "old,mac=52:54:00:00:00:77",
-        "--serial-log",
-        "/var/log/libvirt/qemu/g-serial.log",
-    ]);
+        &["--network", "old,mac=52:54:00:00:00:77"],
+    );
     host.check(["virsh", "start", "g"]);
     let mut console = Console::attach(&host, "g");
     console.wait_ready();

@@ -2,7 +2,7 @@
 //! that, and that nothing of the host's own is switched, moved or left behind.
 
 use crate::networks::host_with_daemon;
-use crate::support::guest::{BOOT_TIMEOUT, Console, DiskSpec};
+use crate::support::guest::{self, BOOT_TIMEOUT, Console, DiskSpec};
 use crate::support::{Host, Output, Running, wait_until};
 use std::time::Duration;
 
@@ -285,18 +285,8 @@ fn forwarding_is_named_and_left_to_others(host: &Host) {
 
 fn start_guest(host: &Host, nics: &[&str]) -> Console {
     DiskSpec::new("m").make(host, "/srv/g.qcow2");
-    let mut words = vec![
-        "guest",
-        "create",
-        "g",
-        "--memory",
-        "256MiB",
-        "--disk",
-        "/srv/g.qcow2",
-    ];
-    words.extend(["--serial-log", "/var/log/libvirt/qemu/g-serial.log"]);
-    words.extend(nics.iter().flat_map(|nic| ["--network", nic]));
-    host.miniascape_check(words);
+    let nics: Vec<_> = nics.iter().flat_map(|nic| ["--network", nic]).collect();
+    guest::create(host, "g", "/srv/g.qcow2", &nics);
     host.miniascape_check(["guest", "start", "g"]);
     let mut console = Console::attach(host, "g");
     console.wait_ready();

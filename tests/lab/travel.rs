@@ -2,7 +2,7 @@
 //! by the package manager of another.
 
 use crate::networks::{daemon, host_with_daemon};
-use crate::support::guest::{Console, DiskSpec, Markers};
+use crate::support::guest::{self, Console, DiskSpec, Markers};
 use crate::support::{BusPolicy, Host, HostOptions, Output, Running, wait_until};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -83,20 +83,7 @@ fn create(host: &Host, [name, mac, _]: [&str; 3]) {
     host.command(make).cwd("/srv/images").check();
     let disk = format!("/srv/images/{overlay},format=qcow2");
     let network = format!("net-1,mac={mac}");
-    let log = format!("/var/log/libvirt/qemu/{name}-serial.log");
-    let created = host.miniascape_check([
-        "guest",
-        "create",
-        name,
-        "--memory",
-        "256MiB",
-        "--disk",
-        &disk,
-        "--network",
-        &network,
-        "--serial-log",
-        &log,
-    ]);
+    let created = guest::create(host, name, &disk, &["--network", &network]);
     assert!(created.stdout.contains("under software emulation"), "{created}");
 }
 

@@ -1,7 +1,7 @@
 //! Changing registered networks while guests run.
 
 use crate::networks::{daemon, host_with_daemon};
-use crate::support::guest::{BOOT_TIMEOUT, Console, DiskSpec};
+use crate::support::guest::{self, BOOT_TIMEOUT, Console, DiskSpec};
 use crate::support::{DhcpClient, Host, note, wait_until};
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Write;
@@ -42,19 +42,12 @@ const GUEST: (&str, &str, &str) = ("guest", "52:54:00:00:00:66", "66");
 
 pub(crate) fn start_guest(host: &Host) -> Console {
     DiskSpec::new("m").hostname("guest").make(host, "/srv/g.qcow2");
-    host.miniascape_check([
-        "guest",
-        "create",
+    guest::create(
+        host,
         "g",
-        "--memory",
-        "256MiB",
-        "--disk",
         "/srv/g.qcow2",
-        "--network",
-        "lab,mac=52:54:00:00:00:66",
-        "--serial-log",
-        "/var/log/libvirt/qemu/g-serial.log",
-    ]);
+        &["--network", "lab,mac=52:54:00:00:00:66"],
+    );
     host.miniascape_check(["guest", "start", "g", "--wait", "lease"]);
     let mut console = Console::attach(host, "g");
     console.wait_ready();

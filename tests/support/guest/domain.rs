@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crate::support::host::Host;
+use crate::support::output::Output;
 use crate::support::running::Running;
 use crate::support::site::Site;
 
@@ -73,6 +74,16 @@ impl DomainSpec {
         host.check(["virsh", "start", &self.name]);
         Console::attach(host, &self.name)
     }
+}
+
+/// Makes a guest of 256 MiB with the program, from a disk that is there. `more` are further options.
+#[track_caller]
+pub(crate) fn create(host: &Host, name: &str, disk: &str, more: &[&str]) -> Output {
+    let log = format!("/var/log/libvirt/qemu/{name}-serial.log");
+    let mut words = vec!["guest", "create", name, "--memory", "256MiB", "--disk", disk];
+    words.extend(["--serial-log", &log]);
+    words.extend(more);
+    host.miniascape_check(words)
 }
 
 /// Where domains of the lab log their console.

@@ -8,4 +8,4 @@ mod kernel;
 
 pub(crate) use cache::{CACHE_VARIABLE, cache_dir};
 pub(crate) use disk::{DiskSpec, Markers, boot_image};
-pub(crate) use domain::{BOOT_TIMEOUT, Console, DomainSpec, Line};
+pub(crate) use domain::{BOOT_TIMEOUT, Console, DomainSpec, Line, create};
