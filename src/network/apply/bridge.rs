@@ -1,15 +1,17 @@
-//! A bridge that is not ours, in mode `bridge`: it has to be there, and is never made, changed or removed. What is
-//! plugged into it is looked at in `network::needs`.
+//! Whether a network can have its bridge: one that libvirt is to make must not be somebody else's; one that is not ours, in
+//! mode `bridge`, has to be there, and is never made, changed or removed. What is plugged into it is looked at in
+//! `network::needs`.
 
+use super::facts::is_leftover;
 use super::{RegisterError, Step};
 use crate::host::bridges::{self, Kind};
-use crate::host::{CommandError, Libvirt};
-use crate::network::{Applied, Mode, Network, needs};
+use crate::host::{CommandError, Libvirt, NetworkRecord, links};
+use crate::network::{Applied, Mode, Network, Observed, needs};
 use std::net::IpAddr;
 
 /// An error unless the host has the bridge that the `network` is about, if it is about one. Another host's cannot be
 /// looked at.
-pub(super) fn check_existing(network: &Network, libvirt: &Libvirt) -> Result<(), RegisterError> {
+fn check_existing(network: &Network, libvirt: &Libvirt) -> Result<(), RegisterError> {
     let Some(bridge) = network.bridge().filter(|_| libvirt.is_local()) else {
         return Ok(());
     };
@@ -23,6 +25,55 @@ pub(super) fn check_existing(network: &Network, libvirt: &Libvirt) -> Result<(),
         bridge: bridge.clone(),
         what,
     })
+}
+
+/// Refuses `steps` for which the network's bridge is needed and somebody else has it.
+pub(super) fn refuse_taken_bridge(
+    network: &Network,
+    steps: &[Step],
+    existing: Option<&NetworkRecord>,
+    libvirt: &Libvirt,
+) -> Result<(), RegisterError> {
+    let Some(bridge) = network.own_bridge() else {
+        return check_existing(network, libvirt);
+    };
+    // A network that only goes on has it.
+    if !steps
+        .iter()
+        .any(|step| matches!(step, Step::Define | Step::Start | Step::RemoveBridge))
+    {
+        return Ok(());
+    }
+    let of = |record: &NetworkRecord| Observed::parse(&record.xml).bridge;
+    let same = |record: &NetworkRecord| of(record).as_deref() == Some(bridge.as_str());
+    if let Some(other) = libvirt
+        .networks()?
+        .into_iter()
+        .find(|r| r.name != network.name().as_str() && same(r))
+    {
+        return Err(RegisterError::BridgeOfNetwork {
+            network: network.name().clone(),
+            bridge: bridge.clone(),
+            owner: other.name,
+        });
+    }
+    let live = |r: &NetworkRecord| r.live_xml.as_deref().and_then(|xml| Observed::parse(xml).bridge);
+    let mine = existing.is_some_and(|r| live(r).as_deref() == Some(bridge.as_str()));
+    if mine || !libvirt.is_local() || existing.is_some_and(|record| is_leftover(network, record)) {
+        return Ok(());
+    }
+    refuse_interface(network)
+}
+
+/// Refuses if the host has an interface with the name of a bridge that libvirt is to make.
+pub(super) fn refuse_interface(network: &Network) -> Result<(), RegisterError> {
+    if let Some(bridge) = network.own_bridge().filter(|bridge| links::exists(bridge)) {
+        return Err(RegisterError::BridgeOfHost {
+            network: network.name().clone(),
+            bridge: bridge.clone(),
+        });
+    }
+    Ok(())
 }
 
 /// True if these steps make the network serve DHCP on a bridge that is not ours, so that it was asked for other servers

@@ -1,7 +1,7 @@
 //! What cannot be done now because libvirt cannot be asked: it is put on record, and `network::finish` does it when it
 //! can. Nothing live is contacted or changed here.
 
-use super::register::refuse_interface;
+use super::bridge::refuse_interface;
 use super::step::{has_files, remove_files, write_files};
 use super::{RegisterError, Report, Step};
 use crate::host::{Layout, files};

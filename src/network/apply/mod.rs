@@ -6,6 +6,7 @@
 mod added;
 mod adopt;
 mod bridge;
+mod facts;
 mod guests;
 mod hostroute;
 mod journal;
@@ -17,6 +18,7 @@ mod undo;
 mod unregister;
 mod update;
 mod verify;
+mod work;
 
 pub use adopt::{AdoptError, Adopted, Dropped, adopt_reservations};
 pub(super) use bridge::asks_for_servers;
@@ -207,6 +209,19 @@ fn plugged(guests: &[String]) -> String {
 }
 
 impl RegisterError {
+    /// This failure of a change of the network `name`, with what became of taking it back.
+    fn taken_back(self, name: &NetworkName, back: Result<(), Self>) -> Self {
+        let (network, cause) = (name.clone(), Box::new(self));
+        match back {
+            Ok(()) => Self::RolledBack { network, cause },
+            Err(rollback) => Self::RollbackFailed {
+                network,
+                cause,
+                rollback: Box::new(rollback),
+            },
+        }
+    }
+
     /// Of an error of libvirt's with a network: whether that is libvirt's refusal to define it or, if `started`, to start
     /// it.
     fn of_network(error: LibvirtError, started: bool) -> Self {

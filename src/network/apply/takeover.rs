@@ -8,18 +8,16 @@
 //! Every run looks at what there is, so that a killed one is finished by the next; until libvirt has our definition,
 //! which is the fourth step, nothing but files of ours is written.
 
-use super::bridge;
-use super::register::{Facts, begin, define, plan, refuse_taken_bridge, remove_bridge, settle};
-use super::step::{remove_files, take, write_files};
-use super::verify::verify;
+use super::bridge::{self, refuse_taken_bridge};
+use super::facts::{Facts, plan};
+use super::step::{remove_files, take};
+use super::work::Work;
 use super::{RegisterError, Report, Step, Target, lock};
 use crate::domain::taps;
 use crate::host::libvirt::NetworkLease;
 use crate::host::{Layout, Libvirt, LibvirtError, NetworkRecord, files, links};
 use crate::name::{DnsName, InterfaceName, Mac, NetworkName};
 use crate::network::compile::Compiled;
-use crate::network::diff::keep;
-use crate::network::firewall;
 use crate::network::{Applied, Network, Observed};
 use std::path::Path;
 
@@ -66,10 +64,16 @@ pub fn adopt(
     if dry_run {
         return Ok(report);
     }
+    let work = Work {
+        network,
+        compiled,
+        source,
+        facts: &facts,
+        target,
+    };
     if let Some(record) = facts.record.as_ref().filter(|_| report.steps.is_empty()) {
         // An earlier run may have been killed right behind its record.
-        keep(network, layout)?;
-        settle(record, layout)?;
+        work.end(record)?;
         return Ok(report);
     }
     if !Observed::parse(&existing.xml).ours {
@@ -77,50 +81,26 @@ pub fn adopt(
         files::make_dir(layout.all_adopted().on_disk(), 0o755)?;
         files::write(kept.on_disk(), existing.xml.as_bytes(), 0o644)?;
     }
-    begin(facts.record.clone(), compiled, layout)?;
+    work.begin()?;
     let done = report
         .steps
         .iter()
         .try_for_each(|step| match step {
-            Step::WriteFiles => write_files(compiled, layout, name),
-            Step::Define => define(name, compiled, Some(&existing), target),
             Step::TakeLeases => write_leases(layout, target.libvirt, name),
-            Step::RemoveBridge => remove_bridge(network),
-            Step::AddHosts => facts
-                .added
-                .as_ref()
-                .map_or(Ok(()), |added| added.tell(network, target)),
-            Step::OpenFirewall => Ok(firewall::open(network, layout)?),
-            Step::Replug => plug_in(network, &taps),
-            other => take(*other, name, target),
+            other => work.take(*other, || plug_in(network, &taps)),
         })
-        .and_then(|()| {
-            Applied::new(network, compiled, source.to_owned()).write(layout)?;
-            verify(network, compiled, facts.added.as_ref(), target)
-        });
+        .and_then(|()| work.record_and_verify());
     match done {
-        Ok(()) => {
-            keep(network, layout)?;
-            settle(&Applied::new(network, compiled, source.to_owned()), layout)?;
+        Ok(applied) => {
+            work.end(&applied)?;
             Ok(report)
         }
         // What libvirt keeps would have lost its files; the next run goes on.
         Err(cause) if cause.is_libvirt_away() => Err(cause),
         Err(cause) => {
-            let (network_name, cause) = (name.clone(), Box::new(cause));
             let record = facts.record.as_ref();
             let back = give_back(network, &existing, &taps, record, &report.steps, target);
-            Err(match back {
-                Ok(()) => RegisterError::RolledBack {
-                    network: network_name,
-                    cause,
-                },
-                Err(rollback) => RegisterError::RollbackFailed {
-                    network: network_name,
-                    cause,
-                    rollback: Box::new(rollback),
-                },
-            })
+            Err(cause.taken_back(name, back))
         }
     }
 }

@@ -48,18 +48,7 @@ pub(super) fn undo(
     target: &Target<'_>,
     cause: RegisterError,
 ) -> RegisterError {
-    let cause = Box::new(cause);
-    match put_back(name, taken, before, guests, target) {
-        Ok(()) => RegisterError::RolledBack {
-            network: name.clone(),
-            cause,
-        },
-        Err(rollback) => RegisterError::RollbackFailed {
-            network: name.clone(),
-            cause,
-            rollback: Box::new(rollback),
-        },
-    }
+    cause.taken_back(name, put_back(name, taken, before, guests, target))
 }
 
 fn put_back(

@@ -1,17 +1,15 @@
 //! `net update`: a registered network made to follow its definition, with the least disruption that does it; looked
 //! at afterwards, and put back if it is not as it should be.
 
+use super::bridge::{self, refuse_taken_bridge};
+use super::facts::{Facts, plan};
 use super::guests::{plugged, replug};
 use super::journal;
-use super::register::{Facts, begin, define, plan, refuse_taken_bridge, remove_bridge, settle};
-use super::step::{take, write_files};
 use super::undo::{Before, undo};
-use super::verify::verify;
-use super::{RegisterError, Report, Step, Target, lock};
-use super::{adopt, bridge};
+use super::work::Work;
+use super::{RegisterError, Report, Step, Target, adopt, lock};
 use crate::network::compile::Compiled;
 use crate::network::diff::keep;
-use crate::network::firewall;
 use crate::network::{Applied, Network};
 use std::path::Path;
 
@@ -98,17 +96,23 @@ pub(in crate::network) fn update_locked(
     if dry_run {
         return Ok(report);
     }
+    let work = Work {
+        network,
+        compiled,
+        source,
+        facts: &facts,
+        target,
+    };
     if report.steps.is_empty() {
         // What the network needs of the host may have changed all the same.
-        let applied = Applied::new(network, compiled, source.to_owned());
-        applied.write(layout)?;
+        let applied = work.record()?;
         journal::give_up(&applied, layout)?;
         keep(network, layout)?;
         return Ok(report);
     }
     let xml = facts.existing.as_ref().map(|record| &record.xml);
     let before = Before::note(name, xml, applied, target)?;
-    begin(facts.record.clone(), compiled, layout)?;
+    work.begin()?;
     if report.steps.contains(&Step::Stop) || report.steps.contains(&Step::Replug) {
         journal::begin(name, &guests, source, target)?;
     }
@@ -117,30 +121,16 @@ pub(in crate::network) fn update_locked(
         .steps
         .iter()
         .inspect(|_| begun += 1)
-        .try_for_each(|step| match step {
-            Step::WriteFiles => write_files(compiled, layout, name),
-            Step::Define => define(name, compiled, facts.existing.as_ref(), target),
-            Step::RemoveBridge => remove_bridge(network),
-            Step::AddHosts => facts
-                .added
-                .as_ref()
-                .map_or(Ok(()), |added| added.tell(network, target)),
-            Step::OpenFirewall => Ok(firewall::open(network, layout)?),
-            Step::Replug => match network.bridge() {
+        .try_for_each(|step| {
+            work.take(*step, || match network.bridge() {
                 Some(bridge) => replug(&guests, bridge, target.libvirt),
                 None => Ok(()),
-            },
-            other => take(*other, name, target),
+            })
         })
-        .and_then(|()| {
-            Applied::new(network, compiled, source.to_owned()).write(layout)?;
-            verify(network, compiled, facts.added.as_ref(), target)
-        });
+        .and_then(|()| work.record_and_verify());
     match done {
-        Ok(()) => {
-            keep(network, layout)?;
-            journal::end(name, layout)?;
-            settle(&Applied::new(network, compiled, source.to_owned()), layout)?;
+        Ok(applied) => {
+            work.end(&applied)?;
             Ok(report)
         }
         Err(cause) => {

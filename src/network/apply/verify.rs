@@ -2,7 +2,7 @@
 
 use super::added::Added;
 use super::bridge;
-use super::register::{Facts, plan};
+use super::facts::{Facts, plan};
 use super::{RegisterError, Target};
 use crate::host::bus;
 use crate::host::dns::{self, Kind};
