@@ -10,8 +10,8 @@ use miniascape::image::{self, Format, Guess};
 use miniascape::name::{Digest, NetworkName, PackageVersion, is_path, printable};
 use miniascape::network;
 use miniascape::package::{
-    self, Activity, Base, Codec, DiskChoice, GuestPackage, HostSection, Options, Plan, Repacked, Request,
-    Reservation, Seal, Split, Target, Timestamp, Volume,
+    self, Activity, Base, Codec, DiskChoice, GuestPackage, HostSection, ImagePackage, Options, Plan,
+    Repacked, Request, Reservation, Seal, Split, Target, Timestamp, UnpackedBase, Volume,
 };
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -53,8 +53,8 @@ pub(crate) struct Args {
     /// Make one image of each disk, instead of a base and a delta
     #[arg(long)]
     flatten: bool,
-    /// Make the delta of the first disk (or of TARGET) against this image, or against the base of an installed package
-    #[arg(long, value_name = "[TARGET=]IMAGE|PACKAGE", conflicts_with = "flatten")]
+    /// Make the delta of the first disk (or of TARGET) against this image, or against the base in a package: installed, or a file
+    #[arg(long, value_name = "[TARGET=]IMAGE|PACKAGE|FILE", conflicts_with = "flatten")]
     base: Option<String>,
     /// Pack the state of the guest's emulated TPM, with the keys that are in it
     #[arg(long)]
@@ -118,6 +118,8 @@ fn target(text: &str) -> Result<Target, String> {
 
 pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
     let source = Source::read(context, &args.guest)?;
+    let known = args.base.as_deref().map(|text| base(context, args, text));
+    let (base, _unpacked) = known.transpose()?.unzip();
     let request = Request {
         xml: source.xml,
         xml_is_public: source.public,
@@ -127,7 +129,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
         disks: DiskChoice {
             leave: args.without_disk.clone(),
             flatten: args.flatten,
-            base: args.base.as_deref().map(|text| base(context, text)).transpose()?,
+            base,
         },
         volumes: source.volumes,
         with_tpm: args.with_tpm,
@@ -258,47 +260,72 @@ impl Source {
     }
 }
 
-/// The image that `text` of `--base` stands for.
-fn base(context: &Context, text: &str) -> Result<Base, Failure> {
+/// The image that `text` of `--base` stands for. One out of a package file lasts as long as the second value.
+fn base(context: &Context, args: &Args, text: &str) -> Result<(Base, Option<UnpackedBase>), Failure> {
     let (target, name) = match text.split_once('=') {
         Some((target, name)) if !target.contains('/') => (Some(target.to_owned()), name),
         _ => (None, text),
     };
-    let packaged = |digest: Digest| Base {
+    let base = |path: PathBuf, packaged, has_package| Base {
         target: target.clone(),
-        path: context.layout().packaged_image(&digest).on_disk().to_owned(),
-        format: Format::Qcow2,
-        packaged: Some(digest),
-    };
-    if !is_path(name)
-        && let Ok(package) = name.parse::<GuestPackage>()
-    {
-        let disks = package::show(context.layout(), &package)?.manifest.disks;
-        let disk = match &target {
-            Some(target) => disks.iter().find(|disk| disk.target.as_str() == target),
-            None => disks.first(),
-        };
-        let base = disk.and_then(|disk| disk.layers.first());
-        return base
-            .map(|base| packaged(base.digest))
-            .ok_or_else(|| Failure::usage(format!("{package} has no disk of that name")));
-    }
-    let path = PathBuf::from(name);
-    let format = match image::guess(&path)? {
-        Guess::Own(format) => format,
-        Guess::Foreign(format) => {
-            return Err(Failure::usage(format!(
-                "{} is in the format {format}; make it qcow2 first: `miniascape image convert`",
-                printable(name, 400)
-            )));
-        }
-    };
-    Ok(Base {
-        target,
         path,
-        format,
-        packaged: None,
-    })
+        format: Format::Qcow2,
+        packaged,
+        has_package,
+    };
+    let path = Path::new(name);
+    // A file that happens to be called like a package is one, unless there is such a package.
+    let installed = installed_base(context, target.as_deref(), name);
+    if let Some(found) = installed.filter(|found| found.is_ok() || !path.exists()) {
+        let digest = found?;
+        let path = context.layout().packaged_image(&digest);
+        return Ok((base(path.on_disk().to_owned(), Some(digest), true), None));
+    }
+    if is_package_file(name) {
+        let teller = Teller::new(context, args.progress);
+        let dir = args.workdir.as_ref().unwrap_or(&args.output);
+        let unpacked = package::unpack_base(path, target.as_deref(), dir, args.caller, &teller);
+        teller.finish();
+        let unpacked = unpacked?;
+        let base = base(unpacked.path.clone(), Some(unpacked.digest), unpacked.has_package);
+        return Ok((base, Some(unpacked)));
+    }
+    match image::guess(path)? {
+        Guess::Own(format) => {
+            let base = base(path.to_owned(), None, false);
+            Ok((Base { format, ..base }, None))
+        }
+        Guess::Foreign(format) => Err(Failure::usage(format!(
+            "{} is in the format {format}; make it qcow2 first: `miniascape image convert`",
+            printable(name, 400)
+        ))),
+    }
+}
+
+/// The base that an installed package called `name` holds; `None` if no package is called so.
+fn installed_base(context: &Context, target: Option<&str>, name: &str) -> Option<Result<Digest, Failure>> {
+    if is_path(name) {
+        return None;
+    }
+    if let Ok(package) = name.parse::<ImagePackage>() {
+        return Some(package::image(context.layout(), &package).map_err(Into::into));
+    }
+    let package = name.parse::<GuestPackage>().ok()?;
+    let disks = match package::show(context.layout(), &package) {
+        Ok(installed) => installed.manifest.disks,
+        Err(error) => return Some(Err(error.into())),
+    };
+    let named = disks.iter().find(|disk| Some(disk.target.as_str()) == target);
+    // A disk may have another name there, if there is no choice.
+    let disk = named.or_else(|| disks.first().filter(|_| target.is_none() || disks.len() == 1));
+    let base = disk.and_then(|disk| disk.layers.first()).map(|base| base.digest);
+    Some(base.ok_or_else(|| Failure::usage(format!("{package} has no disk {}", target.unwrap_or_default()))))
+}
+
+fn is_package_file(name: &str) -> bool {
+    [".rpm", ".deb", ".tar", ".tar.zst"]
+        .iter()
+        .any(|ending| name.ends_with(ending))
 }
 
 /// The volumes that the domain XML names, as (pool, volume). What is wrong with the XML is told by the plan.

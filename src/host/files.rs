@@ -175,6 +175,12 @@ pub fn make_dir(path: &Path, mode: u32) -> io::Result<bool> {
     Ok(made)
 }
 
+/// Bytes that can still be written into `dir`.
+pub fn free_space(dir: &Path) -> io::Result<u64> {
+    let stat = rustix::fs::statvfs(dir)?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
 /// Writes the directory's entries to the disk, so that a rename in it survives a crash.
 pub fn sync_dir(dir: &Path) -> io::Result<()> {
     fs::File::open(dir)?.sync_all()

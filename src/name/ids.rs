@@ -151,6 +151,11 @@ impl Digest {
         format!("sha256-{self}.qcow2")
     }
 
+    /// The digest in such a file name.
+    pub fn of_file_name(name: &str) -> Option<Self> {
+        name.strip_prefix("sha256-")?.strip_suffix(".qcow2")?.parse().ok()
+    }
+
     /// The first 16 hexadecimal digits, which name the image's package.
     pub fn short(&self) -> String {
         self.to_string()[..16].to_owned()

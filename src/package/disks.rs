@@ -32,8 +32,10 @@ pub struct Base {
     pub path: PathBuf,
     /// Its format.
     pub format: Format,
-    /// Its digest, if it is one of ours and has a package already: it is not packed again.
+    /// Its digest, if it is an image out of a package: it stays as it is, to the byte.
     pub packaged: Option<Digest>,
+    /// True if that package is there, as RPM or Debian package: it is not made again.
+    pub has_package: bool,
 }
 
 /// A base of which it is known that it can be one.
@@ -41,8 +43,10 @@ pub struct Base {
 pub struct KnownBase {
     /// The image.
     pub image: ImageInfo,
-    /// Its digest, if it has a package already.
+    /// Its digest, if it is an image out of a package.
     pub packaged: Option<Digest>,
+    /// True if it needs no other package.
+    pub has_package: bool,
 }
 
 /// A volume of a storage pool, and where libvirt has it.

@@ -1,6 +1,7 @@
 //! Why packing fails. What a failure means to the user is the program's business.
 
 use super::plan::PlanError;
+use super::verify::VerifyError;
 use crate::host::CommandError;
 use crate::image::ImageError;
 use std::io;
@@ -12,6 +13,32 @@ pub enum RepackError {
     /// It cannot be packed as it is; nothing was written.
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// A package file holds nothing that a disk could stand on.
+    #[error("{} cannot be the base: {reason}", path.display())]
+    NoBase {
+        /// The package file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// A base does not fit where it has to be unpacked.
+    #[error(
+        "the base in {} takes {needed} bytes while the guest is packed, and {} has {free} bytes free",
+        path.display(), dir.display()
+    )]
+    NoSpace {
+        /// The package file.
+        path: PathBuf,
+        /// Bytes of the image.
+        needed: u64,
+        /// Bytes that are free.
+        free: u64,
+        /// Where it would be.
+        dir: PathBuf,
+    },
+    /// A package file is damaged, or not miniascape's.
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
     /// A file that belongs to the guest cannot be packed.
     #[error("{what} {}: {reason}", path.display())]
     File {

@@ -1,8 +1,9 @@
 //! Guest packages that are installed on a host: what their manifests say, and whether their images are there.
 
 use super::manifest::{Layer, Manifest, ManifestError};
-use super::name::GuestPackage;
+use super::name::{GuestPackage, ImagePackage};
 use crate::host::{Layout, Place, files};
+use crate::name::Digest;
 use fs_err as fs;
 use std::io;
 
@@ -12,6 +13,9 @@ pub enum InstalledError {
     /// No package of that name is installed.
     #[error("the guest package {0} is not installed")]
     Missing(GuestPackage),
+    /// No image package of that name is installed.
+    #[error("the image package {0} is not installed")]
+    NoImage(ImagePackage),
     /// Its manifest is damaged, or of another program version.
     #[error("the package {package} has a manifest that cannot be used ({}): {source}", path.display())]
     Manifest {
@@ -99,6 +103,25 @@ pub fn show(layout: &Layout, package: &GuestPackage) -> Result<Installed, Instal
         domain_xml: dir.join("domain.xml"),
         manifest,
     })
+}
+
+/// The digest of the image whose package of that name is installed.
+pub fn image(layout: &Layout, package: &ImagePackage) -> Result<Digest, InstalledError> {
+    let missing = || InstalledError::NoImage(package.clone());
+    let entries = match fs::read_dir(layout.packaged_images().on_disk()) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(missing()),
+        Err(e) => return Err(e.into()),
+    };
+    for entry in entries {
+        let name = entry?.file_name();
+        if let Some(digest) = name.to_str().and_then(Digest::of_file_name)
+            && ImagePackage::of(&digest) == *package
+        {
+            return Ok(digest);
+        }
+    }
+    Err(missing())
 }
 
 fn presence(layout: &Layout, layer: &Layer) -> Presence {

@@ -5,6 +5,7 @@
 //! (`image`), and everything that happens to a package on the host where it is installed (`install`).
 
 mod archive;
+mod base_file;
 mod deb;
 mod disks;
 mod error;
@@ -31,10 +32,11 @@ mod tree;
 mod verify;
 mod work;
 
+pub use base_file::{UnpackedBase, unpack_base};
 pub use disks::{Base, DiskChoice, DiskPlan, KnownBase, Selected, Split, Volume};
 pub use error::RepackError;
 pub use files::{FileRole, FileSection, GuestFile, named_network, network_file};
-pub use installed::{Installed, InstalledError, Presence, list, show};
+pub use installed::{Installed, InstalledError, Presence, image, list, show};
 pub use manifest::{
     CpuSection, DiskSection, DomainSection, FORMAT, FirmwareKind, FirmwareSection, HostSection,
     InterfaceSection, Layer, Manifest, ManifestError, NetworkSection, NotPacked, PackageSection, Role,

@@ -162,6 +162,7 @@ fn known_base(base: &Base) -> Result<KnownBase, ImageError> {
     Ok(KnownBase {
         image,
         packaged: base.packaged,
+        has_package: base.has_package,
     })
 }
 
@@ -294,7 +295,7 @@ fn layers(
         Split::Bottom => &[Role::Base, Role::Delta],
         Split::Flat => &[Role::Base],
         Split::Known(base) => {
-            if let Some(digest) = base.packaged {
+            if let Some(digest) = base.packaged.filter(|_| base.has_package) {
                 maker.has_package(digest);
             }
             &[Role::Base, Role::Delta]

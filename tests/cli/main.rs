@@ -1,6 +1,7 @@
 //! Tests of the program itself that need no daemon: arguments, messages, exit statuses, generated files.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod base;
 mod dropins;
 mod image;
 mod import;

@@ -26,7 +26,7 @@ fn packed(bench: &Bench, guest: &str, targets: &[Target], mark: u8) -> Repacked 
 }
 
 /// An empty root with the package databases that dpkg or rpm need.
-fn root() -> tempfile::TempDir {
+pub(crate) fn root() -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
     for dir in ["var/lib/dpkg/info", "var/lib/dpkg/updates"] {
         fs::create_dir_all(root.path().join(dir)).unwrap();
@@ -36,7 +36,7 @@ fn root() -> tempfile::TempDir {
 }
 
 /// dpkg on another root, with and without privileges; scriptlets run outside of it and see `DPKG_ROOT`.
-fn dpkg(root: &Path) -> Command {
+pub(crate) fn dpkg(root: &Path) -> Command {
     let mut command = Command::new("dpkg");
     command
         .arg(format!("--root={}", root.display()))
@@ -50,7 +50,7 @@ fn dpkg(root: &Path) -> Command {
     command
 }
 
-fn done(mut command: Command) -> String {
+pub(crate) fn done(mut command: Command) -> String {
     let output = command.output().unwrap();
     let text =
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);

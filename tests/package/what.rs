@@ -183,6 +183,7 @@ fn a_known_base_is_found_again_by_content() {
         path: path.to_owned(),
         format,
         packaged,
+        has_package: packaged.is_some(),
     };
     let copy = |name: &str, byte: u8| {
         let copy = bench.qcow2(&golden, name);

@@ -485,6 +485,11 @@ impl From<RepackError> for Failure {
             ),
             RepackError::SourceChanged { .. } => Self::failed(message)
                 .hint("see to it that nothing writes there, and pack again"),
+            RepackError::Verify(error) => error.into(),
+            RepackError::NoBase { .. } => Self::usage(message),
+            RepackError::NoSpace { .. } => Self::failed(message).hint(
+                "--workdir names another place; where the package is installed, give its name instead of the file",
+            ),
             RepackError::NoTpm { .. } => Self::failed(message).hint("leave --with-tpm out"),
             RepackError::File { .. } | RepackError::Template(_) => Self::failed(message),
         }
@@ -533,6 +538,9 @@ impl From<InstalledError> for Failure {
             InstalledError::Missing(_) => {
                 Self::failed(message).hint("`miniascape package list` shows what there is")
             }
+            InstalledError::NoImage(_) => Self::failed(message).hint(
+                "install it, or give its package file instead of its name (--base ./miniascape-image-….deb)",
+            ),
             InstalledError::Io(error) => error.into(),
             InstalledError::Manifest { .. } => Self::failed(message),
         }

@@ -107,5 +107,5 @@ fn rows(found: &[Soundness]) -> Vec<[String; 4]> {
 /// The digest in the name of a packaged image.
 fn named(path: &Path) -> Option<Digest> {
     let name = path.file_name()?.to_str()?;
-    name.strip_prefix("sha256-")?.strip_suffix(".qcow2")?.parse().ok()
+    Digest::of_file_name(name)
 }

@@ -1,7 +1,7 @@
 //! Debian packages: three members, the second with what dpkg runs, the third with what it unpacks.
 
 use super::content::{Claims, Entry, SMALL, judge};
-use super::input::{Checked, Fault, Frames, Source, unpack};
+use super::input::{Checked, Fault, Frames, Source, Wanted, unpack};
 use super::tar::{self, Kind};
 use super::{PackageKind, Verified};
 use crate::name::printable;
@@ -15,7 +15,12 @@ use std::io::{Cursor, Read};
 const MAX_CONTROL: u64 = 4 * 1024 * 1024;
 
 /// Checks the package that begins here; the file has `length` bytes.
-pub(super) fn verify<R: Read>(source: &mut Source<R>, length: u64, texts: &Texts) -> Checked<Verified> {
+pub(super) fn verify<R: Read>(
+    source: &mut Source<R>,
+    length: u64,
+    texts: &Texts,
+    wanted: &mut Option<Wanted<'_>>,
+) -> Checked<Verified> {
     source.exact(ar::MAGIC.len())?;
     let (name, size) = member(source)?;
     if name != "debian-binary" || size != 4 || source.exact(4)? != b"2.0\n" {
@@ -82,7 +87,7 @@ pub(super) fn verify<R: Read>(source: &mut Source<R>, length: u64, texts: &Texts
                 match member.kind {
                     Kind::Directory => {}
                     Kind::File => {
-                        let (digest, content) = tar.content(member.size, SMALL)?;
+                        let (digest, content) = tar.content_of(&entry.path, member.size, SMALL, wanted)?;
                         (entry.digest, entry.content) = (Some(digest), content);
                     }
                     Kind::Link(_) => return Err(tar.fault(format!("{} is a link", printable(path, 200)))),

@@ -2,7 +2,7 @@
 
 use crate::name::Digest;
 use sha2::{Digest as _, Sha256};
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Write};
 
 /// Bytes that are read at once.
 const BUFFER: usize = 256 * 1024;
@@ -25,6 +25,15 @@ impl Fault {
             what: what.into(),
         }
     }
+}
+
+/// A file of the package that is written somewhere while it is read.
+pub(super) struct Wanted<'a> {
+    /// Its path, as `Verified` has it.
+    pub(super) path: &'a str,
+    pub(super) out: &'a mut dyn Write,
+    /// Why it could not be written.
+    pub(super) failed: Option<io::Error>,
 }
 
 /// Bytes in order, counted and digested.
@@ -84,6 +93,18 @@ impl<R: Read> Source<R> {
 
     /// The next `size` bytes: their digest, and themselves if there are at most `keep`.
     pub(super) fn content(&mut self, size: u64, keep: u64) -> Checked<(Digest, Vec<u8>)> {
+        self.content_of("", size, keep, &mut None)
+    }
+
+    /// The same of the file `path`, which may be the one that is wanted.
+    pub(super) fn content_of(
+        &mut self,
+        path: &str,
+        size: u64,
+        keep: u64,
+        wanted: &mut Option<Wanted<'_>>,
+    ) -> Checked<(Digest, Vec<u8>)> {
+        let mut wanted = wanted.as_mut().filter(|wanted| wanted.path == path);
         let mut digest = Sha256::new();
         let mut kept = Vec::new();
         let mut buffer = vec![0; BUFFER];
@@ -99,6 +120,12 @@ impl<R: Read> Source<R> {
             digest.update(&buffer[..n]);
             if size <= keep {
                 kept.extend_from_slice(&buffer[..n]);
+            }
+            if let Some(wanted) = &mut wanted
+                && let Err(error) = wanted.out.write_all(&buffer[..n])
+            {
+                wanted.failed = Some(error);
+                return Err(self.fault("its content cannot be written"));
             }
             left -= n as u64;
         }

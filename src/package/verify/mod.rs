@@ -14,9 +14,9 @@ use super::render::Texts;
 use crate::host::files;
 use crate::name::Digest;
 use fs_err as fs;
-use input::{Fault, Source};
+use input::{Fault, Source, Wanted};
 use serde::Serialize;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 /// Why a file is not a sound package.
@@ -80,6 +80,33 @@ pub struct VerifiedFile {
 
 /// Reads the whole package file `path`. `advance` is told how many bytes of the file were read.
 pub fn verify(path: &Path, advance: &mut dyn FnMut(u64)) -> Result<Verified, VerifyError> {
+    read(path, advance, &mut None)
+}
+
+/// The same, writing what is in its file `wanted` to `out` on the way.
+pub(super) fn extract(
+    path: &Path,
+    wanted: &str,
+    out: &mut dyn Write,
+    advance: &mut dyn FnMut(u64),
+) -> Result<Verified, VerifyError> {
+    let mut wanted = Some(Wanted {
+        path: wanted,
+        out,
+        failed: None,
+    });
+    let result = read(path, advance, &mut wanted);
+    match wanted.and_then(|wanted| wanted.failed) {
+        Some(error) => Err(error.into()),
+        None => result,
+    }
+}
+
+fn read(
+    path: &Path,
+    advance: &mut dyn FnMut(u64),
+    wanted: &mut Option<Wanted<'_>>,
+) -> Result<Verified, VerifyError> {
     let texts = Texts::new()?;
     let mut file = files::open_regular(path)?;
     let length = file.metadata()?.len();
@@ -89,9 +116,9 @@ pub fn verify(path: &Path, advance: &mut dyn FnMut(u64)) -> Result<Verified, Ver
     let told = Told { file, advance };
     let mut source = Source::new("the file", BufReader::with_capacity(1 << 20, told));
     let result = match start.as_slice() {
-        [0xed, 0xab, 0xee, 0xdb, ..] => rpm::verify(&mut source, length, &texts),
-        b"!<arch>\n" => deb::verify(&mut source, length, &texts),
-        _ => tar::verify(&mut source),
+        [0xed, 0xab, 0xee, 0xdb, ..] => rpm::verify(&mut source, length, &texts, wanted),
+        b"!<arch>\n" => deb::verify(&mut source, length, &texts, wanted),
+        _ => tar::verify(&mut source, wanted),
     };
     result.map_err(|Fault { place, what }| VerifyError::Refused {
         path: path.to_owned(),

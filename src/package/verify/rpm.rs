@@ -2,7 +2,7 @@
 
 use super::content::{self, Claims, Entry, SMALL, judge};
 use super::header::Tags;
-use super::input::{Checked, Fault, Frames, Source, unpack};
+use super::input::{Checked, Fault, Frames, Source, Wanted, unpack};
 use super::{PackageKind, Verified};
 use crate::name::{Digest, printable};
 use crate::package::name::GuestPackage;
@@ -20,7 +20,12 @@ const FOREIGN: [u32; 20] = [
 const ARCHIVE: &str = "the archive";
 
 /// Checks the package that begins here; the file has `length` bytes.
-pub(super) fn verify<R: Read>(source: &mut Source<R>, length: u64, texts: &Texts) -> Checked<Verified> {
+pub(super) fn verify<R: Read>(
+    source: &mut Source<R>,
+    length: u64,
+    texts: &Texts,
+    wanted: &mut Option<Wanted<'_>>,
+) -> Checked<Verified> {
     let lead = source.exact(96)?;
     if lead[4] != 3 {
         return Err(source.fault("the lead is not that of an RPM of version 3 or 4"));
@@ -42,7 +47,7 @@ pub(super) fn verify<R: Read>(source: &mut Source<R>, length: u64, texts: &Texts
     scriptlets(&tags, &name, source_package, texts)?;
     let mut entries = entries(&tags, source_package)?;
     let version = format!("{}-{}", tags.text(1001)?, tags.text(1002)?);
-    archive(source, &tags, &mut entries, source_package)?;
+    archive(source, &tags, &mut entries, source_package, wanted)?;
     let claims = Claims {
         kind: if source_package {
             PackageKind::Srpm
@@ -160,6 +165,7 @@ fn archive<R: Read>(
     tags: &Tags,
     entries: &mut [Entry],
     source_package: bool,
+    wanted: &mut Option<Wanted<'_>>,
 ) -> Checked<()> {
     if tags.text(1124)? != "cpio" {
         return Err(tags.fault(1124, "the archive is not a cpio one"));
@@ -184,7 +190,7 @@ fn archive<R: Read>(
                 return Err(archive.fault(format!("{} has another length", printable(&entry.path, 200))));
             }
             if !entry.directory {
-                let (digest, content) = archive.content(entry.size, SMALL)?;
+                let (digest, content) = archive.content_of(&entry.path, entry.size, SMALL, wanted)?;
                 if entry.digest != Some(digest) {
                     let what = format!("the SHA-256 of {} is {digest}", printable(&entry.path, 200));
                     return Err(archive.fault(what));

@@ -1,7 +1,7 @@
 //! Tar files: the members of a Debian package, and the build tree.
 
 use super::content::plain_path;
-use super::input::{Checked, Fault, Frames, Source, unpack};
+use super::input::{Checked, Fault, Frames, Source, Wanted, unpack};
 use super::{PackageKind, Verified, VerifiedFile};
 use crate::name::{Digest, printable};
 use crate::package::manifest::Manifest;
@@ -124,7 +124,7 @@ pub(super) fn members(
 }
 
 /// Checks the tar file of a build tree.
-pub(super) fn verify<R: Read>(source: &mut Source<R>) -> Checked<Verified> {
+pub(super) fn verify<R: Read>(source: &mut Source<R>, wanted: &mut Option<Wanted<'_>>) -> Checked<Verified> {
     let mut packed = BufReader::new(source);
     let start = packed
         .fill_buf()
@@ -157,7 +157,7 @@ pub(super) fn verify<R: Read>(source: &mut Source<R>) -> Checked<Verified> {
                     } else {
                         0
                     };
-                    let (digest, content) = tar.content(member.size, keep)?;
+                    let (digest, content) = tar.content_of(rest, member.size, keep, wanted)?;
                     small.insert(rest.to_owned(), content);
                     (member.size, digest)
                 }

@@ -1,0 +1,121 @@
+//! A base out of a package file: its image is unpacked into a temporary file beside the results, which goes with the
+//! run that needs it. What a package file may hold is `verify`'s business; what is done with a base, `disks`' and `images`'.
+
+use super::error::RepackError;
+use super::name::GuestPackage;
+use super::progress::{Progress, Step};
+use super::verify::{self, PackageKind, Verified, VerifiedFile};
+use super::work::{self, WorkDir};
+use crate::host::{access, files};
+use crate::name::Digest;
+use fs_err as fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// How the names of bases end in a tree's tar file.
+const BASE: &str = "-base.qcow2";
+
+/// An unpacked base. Its file goes with this value, or, if the run is killed, with the next run in that directory.
+#[derive(Debug)]
+pub struct UnpackedBase {
+    /// Its file, in qcow2.
+    pub path: PathBuf,
+    /// Its digest.
+    pub digest: Digest,
+    /// True if the file that it came from is the image's own package.
+    pub has_package: bool,
+    dir: Option<WorkDir>,
+    /// The directory around it, if that was made for it.
+    made: Option<PathBuf>,
+}
+
+impl Drop for UnpackedBase {
+    fn drop(&mut self) {
+        self.dir.take();
+        if let Some(made) = &self.made {
+            work::remove_if_empty(made);
+        }
+    }
+}
+
+/// Unpacks the image of `package`, an image package or a tree's tar file (then the base of the disk `target`, or the
+/// first), below `dir`, after all of the package was checked. `caller` is the user on whose behalf root runs this.
+pub fn unpack_base(
+    package: &Path,
+    target: Option<&str>,
+    dir: &Path,
+    caller: Option<u32>,
+    progress: &dyn Progress,
+) -> Result<UnpackedBase, RepackError> {
+    let size = fs::metadata(package)?.len();
+    let begin = |name, title: String| {
+        progress.step(&Step {
+            name,
+            title,
+            bytes: Some(size),
+        });
+    };
+    begin("check", format!("check {}", package.display()));
+    let found = verify::verify(package, &mut |bytes| progress.advance(bytes))?;
+    let image = image_in(&found, target).map_err(|reason| RepackError::NoBase {
+        path: package.to_owned(),
+        reason,
+    })?;
+    let dir = std::path::absolute(dir)?;
+    let made = (!dir.exists()).then(|| dir.clone());
+    fs::create_dir_all(&dir)?;
+    if let Some(reason) = access::in_other_hands(&dir, caller)? {
+        return Err(RepackError::OtherHands { path: dir, reason });
+    }
+    let work = WorkDir::create(&dir)?;
+    let base = UnpackedBase {
+        path: work.path().join(image.digest.file_name()),
+        digest: image.digest,
+        has_package: matches!(found.kind, PackageKind::Rpm | PackageKind::Deb),
+        dir: Some(work),
+        made,
+    };
+    let free = files::free_space(&dir)?;
+    if free < image.size {
+        return Err(RepackError::NoSpace {
+            path: package.to_owned(),
+            needed: image.size,
+            free,
+            dir,
+        });
+    }
+    begin("unpack", format!("unpack the base in {}", package.display()));
+    let mut out = io::BufWriter::with_capacity(1 << 20, fs::File::create(&base.path)?);
+    let again = verify::extract(package, &image.path, &mut out, &mut |bytes| {
+        progress.advance(bytes);
+    })?;
+    out.flush()?;
+    if again != found {
+        return Err(RepackError::SourceChanged {
+            path: package.to_owned(),
+        });
+    }
+    Ok(base)
+}
+
+/// The image in a package that can be a base, or why there is none.
+fn image_in<'a>(found: &'a Verified, target: Option<&str>) -> Result<&'a VerifiedFile, String> {
+    let named = |name: &str| found.files.iter().find(|file| file.path == name);
+    match found.kind {
+        PackageKind::Tar => {
+            let own = target.and_then(|target| named(&format!("{target}{BASE}")));
+            let mut bases = found.files.iter().filter(|file| file.path.ends_with(BASE));
+            own.or_else(|| bases.next())
+                .ok_or_else(|| "no disk in it has a base".to_owned())
+        }
+        PackageKind::Srpm => Err("take the tar file that is in it, or the package of the image".to_owned()),
+        PackageKind::Rpm | PackageKind::Deb if found.package.parse::<GuestPackage>().is_ok() => Err(format!(
+            "{} has no image in it; take the package of its base, which `repack` made beside it (miniascape-image-…)",
+            found.package
+        )),
+        PackageKind::Rpm | PackageKind::Deb => found
+            .files
+            .first()
+            .ok_or_else(|| "it has no image in it".to_owned()),
+    }
+}
