@@ -22,8 +22,8 @@ pub(crate) enum Args {
     },
     /// Read package files and check everything in them, without installing
     #[command(after_help = "Example: miniascape package verify packages/*.rpm\n\n\
-        RPM, source RPM and Debian packages and tar files that `repack` made, or rpmbuild from its spec. The status is 2 \
-        if one of them is not whole, or holds what miniascape does not put there.")]
+        RPM, source RPM and Debian packages and tar files that `repack` made, or rpmbuild, dpkg-deb and `make dist` of \
+        its tree. The status is 2 if one of them is not whole, or holds what miniascape does not put there.")]
     Verify {
         /// The files
         #[arg(required = true, value_name = "FILE")]

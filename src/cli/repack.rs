@@ -41,7 +41,7 @@ pub(crate) struct Args {
     /// The version of the guest package
     #[arg(long, value_name = "VERSION", default_value = "0.1")]
     package_version: PackageVersion,
-    /// How to compress: zstd, zstd:1 to zstd:19, or none
+    /// How to compress: zstd, zstd:1 to zstd:19, xz, xz:1 to xz:6, or none
     #[arg(long, value_name = "HOW", default_value = "zstd")]
     compress: Codec,
     /// Where the build tree goes, and what is needed meanwhile [default: the output directory]

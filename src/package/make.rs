@@ -108,20 +108,20 @@ impl<'a> Maker<'a> {
         }
         sinks.extend(rpm.as_mut().map(|rpm| rpm as &mut dyn Sink));
         sinks.extend(deb.as_mut().map(|deb| deb as &mut dyn Sink));
-        let digest = pump(payload, self.set.codec, &mut sinks, progress)?;
+        let (digest, listing) = pump(payload, self.set.codec, &mut sinks, progress)?;
         if let Some(tree) = &mut self.tree {
             tree.end(&digest)?;
         }
         if let Some(tarball) = &mut self.tarball {
-            tarball.end(&name, &digest)?;
+            tarball.end(&name, &digest, &listing)?;
         }
         // The same image on another disk is in its package already; the working directory takes the draft away.
         if self.packed.insert(digest) {
             if let Some(rpm) = rpm {
-                self.made.push((Target::Rpm, rpm.finish(&digest)?));
+                self.made.push((Target::Rpm, rpm.finish(&digest, &listing)?));
             }
             if let Some(deb) = deb {
-                self.made.push((Target::Deb, deb.finish(&digest)?));
+                self.made.push((Target::Deb, deb.finish(&digest, &listing)?));
             }
         }
         Ok(digest)

@@ -136,8 +136,9 @@ struct Fields<'a> {
     tree: String,
     /// What follows `.tar` in the tarball's name.
     tar_suffix: &'static str,
-    /// rpmbuild's word for the compression.
+    /// rpmbuild's word for the compression, and dpkg-deb's.
     payload: String,
+    codec: &'static str,
     package: &'a GuestPackage,
     version: &'a PackageVersion,
     release: u32,
@@ -191,8 +192,10 @@ impl Texts {
             tar_suffix: set.codec.suffix(),
             payload: match set.codec {
                 Codec::Zstd(level) => format!("w{level}T0.zstdio"),
+                Codec::Xz(level) => format!("w{level}T.xzdio"),
                 Codec::None => "w.ufdio".into(),
             },
+            codec: set.codec.name(),
             package: &package.name,
             version: &package.version,
             release: package.release,

@@ -10,7 +10,7 @@ use super::manifest::{Manifest, Role};
 use super::render::GuestTexts;
 use super::rpm::SourceRpm;
 use super::set::{Built, Set};
-use super::stream::Sink;
+use super::stream::{Listing, Sink};
 use crate::host::{Program, files};
 use crate::name::Digest;
 use fs_err as fs;
@@ -153,8 +153,9 @@ pub(super) struct Tarball<'a> {
     set: &'a Set<'a>,
     file: Option<fs::File>,
     source: Option<SourceRpm<'a>>,
-    /// Bytes of the image that is passing.
+    /// Bytes of the image that is passing, and of the tar header before it.
     size: u64,
+    before: usize,
     /// Digest names and what they are other names of.
     links: Vec<(String, String)>,
 }
@@ -172,6 +173,7 @@ impl<'a> Tarball<'a> {
             file,
             source,
             size: 0,
+            before: 0,
             links: Vec::new(),
         };
         let mut tar = tarball.archive();
@@ -185,13 +187,18 @@ impl<'a> Tarball<'a> {
         let mut tar = self.archive();
         tar.begin(&self.path(name), 0o444, size);
         self.size = size;
-        let opened = self.set.codec.open(&tar.into_bytes())?;
+        let tar = tar.into_bytes();
+        self.before = tar.len();
+        let opened = self.set.codec.open(&tar)?;
         self.packed(&opened)
     }
 
     /// Ends the image `name` that has turned out to be `digest`.
-    pub(super) fn end(&mut self, name: &str, digest: &Digest) -> io::Result<()> {
-        let closed = self.set.codec.close(&archive::padding(self.size));
+    pub(super) fn end(&mut self, name: &str, digest: &Digest, image: &Listing) -> io::Result<()> {
+        let closed = self
+            .set
+            .codec
+            .close(self.before, image, &archive::padding(self.size));
         self.packed(&closed)?;
         let named = digest.file_name();
         if self.links.iter().all(|(known, _)| *known != named) {

@@ -483,33 +483,43 @@ fn gnu_tar_reads_the_tar_file() {
     insta::assert_snapshot!(steady(&text, &repacked.manifest));
 }
 
-/// A packager's way through the tree; what comes out are packages of ours.
+/// A packager's way through the tree; what comes out are packages of ours, all of them.
 #[test]
 fn the_tree_builds_itself() {
-    let bench = Bench::below("tree-");
-    let mut options = bench.options(&[Target::BuildTree]);
-    options.work = Some(bench.path("work"));
-    package::repack(&request(domain("web", &bench.raw("a.raw"), "raw")), &options, &()).unwrap();
-    let tree = bench.path("work/vm-web-repacked-0.1");
-    let script = "./configure --quiet && make -s && make -s dist && make -s rpm srpm deb";
-    run("sh", |c| {
-        c.args(["-c", script])
-            .current_dir(&tree)
-            .env("HOME", bench.path("."))
-    });
-    let mut made = 0;
-    for dir in [tree.clone(), tree.join("rpmbuild/RPMS/noarch")] {
-        for entry in fs::read_dir(dir).unwrap() {
-            let path = entry.unwrap().path();
-            if path.extension().is_some_and(|e| e == "deb" || e == "rpm") {
-                package::verify(&path, &mut |_| {}).unwrap();
-                made += 1;
+    for (codec, suffix) in [(Codec::default(), "zst"), (Codec::Xz(1), "xz")] {
+        let bench = Bench::below("tree-");
+        let mut options = bench.options(&[Target::BuildTree]);
+        options.work = Some(bench.path("work"));
+        options.codec = codec;
+        package::repack(&request(domain("web", &bench.raw("a.raw"), "raw")), &options, &()).unwrap();
+        let tree = bench.path("work/vm-web-repacked-0.1");
+        let script = "./configure --quiet && make -s && make -s dist && make -s rpm srpm deb";
+        run("sh", |c| {
+            c.args(["-c", script])
+                .current_dir(&tree)
+                .env("HOME", bench.path("."))
+        });
+        let mut made = 0;
+        for dir in [
+            tree.clone(),
+            tree.join("rpmbuild/RPMS/noarch"),
+            tree.join("rpmbuild/SRPMS"),
+        ] {
+            for entry in fs::read_dir(dir).unwrap() {
+                let path = entry.unwrap().path();
+                if path
+                    .extension()
+                    .is_some_and(|e| e == "deb" || e == "rpm" || e == suffix)
+                {
+                    package::verify(&path, &mut |_| {}).unwrap();
+                    made += 1;
+                }
             }
         }
+        assert_eq!(made, 8);
+        assert!(tree.join(format!("vm-web-repacked-0.1.tar.{suffix}")).is_file());
+        assert!(tree.join("rpmbuild/SRPMS/vm-web-0.1-1.src.rpm").is_file());
     }
-    assert_eq!(made, 6);
-    assert!(tree.join("vm-web-repacked-0.1.tar.zst").is_file());
-    assert!(tree.join("rpmbuild/SRPMS/vm-web-0.1-1.src.rpm").is_file());
 }
 
 #[test]
@@ -525,7 +535,7 @@ fn the_same_input_gives_the_same_bytes() {
         let digest = |path: &Path| image::sha256_file(path, &mut |_| {}).unwrap();
         repacked.files.iter().map(|file| digest(&file.path)).collect()
     };
-    for codec in [Codec::Zstd(3), Codec::None] {
+    for codec in [Codec::Zstd(3), Codec::Xz(6), Codec::None] {
         let first = digests(codec);
         std::thread::sleep(std::time::Duration::from_millis(1100));
         assert_eq!(first, digests(codec));

@@ -1,7 +1,7 @@
 //! Debian packages, written directly: streaming, in one pass.
 //!
-//! `data.tar.zst` is one zstd frame, because dpkg reads no more than one, and its tar headers stand in a plain block,
-//! where the image's name is filled in at the end. There are no md5sums: dpkg makes them itself when it unpacks, and an
+//! `data.tar.zst` is one zstd frame, or one xz stream, because dpkg reads no more than one, and its tar headers stand in a
+//! plain block, where the image's name is filled in at the end. There are no md5sums: dpkg makes them itself when it unpacks, and an
 //! MD5 over an image would cost as much as half of its compression.
 
 pub(super) mod ar;
@@ -13,7 +13,7 @@ use super::manifest::Manifest;
 use super::name::ImagePackage;
 use super::render::GuestTexts;
 use super::set::{Built, Set};
-use super::stream::{Draft, Sink};
+use super::stream::{Draft, Listing, Sink};
 use crate::host::{Layout, Place};
 use crate::name::Digest;
 use std::io;
@@ -24,29 +24,29 @@ pub(super) struct ImageDeb<'a> {
     set: &'a Set<'a>,
     draft: Draft,
     size: u64,
-    /// Bytes of `data.tar` that stand in the draft's beginning.
-    opened: u64,
+    /// Bytes of `data.tar` before the image: as they are, and as they stand in the draft's beginning.
+    before: (usize, u64),
 }
 
 impl<'a> ImageDeb<'a> {
     /// Begins the package of an image of `size` bytes as the file `path`.
     pub(super) fn create(set: &'a Set<'a>, path: &Path, size: u64) -> Result<Self, RepackError> {
-        let (head, opened) = head(set, &Digest::from_bytes([0; 32]), size, 0)?;
+        let (head, before) = head(set, &Digest::from_bytes([0; 32]), size, 0)?;
         Ok(Self {
             set,
             draft: Draft::create(path, &head)?,
             size,
-            opened,
+            before,
         })
     }
 
     /// Ends the package of what turned out to be the image `digest`.
-    pub(super) fn finish(mut self, digest: &Digest) -> Result<Built, RepackError> {
+    pub(super) fn finish(mut self, digest: &Digest, image: &Listing) -> Result<Built, RepackError> {
         let mut end = archive::padding(self.size);
         end.extend(archive::end());
-        let closed = self.set.codec.close(&end);
+        let closed = self.set.codec.close(self.before.0, image, &end);
         self.packed(&closed)?;
-        let data = self.opened + self.draft.body();
+        let data = self.before.1 + self.draft.body();
         self.draft.append(ar::padding(data))?;
         let (head, _) = head(self.set, digest, self.size, data)?;
         let package = ImagePackage::of(digest).to_string();
@@ -60,7 +60,7 @@ impl<'a> ImageDeb<'a> {
 
 impl Sink for ImageDeb<'_> {
     fn packed(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.opened + self.draft.body() + bytes.len() as u64 > ar::MAX_MEMBER {
+        if self.before.1 + self.draft.body() + bytes.len() as u64 > ar::MAX_MEMBER {
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, too_large()));
         }
         self.draft.append(bytes)
@@ -76,18 +76,25 @@ pub(super) fn too_large() -> String {
     )
 }
 
-/// All of an image's package up to the image, with `data` bytes of `data.tar`; and how many of these are in it.
-fn head(set: &Set<'_>, digest: &Digest, size: u64, data: u64) -> Result<(Vec<u8>, u64), RepackError> {
+/// All of an image's package up to the image, with `data` bytes of `data.tar`; and how many bytes of `data.tar` these
+/// are, as they are and as they stand there.
+fn head(
+    set: &Set<'_>,
+    digest: &Digest,
+    size: u64,
+    data: u64,
+) -> Result<(Vec<u8>, (usize, u64)), RepackError> {
     let control = set.texts.image("control-image", set, digest, size)?;
     let mut out = beginning(set, &[("control", 0o644, &control)])?;
     let layout = Layout::default();
     let mut tar = Archive::new(set.seconds().into());
     directories(&mut tar, &layout.packaged_images());
     tar.begin(&dotted(&layout.packaged_image(digest)), 0o444, size);
-    let opened = set.codec.open(&tar.into_bytes())?;
+    let tar = tar.into_bytes();
+    let opened = set.codec.open(&tar)?;
     out.extend(data_header(set, data));
     out.extend(&opened);
-    Ok((out, opened.len() as u64))
+    Ok((out, (tar.len(), opened.len() as u64)))
 }
 
 /// Writes the guest's package as the file `path`.
@@ -142,7 +149,7 @@ fn beginning(set: &Set<'_>, control: &[(&str, u32, &str)]) -> io::Result<Vec<u8>
     let mut tar = tar.into_bytes();
     tar.extend(archive::end());
     let mut packed = set.codec.open(&tar)?;
-    packed.extend(set.codec.close(&[]));
+    packed.extend(set.codec.close(tar.len(), &Listing::default(), &[]));
     let mut out = ar::MAGIC.to_vec();
     out.extend(ar::member("debian-binary", set.seconds(), b"2.0\n"));
     let name = format!("control.tar{}", set.codec.suffix());

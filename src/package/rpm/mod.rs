@@ -14,7 +14,7 @@ use super::manifest::Manifest;
 use super::name::ImagePackage;
 use super::render::{GuestTexts, Texts};
 use super::set::{Built, Set};
-use super::stream::{Codec, Draft, Sink};
+use super::stream::{Codec, Draft, Listing, Sink};
 use crate::host::{Layout, Place};
 use crate::name::Digest;
 pub(super) use source::SourceRpm;
@@ -23,6 +23,9 @@ use package::{Archive, File, Package};
 use sha2::{Digest as _, Sha256};
 use std::io;
 use std::path::Path;
+
+/// Bytes of the archive before the image: the entries of two directories and its own.
+const BEFORE: usize = 3 * cpio::ENTRY;
 
 /// The package of one image, while the image passes.
 pub(super) struct ImageRpm<'a> {
@@ -36,7 +39,7 @@ impl<'a> ImageRpm<'a> {
     /// Begins the package of an image of `size` bytes as the file `path`.
     pub(super) fn create(set: &'a Set<'a>, path: &Path, size: u64) -> Result<Self, RepackError> {
         let nothing = Archive::of(set.codec, Digest::from_bytes([0; 32]), 0, 0);
-        let head = image(set, &Digest::from_bytes([0; 32]), size)?.head(&nothing);
+        let head = package_of(set, &Digest::from_bytes([0; 32]), size)?.head(&nothing);
         let mut rpm = Self {
             set,
             draft: Draft::create(path, &head)?,
@@ -53,18 +56,18 @@ impl<'a> ImageRpm<'a> {
     }
 
     /// Ends the package of what turned out to be the image `digest`.
-    pub(super) fn finish(mut self, digest: &Digest) -> Result<Built, RepackError> {
+    pub(super) fn finish(mut self, digest: &Digest, image: &Listing) -> Result<Built, RepackError> {
         let mut end = cpio::padding(self.size);
         end.extend(cpio::trailer());
-        let closed = self.set.codec.close(&end);
+        let closed = self.set.codec.close(BEFORE, image, &end);
         self.packed(&closed)?;
         let archive = Archive::of(
             self.set.codec,
             Digest::from_bytes(self.digest.finalize().into()),
             self.draft.body(),
-            3 * cpio::ENTRY as u64 + self.size + end.len() as u64,
+            BEFORE as u64 + self.size + end.len() as u64,
         );
-        let package = image(self.set, digest, self.size)?;
+        let package = package_of(self.set, digest, self.size)?;
         Ok(Built {
             file: self.draft.finish(&package.head(&archive))?,
             name: package.file_name(),
@@ -83,7 +86,7 @@ impl Sink for ImageRpm<'_> {
 impl Archive {
     fn of(codec: Codec, digest: Digest, packed: u64, plain: u64) -> Self {
         let compressor = match codec {
-            Codec::Zstd(level) => Some(("zstd", level)),
+            Codec::Zstd(level) | Codec::Xz(level) => Some((codec.name(), level)),
             Codec::None => None,
         };
         Self {
@@ -171,7 +174,7 @@ fn write(codec: Codec, package: &Package, archive: &[u8], path: &Path) -> Result
 }
 
 /// The package of the image `digest`.
-fn image(set: &Set<'_>, digest: &Digest, size: u64) -> Result<Package, RepackError> {
+fn package_of(set: &Set<'_>, digest: &Digest, size: u64) -> Result<Package, RepackError> {
     let layout = Layout::default();
     let dirs = [(layout.images(), 0o711), (layout.packaged_images(), 0o700)];
     let mut files: Vec<File> = dirs

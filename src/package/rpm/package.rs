@@ -210,8 +210,10 @@ impl Package {
         if self.source.is_some() {
             rpmlib("PayloadFilesHavePrefix", "4.0-1");
         }
-        if archive.compressor.is_some_and(|(name, _)| name == "zstd") {
-            rpmlib("PayloadIsZstd", "5.4.18-1");
+        match archive.compressor {
+            Some(("zstd", _)) => rpmlib("PayloadIsZstd", "5.4.18-1"),
+            Some(("xz", _)) => rpmlib("PayloadIsXz", "5.2-1"),
+            _ => {}
         }
         for (mut list, [flags, name, version]) in
             [(provides, [1112, 1047, 1113]), (requires, [1048, 1049, 1050])]

@@ -1,7 +1,7 @@
 //! Moves an image once from its source to all who want it: the digest, the compressor, and the files of each kind of
 //! package. Memory does not depend on the image's size.
 
-use super::codec::{Codec, Run};
+use super::codec::{Codec, Listing, Run};
 use crate::name::Digest;
 use crate::package::Progress;
 use sha2::{Digest as _, Sha256};
@@ -38,13 +38,13 @@ pub(in crate::package) trait Sink {
     }
 }
 
-/// Moves all of `payload` through `codec` to `sinks`; returns its SHA-256.
+/// Moves all of `payload` through `codec` to `sinks`; returns its SHA-256, and what the ends of streams need to know.
 pub(in crate::package) fn pump(
     payload: &dyn Payload,
     codec: Codec,
     sinks: &mut [&mut dyn Sink],
     progress: &dyn Progress,
-) -> io::Result<Digest> {
+) -> io::Result<(Digest, Listing)> {
     let (to_main, chunks) = sync_channel(WAITING);
     let (to_hasher, hashed) = sync_channel(WAITING);
     thread::scope(|scope| {
@@ -71,7 +71,7 @@ pub(in crate::package) fn pump(
             .join()
             .map_err(|_| io::Error::other("the digest panicked"))?;
         // A reader that was stopped says so too, but the reason is here.
-        let plain = match (result, read) {
+        let (plain, listing) = match (result, read) {
             (Err(e), _) | (Ok(_), Err(e)) => return Err(e),
             (Ok(done), Ok(())) => done,
         };
@@ -81,7 +81,7 @@ pub(in crate::package) fn pump(
                 "the image has {plain} bytes where {size} were announced: it has changed meanwhile"
             )));
         }
-        Ok(digest)
+        Ok((digest, listing))
     })
 }
 
@@ -98,7 +98,7 @@ fn compress(
     codec: Codec,
     sinks: &mut [&mut dyn Sink],
     progress: &dyn Progress,
-) -> io::Result<u64> {
+) -> io::Result<(u64, Listing)> {
     let mut run: Run<Fan<'_, '_>> = codec.encoder(Fan { sinks })?;
     let mut plain = 0;
     for chunk in chunks {
@@ -109,8 +109,8 @@ fn compress(
         plain += chunk.len() as u64;
         progress.advance(chunk.len() as u64);
     }
-    run.finish()?;
-    Ok(plain)
+    let (_, listing) = run.finish()?;
+    Ok((plain, listing))
 }
 
 /// Hands compressed bytes to every sink.

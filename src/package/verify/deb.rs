@@ -1,8 +1,9 @@
 //! Debian packages: three members, the second with what dpkg runs, the third with what it unpacks.
 
 use super::content::{Claims, Entry, SMALL, judge};
-use super::input::{Checked, Fault, Frames, Source, Wanted, unpack};
-use super::tar::{self, Kind};
+use super::input::{Checked, Fault, Source, Wanted};
+use super::packing::{Frames, Packing, unpack};
+use super::tar::{self, Extended, Kind};
 use super::{PackageKind, Verified};
 use crate::name::printable;
 use crate::package::deb::ar;
@@ -27,7 +28,7 @@ pub(super) fn verify<R: Read>(
         return Err(source.fault("the first member is not debian-binary 2.0"));
     }
     let (name, size) = member(source)?;
-    let zstd = packed(source, &name, "control.tar")?;
+    let packing = packed(source, &name, "control.tar")?;
     if size > MAX_CONTROL {
         return Err(source.fault("control.tar without end"));
     }
@@ -35,7 +36,7 @@ pub(super) fn verify<R: Read>(
     end_of_member(source, size)?;
     let mut files = HashMap::new();
     let mut control = Vec::new();
-    unpack("control.tar", Cursor::new(bytes), zstd, Frames::One, |tar| {
+    unpack("control.tar", Cursor::new(bytes), packing, Frames::One, |tar| {
         tar.take_all(MAX_CONTROL, &mut control)
     })?;
     tar::in_memory("control.tar", control, |tar, member| {
@@ -54,7 +55,7 @@ pub(super) fn verify<R: Read>(
     scripts(&files, field("Package"), texts)?;
 
     let (name, size) = member(source)?;
-    let zstd = packed(source, &name, "data.tar")?;
+    let packing = packed(source, &name, "data.tar")?;
     let at = source.at();
     let end = at + size + ar::padding(size).len() as u64;
     if end != length {
@@ -67,10 +68,10 @@ pub(super) fn verify<R: Read>(
     unpack(
         "data.tar",
         Read::take(&mut *source, size),
-        zstd,
+        packing,
         Frames::One,
         |tar| {
-            tar::members(tar, |tar, member| {
+            tar::members(tar, Extended::Refused, |tar, member| {
                 let path = member.path.trim_start_matches('.').trim_end_matches('/');
                 let mut entry = Entry {
                     path: if path.is_empty() {
@@ -139,13 +140,13 @@ fn end_of_member<R: Read>(source: &mut Source<R>, size: u64) -> Checked<()> {
     }
 }
 
-/// Whether the member called `name` is the packed or the plain `wanted`.
-fn packed<R: Read>(source: &Source<R>, name: &str, wanted: &str) -> Checked<bool> {
-    match name.strip_prefix(wanted) {
-        Some("") => Ok(false),
-        Some(".zst") => Ok(true),
-        _ => Err(source.fault(format!("{} is not {wanted} or {wanted}.zst", printable(name, 40)))),
-    }
+/// How the member called `name` is packed, which has to be `wanted`.
+fn packed<R: Read>(source: &Source<R>, name: &str, wanted: &str) -> Checked<Packing> {
+    let packing = name.strip_prefix(wanted).and_then(Packing::of_suffix);
+    packing.ok_or_else(|| {
+        let shown = printable(name, 40);
+        source.fault(format!("{shown} is not {wanted}, plain or with .zst, .xz or .gz"))
+    })
 }
 
 /// The fields of a control file.

@@ -2,12 +2,12 @@
 
 use crate::name::Digest;
 use sha2::{Digest as _, Sha256};
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 
 /// Bytes that are read at once.
-const BUFFER: usize = 256 * 1024;
-/// The largest window that is unpacked, as a power of two: what zstd itself takes without being asked.
-const WINDOW_LOG: u32 = 27;
+pub(super) const BUFFER: usize = 256 * 1024;
+/// The most zeros that follow an archive: GNU tar fills up to 10 KiB, and other values can be chosen.
+const MAX_ZEROS: u64 = 1024 * 1024;
 
 /// Something wrong at some place.
 #[derive(Debug)]
@@ -142,10 +142,14 @@ impl<R: Read> Source<R> {
         }
     }
 
-    /// Nothing but zeros up to the end.
+    /// Nothing but zeros up to the end, and no end of them.
     pub(super) fn zeros_to_end(&mut self) -> Checked<()> {
         let mut buffer = vec![0; BUFFER];
+        let start = self.at;
         loop {
+            if self.at - start > MAX_ZEROS {
+                return Err(self.fault("zeros without end"));
+            }
             match self.read(&mut buffer) {
                 Ok(0) => return Ok(()),
                 Ok(n) if buffer[..n].iter().all(|b| *b == 0) => {}
@@ -180,44 +184,5 @@ impl<R: Read> Read for Source<R> {
             digest.update(&buffer[..n]);
         }
         Ok(n)
-    }
-}
-
-/// How many zstd frames a reader of the format takes.
-#[derive(Clone, Copy, PartialEq)]
-pub(super) enum Frames {
-    One,
-    Any,
-}
-
-/// Unpacks all of `packed` and has it read by `read`, to its end.
-pub(super) fn unpack<T>(
-    name: &'static str,
-    packed: impl Read,
-    zstd: bool,
-    frames: Frames,
-    read: impl FnOnce(&mut Source<&mut dyn Read>) -> Checked<T>,
-) -> Checked<T> {
-    if !zstd {
-        let mut packed = packed;
-        let mut source = Source::new(name, &mut packed as &mut dyn Read);
-        let done = read(&mut source)?;
-        source.end()?;
-        return Ok(done);
-    }
-    let io = |e: io::Error| Fault::new(name, e.to_string());
-    let mut decoder = zstd::Decoder::with_buffer(BufReader::with_capacity(BUFFER, packed)).map_err(io)?;
-    decoder.window_log_max(WINDOW_LOG).map_err(io)?;
-    if frames == Frames::One {
-        decoder = decoder.single_frame();
-    }
-    let mut source = Source::new(name, &mut decoder as &mut dyn Read);
-    let done = read(&mut source)?;
-    source.end()?;
-    let mut rest = decoder.finish();
-    if rest.fill_buf().map_err(io)?.is_empty() {
-        Ok(done)
-    } else {
-        Err(Fault::new(name, "a second zstd frame, which dpkg would not read"))
     }
 }

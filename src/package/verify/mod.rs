@@ -5,8 +5,11 @@
 
 mod content;
 mod deb;
+mod gzip;
 mod header;
 mod input;
+mod packing;
+mod pax;
 mod rpm;
 mod tar;
 

@@ -2,7 +2,8 @@
 
 use super::content::{self, Claims, Entry, SMALL, judge};
 use super::header::Tags;
-use super::input::{Checked, Fault, Frames, Source, Wanted, unpack};
+use super::input::{Checked, Fault, Source, Wanted};
+use super::packing::{Frames, Packing, unpack};
 use super::{PackageKind, Verified};
 use crate::name::{Digest, printable};
 use crate::package::name::GuestPackage;
@@ -170,17 +171,24 @@ fn archive<R: Read>(
     if tags.text(1124)? != "cpio" {
         return Err(tags.fault(1124, "the archive is not a cpio one"));
     }
-    let zstd = match tags.text(1125) {
-        Ok("zstd") => true,
-        Err(_) if !tags.has(1125) => false,
-        _ => return Err(tags.fault(1125, "compressed in a way that miniascape does not use")),
+    let packing = match tags.text(1125) {
+        Ok(name) => Packing::of_name(name),
+        Err(_) if !tags.has(1125) => Some(Packing::Plain),
+        Err(_) => None,
+    };
+    let packing = packing.ok_or_else(|| tags.fault(1125, "neither zstd, xz nor gzip"))?;
+    // rpm itself reads several frames of zstd, but one stream of xz.
+    let frames = if packing == Packing::Zstd {
+        Frames::Any
+    } else {
+        Frames::One
     };
     if tags.numbers(5093)? != [8] {
         return Err(tags.fault(5093, "the digest of the archive is not SHA-256"));
     }
     let mut packed = Source::digested("the packed archive", source);
     let mut seen = vec![false; entries.len()];
-    unpack(ARCHIVE, &mut packed, zstd, Frames::Any, |archive| {
+    unpack(ARCHIVE, &mut packed, packing, frames, |archive| {
         while let Some((index, size)) = next(archive, entries, source_package)? {
             let entry = &mut entries[index];
             if std::mem::replace(&mut seen[index], true) {

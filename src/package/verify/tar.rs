@@ -1,7 +1,9 @@
 //! Tar files: the members of a Debian package, and the build tree.
 
 use super::content::plain_path;
-use super::input::{Checked, Fault, Frames, Source, Wanted, unpack};
+use super::input::{Checked, Fault, Source, Wanted};
+use super::packing::{Frames, Packing, unpack};
+use super::pax::Pax;
 use super::{PackageKind, Verified, VerifiedFile};
 use crate::name::{Digest, printable};
 use crate::package::manifest::Manifest;
@@ -10,6 +12,8 @@ use std::io::{BufRead, BufReader, Cursor, Read};
 
 /// The longest name.
 const MAX_NAME: u64 = 4096;
+/// The longest extended header.
+const MAX_PAX: u64 = 64 * 1024;
 /// The most members.
 const MAX_MEMBERS: usize = 4096;
 /// Bytes of a tar block.
@@ -34,12 +38,20 @@ pub(super) enum Kind {
     Link(String),
 }
 
+/// Whether extended headers may stand in a tar file: dpkg reads none.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Extended {
+    Read,
+    Refused,
+}
+
 /// Reads a tar file to its end. `take` reads what a file holds.
 pub(super) fn members(
     tar: &mut Source<&mut dyn Read>,
+    extended: Extended,
     mut take: impl FnMut(&mut Source<&mut dyn Read>, Member) -> Checked<()>,
 ) -> Checked<()> {
-    let (mut name, mut target) = (None, None);
+    let (mut name, mut target, mut pax) = (None, None, Pax::default());
     for _ in 0..MAX_MEMBERS {
         let block = tar.exact(BLOCK)?;
         if block.iter().all(|b| *b == 0) {
@@ -76,9 +88,17 @@ pub(super) fn members(
             *slot = Some(text.trim_end_matches('\0').to_owned());
             continue;
         }
+        if kind.is_pax_local_extensions() && extended == Extended::Read && size <= MAX_PAX {
+            let (_, text) = tar.content(size, MAX_PAX)?;
+            tar.padding(BLOCK as u64)?;
+            pax = Pax::parse(&text).map_err(|what| tar.fault(what))?;
+            continue;
+        }
+        let pax = std::mem::take(&mut pax);
+        let size = pax.size.unwrap_or(size);
         let text =
             |bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(|_| bad("a name that is not UTF-8"));
-        let path = match name.take() {
+        let path = match pax.path.or(name.take()) {
             Some(name) => name,
             None => text(&header.path_bytes())?,
         };
@@ -90,7 +110,7 @@ pub(super) fn members(
         if path.starts_with('/') {
             return refuse("an absolute path");
         }
-        let target = target.take();
+        let target = pax.link.or(target.take());
         let kind = if kind.is_dir() {
             Kind::Directory
         } else if kind.is_file() {
@@ -129,8 +149,8 @@ pub(super) fn verify<R: Read>(source: &mut Source<R>, wanted: &mut Option<Wanted
     let start = packed
         .fill_buf()
         .map_err(|e| Fault::new("the file", e.to_string()))?;
-    let zstd = start.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]);
-    if !zstd && start.get(257..262) != Some(b"ustar") {
+    let packing = Packing::of_start(start);
+    if packing == Packing::Plain && start.get(257..262) != Some(b"ustar") {
         return Err(Fault::new(
             "its beginning",
             "neither RPM, Debian package nor tar file",
@@ -139,8 +159,8 @@ pub(super) fn verify<R: Read>(source: &mut Source<R>, wanted: &mut Option<Wanted
     let mut found: HashMap<String, (u64, Digest)> = HashMap::new();
     let mut small: HashMap<String, Vec<u8>> = HashMap::new();
     let mut tree = None;
-    unpack("the tar file", packed, zstd, Frames::Any, |tar| {
-        members(tar, |tar, member| {
+    unpack("the tar file", packed, packing, Frames::Any, |tar| {
+        members(tar, Extended::Read, |tar, member| {
             let shown = printable(&member.path, 200);
             let (dir, rest) = member.path.split_once('/').unwrap_or((&member.path, ""));
             if tree.get_or_insert_with(|| dir.to_owned()) != dir {
@@ -209,5 +229,6 @@ pub(super) fn in_memory(
     take: impl FnMut(&mut Source<&mut dyn Read>, Member) -> Checked<()>,
 ) -> Checked<()> {
     let mut cursor = Cursor::new(bytes);
-    members(&mut Source::new(name, &mut cursor as &mut dyn Read), take)
+    let mut source = Source::new(name, &mut cursor as &mut dyn Read);
+    members(&mut source, Extended::Refused, take)
 }
