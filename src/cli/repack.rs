@@ -3,15 +3,15 @@
 use super::output::{size, table};
 use super::progress::{self, Spent, Style, Teller};
 use super::{Context, Failure};
-use miniascape::domain::{Disk, DiskSource, Domain, VirtType};
+use miniascape::domain::{Disk, DiskSource, Domain, InterfaceSource, VirtType};
 use miniascape::guest;
 use miniascape::host::{Libvirt, access, files};
 use miniascape::image::{self, Format, Guess};
-use miniascape::name::{Digest, NetworkName, PackageVersion, is_path, printable};
+use miniascape::name::{Digest, PackageVersion, is_path, printable};
 use miniascape::network;
 use miniascape::package::{
-    self, Activity, Base, Codec, DiskChoice, GuestPackage, HostSection, ImagePackage, Options, Plan,
-    Repacked, Request, Reservation, Seal, Split, Target, Timestamp, UnpackedBase, Volume,
+    self, Activity, Base, Codec, DiskChoice, GuestPackage, HostSection, ImagePackage, NetworkFiles, Options,
+    Plan, Repacked, Request, Reservation, Seal, Split, Target, Timestamp, UnpackedBase, Volume,
 };
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -120,6 +120,11 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
     let source = Source::read(context, &args.guest)?;
     let known = args.base.as_deref().map(|text| base(context, args, text));
     let (base, _unpacked) = known.transpose()?.unzip();
+    let definitions = if args.with_networks {
+        definitions(context, &source.xml)?
+    } else {
+        Vec::new()
+    };
     let request = Request {
         xml: source.xml,
         xml_is_public: source.public,
@@ -133,11 +138,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
         },
         volumes: source.volumes,
         with_tpm: args.with_tpm,
-        definitions: if args.with_networks {
-            definitions(context)?
-        } else {
-            Vec::new()
-        },
+        definitions,
         seal: if args.seal {
             Some(Seal {
                 emulate: guest::virt_type(context.layout(), args.dry_run)?.0 == VirtType::Qemu,
@@ -361,13 +362,23 @@ fn locate(libvirt: &Libvirt, xml: &str) -> Result<Vec<Volume>, Failure> {
     Ok(volumes)
 }
 
-/// The definitions of the registered networks, as people wrote them.
-fn definitions(context: &Context) -> Result<Vec<(NetworkName, Vec<u8>)>, Failure> {
+/// The definitions of the registered networks that the domain is plugged into, as people wrote them.
+fn definitions(context: &Context, xml: &str) -> Result<Vec<NetworkFiles>, Failure> {
+    let interfaces = Domain::parse(xml)
+        .map(|domain| domain.interfaces)
+        .unwrap_or_default();
     let mut all = Vec::new();
     for applied in network::registered(context.layout())? {
-        let content = files::read_at_most(&applied.source, MAX_DEFINITION)
-            .map_err(|e| Failure::failed(format!("the definition of the network {}: {e}", applied.name)))?;
-        all.push((applied.name, content));
+        let source = InterfaceSource::Network(applied.name.to_string());
+        if !interfaces.iter().any(|interface| interface.source == source) {
+            continue;
+        }
+        let failed = |e| Failure::failed(format!("the definition of the network {}: {e}", applied.name));
+        all.push(NetworkFiles {
+            definition: files::read_at_most(&applied.source, MAX_DEFINITION).map_err(failed)?,
+            parts: network::beside(context.layout(), &applied.source, &applied.name).map_err(failed)?,
+            name: applied.name,
+        });
     }
     Ok(all)
 }

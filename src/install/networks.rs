@@ -2,11 +2,12 @@
 //! a network makes of them is `network::refresh`'s business. Nothing here stops a registration: a guest without its
 //! reservation is better than none, and what did not work is told with the command that makes up for it.
 
+use super::InstallError;
 use crate::domain::Domain;
 use crate::host::{Layout, Libvirt, files};
 use crate::name::{GuestName, Mac, NetworkName};
 use crate::network::{self, Brought};
-use crate::package::{HostSection, Manifest};
+use crate::package::{GuestPackage, HostSection, Manifest};
 use std::collections::BTreeMap;
 use std::io;
 
@@ -84,6 +85,59 @@ pub(super) fn bring(
         }
     }
     Ok(changed)
+}
+
+/// What the networks are here whose definitions `package` brought: there, to be registered, or others than these.
+pub(super) fn remarks(
+    layout: &Layout,
+    libvirt: &Libvirt,
+    package: &GuestPackage,
+    manifest: &Manifest,
+) -> Result<Vec<String>, InstallError> {
+    let mut remarks = Vec::new();
+    let guest = package.guest();
+    let own = layout.guest_package(guest);
+    let defined = network::defined(layout);
+    for (section, name) in manifest
+        .files
+        .iter()
+        .filter_map(|file| Some((file, file.network()?)))
+    {
+        let brought = own.join(section.name.as_str());
+        let registered = network::Applied::read(layout, &name).is_ok_and(|applied| applied.is_some());
+        if !registered && libvirt.network(name.as_str())?.is_some() {
+            remarks.push(format!(
+                "libvirt has a network {name} that is not miniascape's: {guest} is plugged into that one, and the \
+                 definition in its package is not used"
+            ));
+            continue;
+        }
+        let used = defined
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, path)| path);
+        let Some(other) = used.filter(|path| *path != brought.on_disk()) else {
+            if !registered {
+                remarks.push(format!(
+                    "the package has the definition of the network {name}: `miniascape net register {name}` makes it"
+                ));
+            }
+            continue;
+        };
+        let same = files::read_if_there(other)?.is_some_and(|content| section.is_of(&content));
+        if !same {
+            remarks.push(format!(
+                "the network {name} is defined here by {}, and otherwise than where {guest} was packed ({})",
+                other.display(),
+                brought.named().display()
+            ));
+        } else if !registered {
+            remarks.push(format!(
+                "the network {name} is not registered here: `miniascape net register {name}` makes it"
+            ));
+        }
+    }
+    Ok(remarks)
 }
 
 /// Takes away what the guest, which libvirt no longer knows, has brought, and the leases that it holds; remarks on what

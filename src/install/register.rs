@@ -112,6 +112,7 @@ pub fn register(
         )?;
         instance.domain_xml = Some(digest);
         changed = true;
+        notes.extend(networks::remarks(layout, libvirt, package, &manifest)?);
     }
     changed |= networks::bring(layout, libvirt, name, &manifest, &mut notes)?;
     changed |= instance.state != InstanceState::Registered;

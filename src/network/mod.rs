@@ -40,8 +40,8 @@ pub use boot::BootNeeds;
 pub use compile::{CompileError, Compiled, compile};
 pub use diff::{Diff, DiffError, Impact, Kind, Line, diff};
 pub use drift::{Drift, Remedy};
-pub use dropin::{Brought, bring, has_brought, networks_of};
-pub use find::{FindError, Finder, Found};
+pub use dropin::{Brought, beside, bring, has_brought, networks_of};
+pub use find::{FindError, Finder, Found, defined};
 pub use finish::{FinishError, Finished, finish};
 pub use firewall::{restore_opening, restore_openings};
 pub use model::{

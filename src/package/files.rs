@@ -7,12 +7,16 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::collections::HashSet;
 
+/// The most characters of the name of a file beside a network's definition that are kept.
+const MAX_STEM: usize = 60;
 /// The longest file, in bytes. The firmware variables of an aarch64 guest have exactly this length.
 pub(super) const MAX_FILE: u64 = 64 * 1024 * 1024;
 /// The name of the file with the firmware variables.
 const VARIABLES: &str = "nvram.fd";
 /// What the name of a network's definition begins and ends with.
 const NETWORK: (&str, &str) = ("network-", ".yaml");
+/// What follows the network's name in that of a file beside the definition. No network's name has it.
+const PART: char = '+';
 
 /// What a file is to the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -26,6 +30,8 @@ pub enum FileRole {
     Tpm1State,
     /// The definition of a network that it is plugged into.
     Network,
+    /// What people put beside that definition, in a file of its own.
+    NetworkPart,
 }
 
 /// One file, as the manifest has it.
@@ -56,7 +62,7 @@ impl FileRole {
     /// The permission bits of such a file. Variables and TPM state hold keys.
     pub const fn mode(self) -> u32 {
         match self {
-            Self::Network => 0o644,
+            Self::Network | Self::NetworkPart => 0o644,
             Self::FirmwareVariables | Self::Tpm2State | Self::Tpm1State => 0o600,
         }
     }
@@ -68,7 +74,7 @@ impl FileRole {
             // What swtpm itself calls them.
             Self::Tpm2State => Some("tpm2-00.permall"),
             Self::Tpm1State => Some("tpm-00.permall"),
-            Self::Network => None,
+            Self::Network | Self::NetworkPart => None,
         }
     }
 }
@@ -101,6 +107,21 @@ impl GuestFile {
         Self::new(FileRole::Network, &network_file(name), content)
     }
 
+    /// The file `original`, the `index`th beside the definition of a network.
+    pub(super) fn network_part(name: &NetworkName, index: usize, original: &str, content: Vec<u8>) -> Self {
+        let plain = |c: char| {
+            if c.is_ascii_alphanumeric() || "_.-".contains(c) {
+                c
+            } else {
+                '-'
+            }
+        };
+        let stem = original.strip_suffix(NETWORK.1).unwrap_or(original);
+        let stem: String = stem.chars().map(plain).take(MAX_STEM).collect();
+        let file = format!("{}{index:03}-{stem}{}", network_parts(name), NETWORK.1);
+        Self::new(FileRole::NetworkPart, &file, content)
+    }
+
     fn new(role: FileRole, name: &str, content: Vec<u8>) -> Self {
         Self {
             section: FileSection {
@@ -114,9 +135,38 @@ impl GuestFile {
     }
 }
 
+/// The definition of a network of this host, with what people put beside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkFiles {
+    /// The network.
+    pub name: NetworkName,
+    /// Its definition.
+    pub definition: Vec<u8>,
+    /// The files beside it: names and contents, in the order in which they are read.
+    pub parts: Vec<(String, Vec<u8>)>,
+}
+
+impl NetworkFiles {
+    /// All of them as files of a guest package.
+    pub(super) fn files(&self) -> impl Iterator<Item = GuestFile> {
+        let parts = self.parts.iter().zip(1..);
+        let part = |((name, content), index): (&(String, Vec<u8>), usize)| {
+            GuestFile::network_part(&self.name, index, name, content.clone())
+        };
+        let definition = GuestFile::network(&self.name, self.definition.clone());
+        std::iter::once(definition).chain(parts.map(part))
+    }
+}
+
 /// The name of the file that defines a network in a guest package.
 pub fn network_file(name: &NetworkName) -> String {
     format!("{}{name}{}", NETWORK.0, NETWORK.1)
+}
+
+/// How the names of the files begin that belong beside a network's definition in a guest package. They end in `.yaml`, and
+/// their order is that in which they are read.
+pub fn network_parts(name: &NetworkName) -> String {
+    format!("{}{name}{PART}", NETWORK.0)
 }
 
 /// The network that a file of that name in a guest package defines.
@@ -159,9 +209,10 @@ pub(super) fn check(files: &[FileSection]) -> Result<(), String> {
         if !names.insert(&file.name) {
             return Err(format!("two files have the name {}", file.name));
         }
-        let named_well = match file.role.only_name() {
-            Some(name) => file.name.as_str() == name,
-            None => file.network().is_some(),
+        let named_well = match (file.role, file.role.only_name()) {
+            (_, Some(name)) => file.name.as_str() == name,
+            (FileRole::NetworkPart, _) => is_part(file.name.as_str(), files),
+            _ => file.network().is_some(),
         };
         if !named_well {
             return Err(format!(
@@ -174,6 +225,12 @@ pub(super) fn check(files: &[FileSection]) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// True for the name of a file beside one of the definitions among `files`.
+fn is_part(name: &str, files: &[FileSection]) -> bool {
+    let mut networks = files.iter().filter_map(FileSection::network);
+    name.ends_with(NETWORK.1) && networks.any(|network| name.starts_with(&network_parts(&network)))
 }
 
 #[cfg(test)]
@@ -201,5 +258,23 @@ mod tests {
             assert!(check(&wrong).is_err());
         }
         assert!(check(&[both[0].clone(), both[0].clone()]).is_err());
+    }
+
+    #[test]
+    fn files_beside_a_definition_come_with_it_in_their_order() {
+        let name = "net-1".parse().unwrap();
+        let network = GuestFile::network(&name, b"network: {}".to_vec());
+        let part = GuestFile::network_part(&name, 1, "10 höstś.yaml", b"hosts: []".to_vec());
+        assert_eq!(part.section.name.as_str(), "network-net-1+001-10-h-st-.yaml");
+        assert_eq!(named_network(part.section.name.as_str()), None);
+        check(&[part.section.clone(), network.section]).unwrap();
+        assert!(check(&[part.section]).is_err(), "without its network");
+        let long = GuestFile::network_part(
+            &"n".repeat(32).parse().unwrap(),
+            999,
+            &"x".repeat(999),
+            Vec::new(),
+        );
+        assert!(long.section.name.as_str().ends_with("x.yaml"));
     }
 }

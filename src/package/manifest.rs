@@ -316,6 +316,19 @@ impl Manifest {
         text
     }
 
+    /// The networks whose definitions are in the guest package.
+    pub(super) fn brought_networks(&self) -> impl Iterator<Item = String> {
+        let networks = self.files.iter().filter_map(FileSection::network);
+        networks.map(|name| name.to_string())
+    }
+
+    /// The guest's other networks: it is of more use where they are, and works without them.
+    pub(super) fn recommended_networks(&self) -> impl Iterator<Item = String> {
+        let brought: Vec<String> = self.brought_networks().collect();
+        let networks = self.networks.iter().map(|network| network.name.to_string());
+        networks.filter(move |name| !brought.contains(name))
+    }
+
     /// The images of all disks, each once, in order.
     pub fn images(&self) -> Vec<&Layer> {
         let mut seen = HashSet::new();

@@ -35,7 +35,7 @@ mod work;
 pub use base_file::{UnpackedBase, unpack_base};
 pub use disks::{Base, DiskChoice, DiskPlan, KnownBase, Selected, Split, Volume};
 pub use error::RepackError;
-pub use files::{FileRole, FileSection, GuestFile, named_network, network_file};
+pub use files::{FileRole, FileSection, GuestFile, NetworkFiles, named_network, network_file, network_parts};
 pub use installed::{Installed, InstalledError, Presence, image, list, show};
 pub use manifest::{
     CpuSection, DiskSection, DomainSection, FORMAT, FirmwareKind, FirmwareSection, HostSection,

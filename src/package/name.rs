@@ -10,6 +10,8 @@ use std::str::FromStr;
 const GUEST_PREFIX: &str = "vm-";
 /// What every image package's name starts with.
 const IMAGE_PREFIX: &str = "miniascape-image-";
+/// What the capability of a network's definition starts with.
+const NETWORK_PREFIX: &str = "miniascape-network";
 /// The length that [`GuestName`] allows.
 const MAX_GUEST: usize = 64;
 
@@ -104,6 +106,16 @@ pub fn guest_name(original: &str) -> GuestName {
 
 const fn is_package_byte(b: u8) -> bool {
     matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'+' | b'-')
+}
+
+/// What the RPM package that brings the definition of the network `name` provides, and guests in it recommend.
+pub(super) fn network_rpm_capability(name: &str) -> String {
+    format!("{NETWORK_PREFIX}({name})")
+}
+
+/// What the Debian package provides or recommends.
+pub(super) fn network_deb_capability(name: &str) -> String {
+    format!("{NETWORK_PREFIX}-{}", guest_name(name))
 }
 
 /// The package of one image, `miniascape-image-<first 16 hexadecimal digits of its digest>`.

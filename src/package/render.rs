@@ -4,7 +4,7 @@
 //! The templates are compiled in and cannot be replaced: what scriptlets do is part of what a package promises.
 
 use super::manifest::{DiskSection, Manifest, NotPacked, Role};
-use super::name::{GuestPackage, ImagePackage};
+use super::name::{GuestPackage, ImagePackage, network_deb_capability, network_rpm_capability};
 use super::set::Set;
 use super::stream::Codec;
 use super::text::{Line, Word};
@@ -129,6 +129,23 @@ struct File<'a> {
     mode: String,
 }
 
+/// What stands for a network's definition between packages.
+#[derive(Serialize)]
+struct Capability {
+    rpm: String,
+    deb: String,
+}
+
+impl Capability {
+    #[expect(clippy::needless_pass_by_value, reason = "made for iterators of owned names")]
+    fn new(network: String) -> Self {
+        Self {
+            rpm: network_rpm_capability(&network),
+            deb: network_deb_capability(&network),
+        }
+    }
+}
+
 /// What the templates may use.
 #[derive(Serialize)]
 struct Fields<'a> {
@@ -156,6 +173,8 @@ struct Fields<'a> {
     images_parent: String,
     images: Vec<Image<'a>>,
     disks: Vec<Disk<'a>>,
+    brought: Vec<Capability>,
+    recommended: Vec<Capability>,
 }
 
 impl Texts {
@@ -218,6 +237,8 @@ impl Texts {
             images_parent: named(layout.images()),
             images: images(manifest),
             disks: disks(manifest, &layout),
+            brought: manifest.brought_networks().map(Capability::new).collect(),
+            recommended: manifest.recommended_networks().map(Capability::new).collect(),
         })?;
         Ok(GuestTexts {
             tera: &self.0,

@@ -6,7 +6,7 @@ use super::deb;
 use super::disks::{Base, DiskChoice, DiskPlan, KnownBase, Selected, Split, Volume};
 use super::error::RepackError;
 use super::estimate::{self, Witness};
-use super::files::GuestFile;
+use super::files::{GuestFile, NetworkFiles};
 use super::firmware;
 use super::images;
 use super::make::Maker;
@@ -23,7 +23,7 @@ use super::work::{self, WorkDir};
 use crate::domain::{Domain, InterfaceSource};
 use crate::host::access;
 use crate::image::{self, Format, ImageError};
-use crate::name::{NetworkName, PackageVersion};
+use crate::name::PackageVersion;
 use fs_err as fs;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -52,7 +52,7 @@ pub struct Request {
     /// The state of the guest's emulated TPM goes into the package, with the keys that are in it.
     pub with_tpm: bool,
     /// Definitions of networks of this host that go into the package if the guest is plugged into them.
-    pub definitions: Vec<(NetworkName, Vec<u8>)>,
+    pub definitions: Vec<NetworkFiles>,
     /// Reset in the copy what clones must not share.
     pub seal: Option<Seal>,
     /// What this host's networks reserve; entries for other guests are ignored.
@@ -115,14 +115,14 @@ pub fn prepare(request: &Request) -> Result<Plan, RepackError> {
     if request.with_tpm {
         files.push(firmware::tpm_state(&domain)?);
     }
-    for (name, definition) in &request.definitions {
-        let source = InterfaceSource::Network(name.to_string());
+    for network in &request.definitions {
+        let source = InterfaceSource::Network(network.name.to_string());
         if domain
             .interfaces
             .iter()
             .any(|interface| interface.source == source)
         {
-            files.push(GuestFile::network(name, definition.clone()));
+            files.extend(network.files());
         }
     }
     let reservations = &request.reservations;

@@ -1,7 +1,7 @@
 //! What a packaged guest brings into the networks of the host that it is installed on.
 
 use crate::guests::dhcp_client;
-use crate::networks::definition;
+use crate::networks::{definition, host_with_daemon};
 use crate::support::{Host, wait_until};
 use crate::travel::{Kind, bare_target};
 use serde_json::{Value, json};
@@ -91,4 +91,144 @@ pub(crate) fn a_packaged_guests_entry_comes_and_goes_with_its_package() {
         kind.remove(&host, package);
     }
     assert!(!host.exists(HOSTS));
+}
+
+/// What people put beside the definition of `lab`, and where.
+const BESIDE: [(&str, &str); 2] = [
+    (
+        "10-more.yaml",
+        "hosts:\n  - { name: two, mac: \"52:54:00:00:00:02\", ip: 10.66.6.12 }\n",
+    ),
+    ("20-names.yaml", "records:\n  - { name: gw, ip: 10.66.6.1 }\n"),
+];
+const LAB: &str = "/etc/miniascape/networks/lab";
+const GUESTS: &str = "/usr/share/miniascape/guests";
+
+/// Two guests of one origin, the second a raw copy, and the network of the first: packed on one host, all there on another.
+pub(crate) fn guests_of_one_base_arrive_with_their_network() {
+    let (source, _daemon) = host_with_daemon();
+    let lab = definition("lab", "10.66.6", "virbr66");
+    source.write_file(format!("{LAB}.yaml"), &lab);
+    for (name, content) in BESIDE {
+        source.write_file(format!("{LAB}.d/{name}"), content);
+    }
+    source.miniascape_check(["net", "register", "lab"]);
+    let sh = |host: &Host, script: &str| host.check(["sh", "-e", "-c", script]);
+    sh(
+        &source,
+        "mkdir /srv/g; cd /srv/g; qemu-img create -q -f qcow2 golden.qcow2 64M
+         qemu-io -c 'write -P 0x11 1M 8M' -c 'write -P 0x12 40M 1M' golden.qcow2 >/dev/null
+         qemu-img create -q -f qcow2 -b golden.qcow2 -F qcow2 one.qcow2
+         qemu-io -c 'write -P 0x21 2M 64k' one.qcow2 >/dev/null
+         qemu-img convert -O raw golden.qcow2 two.raw; qemu-io -f raw -c 'write -P 0x22 3M 64k' two.raw >/dev/null",
+    );
+    for (name, disk) in [("one", "one.qcow2,format=qcow2"), ("two", "two.raw,format=raw")] {
+        let disk = format!("/srv/g/{disk}");
+        source.miniascape_check([
+            "guest",
+            "create",
+            name,
+            "--memory",
+            "64MiB",
+            "--disk",
+            &disk,
+            "--network",
+            "lab",
+        ]);
+    }
+    let repack = |guest: &str, more: &[&str]| {
+        let fixed = ["repack", guest, "--to", "deb", "--output", "/root/out"];
+        source.miniascape_check(fixed.iter().chain(more))
+    };
+    let one = repack(
+        "one",
+        &[
+            "--base",
+            "/srv/g/golden.qcow2",
+            "--with-networks",
+            "--format",
+            "json",
+        ],
+    );
+    let one = one.json();
+    let file = |index: usize| one["files"][index]["path"].as_str().expect("a path").to_owned();
+    // The guest's package comes first, then base and delta in the order in which they are made.
+    let base = file(1);
+    assert_eq!(one["files"].as_array().map(Vec::len), Some(3), "{one}");
+    let two = repack("two", &["--base", &base, "--format", "json"]);
+    assert_eq!(two.json()["files"].as_array().map(Vec::len), Some(2), "{two}");
+    let told = |package: &str, field: &str| {
+        let file = format!("/root/out/vm-{package}_0.1-1_all.deb");
+        source.check(["dpkg-deb", "-f", &file, field]).text().to_owned()
+    };
+    assert_eq!(told("two", "Recommends"), "miniascape-network-lab");
+    assert_eq!(told("one", "Provides"), "miniascape-network-lab");
+    assert!(!told("one", "Depends").contains("network") && !told("two", "Depends").contains("network"));
+    assert!(
+        source
+            .list_dir("/root/out")
+            .iter()
+            .all(|name| !name.starts_with('.'))
+    );
+
+    let (target, _daemon) = bare_target(Kind::Deb);
+    source.copy_to(&target, &["/root/out", "/srv/g"]);
+    let installed = Kind::Deb.install(&target, "/root/out/*.deb");
+    assert!(
+        installed
+            .stderr
+            .contains("`miniascape net register lab` makes it"),
+        "{installed}"
+    );
+    Kind::Deb.assert_clean(&target);
+    sh(
+        &target,
+        "cd /var/lib/libvirt/images/miniascape
+         [ $(ls packaged | wc -l) = 3 ]
+         qemu-img compare -U -f qcow2 -F qcow2 guests/one/vda.qcow2 /srv/g/one.qcow2
+         qemu-img compare -U -f qcow2 -F raw guests/two/vda.qcow2 /srv/g/two.raw",
+    );
+
+    // A network of somebody else in its place is named, and stays as it is.
+    target.write_file(
+        "/root/foreign.xml",
+        "<network><name>lab</name><bridge name='virbr66'/><ip address='10.1.1.1' netmask='255.255.255.0'/></network>",
+    );
+    sh(&target, "virsh net-define /root/foreign.xml");
+    let before = target.check(["virsh", "net-dumpxml", "lab"]).stdout;
+    let refused = target.miniascape(["net", "register", "lab"]);
+    refused.expect_code(3);
+    assert!(refused.stderr.contains("lab"), "{refused}");
+    assert_eq!(target.check(["virsh", "net-dumpxml", "lab"]).stdout, before);
+    sh(&target, "virsh net-undefine lab");
+
+    // With all that people had put beside it, and what the guests reserve.
+    target.miniascape_check(["net", "register", "lab"]);
+    let shown = target
+        .miniascape_check(["net", "show", "lab", "--format", "json"])
+        .json();
+    let names: Vec<_> = shown["network"]["hosts"]
+        .as_array()
+        .expect("hosts")
+        .iter()
+        .map(|h| &h["name"])
+        .collect();
+    for name in ["one", "two"] {
+        assert!(names.contains(&&json!(name)), "{shown}");
+    }
+    let asked = target
+        .run(["busybox", "nslookup", "gw.lab.internal", "10.66.6.1"])
+        .stdout;
+    assert!(asked.contains("Address: 10.66.6.1\n"), "{asked}");
+    let update = target.miniascape_check(["net", "update", "lab", "--format", "json"]);
+    assert_eq!(update.json()["changed"], false, "{update}");
+
+    // The user's own definition comes first, and that it is another is told.
+    target.miniascape_check(["net", "unregister", "lab"]);
+    target.write_file(format!("{LAB}.yaml"), lab.replace("10.66.6", "10.66.7"));
+    Kind::Deb.remove(&target, "vm-one");
+    let installed = Kind::Deb.install(&target, "/root/out/vm-one_*.deb");
+    let differs =
+        format!("is defined here by {LAB}.yaml, and otherwise than where one was packed ({GUESTS}/one/");
+    assert!(installed.stderr.contains(&differs), "{installed}");
 }

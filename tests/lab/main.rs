@@ -86,6 +86,7 @@ fn tests() -> Vec<Trial> {
         }
         luggage {
             a_packaged_guests_entry_comes_and_goes_with_its_package,
+            guests_of_one_base_arrive_with_their_network,
         }
         guests {
             shutdown_is_graceful_and_hard_only_on_demand,

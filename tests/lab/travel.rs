@@ -160,7 +160,7 @@ impl Kind {
     }
 
     /// Owner, mode and content of every packaged file are as the package manager knows them.
-    fn assert_clean(self, host: &Host) {
+    pub(crate) fn assert_clean(self, host: &Host) {
         let verify = match self {
             Self::Deb => {
                 "dpkg -V $(dpkg-query -W -f '${db:Status-Abbrev} ${Package}\\n' 'vm-*' 'miniascape-image-*' | sed -n 's/^ii *//p')"

@@ -325,6 +325,7 @@ fn rpm_names_places_dependencies_and_scriptlets() {
             "--qf",
             "[requires %{requireflags:deptype} %{requirenevrs}\n]",
         ]);
+        text += &query(&["-q", "--recommends"]);
         text += &query(&["-q", "--provides"]);
         text += &query(&["-q", "--scripts"]);
     }
@@ -409,7 +410,14 @@ fn rpmbuild_makes_the_same_packages_of_the_spec() {
         };
         let again = top.path().join(dir).join(rpm.path.file_name().unwrap());
         let facts = |path: &Path| -> Vec<String> {
-            let words = ["--dump", "--requires", "--provides", "--scripts", "--info"];
+            let words = [
+                "--dump",
+                "--requires",
+                "--recommends",
+                "--provides",
+                "--scripts",
+                "--info",
+            ];
             // The same values in larger fields need a feature more; the rest is about the builder and the copy.
             let other = |line: &&str| {
                 ["rpmlib(", "Signature ", "Source RPM "]

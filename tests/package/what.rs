@@ -1,6 +1,6 @@
 //! What is packed: several disks, chains of any depth, one image instead of two, volumes.
 
-use crate::guest::{Bench, domain, request, run};
+use crate::guest::{Bench, domain, request, run, stdout};
 use miniascape::image::{self, Format};
 use miniascape::package::{self, Layer, Repacked, Request, Role, Target, Volume};
 use std::path::{Path, PathBuf};
@@ -230,21 +230,37 @@ fn definitions_of_the_guests_networks_are_packed_and_no_others() {
     let bench = Bench::new();
     let mut request = request(domain("web", &bench.raw("a.raw"), "raw"));
     request.definitions = ["net-1", "net-10"]
-        .map(|name| {
-            (
-                name.parse().unwrap(),
-                format!("network: {{ name: {name} }}").into_bytes(),
-            )
+        .map(|name| package::NetworkFiles {
+            name: name.parse().unwrap(),
+            definition: format!("network: {{ name: {name} }}").into_bytes(),
+            parts: vec![("more.yaml".to_owned(), b"hosts: []".to_vec())],
         })
         .to_vec();
-    let repacked = pack(&bench, &request);
+    let targets = [Target::BuildTree, Target::Rpm, Target::Deb];
+    let repacked = package::repack(&request, &bench.options(&targets), &()).unwrap();
+    // Recommended where it is not in the package; that is seen in the tests of the packages.
+    for file in repacked.files.iter().filter(|file| file.package == "vm-web") {
+        let told = match file.kind {
+            Target::Rpm => stdout("rpm", |c| {
+                c.args(["-qp", "--provides", "--recommends"]).arg(&file.path)
+            }),
+            Target::Deb => stdout("dpkg-deb", |c| {
+                c.arg("-f").arg(&file.path).args(["Provides", "Recommends"])
+            }),
+            _ => continue,
+        };
+        let of_network = |line: &&str| line.contains("network");
+        let told: Vec<&str> = told.lines().filter(of_network).collect();
+        let right = ["miniascape-network(net-1)", "Provides: miniascape-network-net-1"];
+        assert!(told.len() == 1 && right.contains(&told[0]), "{told:?}");
+    }
     let names: Vec<_> = repacked
         .manifest
         .files
         .iter()
         .map(|file| file.name.as_str())
         .collect();
-    assert_eq!(names, ["network-net-1.yaml"]);
+    assert_eq!(names, ["network-net-1.yaml", "network-net-1+001-more.yaml"]);
     let tree = bench.output().join("vm-web-repacked-0.1");
     assert_eq!(
         fs_err::read_to_string(tree.join("network-net-1.yaml")).unwrap(),

@@ -14,6 +14,7 @@ use super::definition::{Definition, HostEntry, RecordEntry, hosts, optional, rea
 use super::model::Origin;
 use crate::host::{Layout, Place as FilePlace, files};
 use crate::name::NetworkName;
+use crate::package::network_parts;
 use crate::yaml::{Fault, Fields, Key, MAX_FILE, Place, Report, Source, parse_any};
 use fs_err as fs;
 use std::ffi::OsString;
@@ -55,10 +56,11 @@ pub(super) fn load(
         let beside = path.parent().unwrap_or(Path::new("")).join(format!("{name}.d"));
         FilePlace::given(beside)
     };
-    let mut parts = list(&people, Origin::DropIn);
+    let mut parts = brought(layout, path, name);
+    parts.extend(list(&people, Origin::DropIn, &is_part));
     if own || register || layout.applied(name).on_disk().exists() {
         let dir = layout.guests_hosts(name);
-        let mut guests = list(&dir, Origin::Guest);
+        let mut guests = list(&dir, Origin::Guest, &is_part);
         // Behind the others, so that it is these that give way.
         for (path, text) in assumed
             .iter()
@@ -80,7 +82,7 @@ pub(super) fn is_own(layout: &Layout, path: &Path, name: &NetworkName) -> bool {
     let Some(dir) = path.parent().and_then(real) else {
         return false;
     };
-    if dir.parent().and_then(real) == real(layout.guest_packages().on_disk()) && dir.parent().is_some() {
+    if is_packaged(layout, &dir) {
         return true;
     }
     [
@@ -90,6 +92,44 @@ pub(super) fn is_own(layout: &Layout, path: &Path, name: &NetworkName) -> bool {
     ]
     .iter()
     .any(|own| real(own.on_disk()).is_some_and(|own| own == dir))
+}
+
+/// True for the directory of an installed guest package.
+fn is_packaged(layout: &Layout, dir: &Path) -> bool {
+    let around = dir.parent().and_then(real);
+    around.is_some() && around == real(layout.guest_packages().on_disk())
+}
+
+/// What people had put beside the definition on the host where the guest was packed that it came with.
+fn brought(layout: &Layout, path: &Path, name: &NetworkName) -> Vec<Part> {
+    let Some(dir) = path
+        .parent()
+        .filter(|dir| real(dir).is_some_and(|dir| is_packaged(layout, &dir)))
+    else {
+        return Vec::new();
+    };
+    let prefix = network_parts(name);
+    let is_its = |file: &OsString| is_part(file) && file.to_string_lossy().starts_with(&prefix);
+    list(&FilePlace::given(dir), Origin::DropIn, &is_its)
+}
+
+/// What people have put beside the definition of `name` at `path`, a registered network: file names and contents, in the
+/// order in which they are read.
+pub fn beside(layout: &Layout, path: &Path, name: &NetworkName) -> io::Result<Vec<(String, Vec<u8>)>> {
+    let parts = load(layout, path, name, false, &[]);
+    let people = parts.into_iter().filter(|part| !part.is_guests());
+    people
+        .map(|part| {
+            let file = part.origin.path().and_then(Path::file_name).unwrap_or_default();
+            let file = file.to_string_lossy();
+            // As it was called before it was in a package.
+            let own = file.strip_prefix(&network_parts(name));
+            let own = own
+                .and_then(|own| own.split_once('-'))
+                .map_or(&*file, |(_, own)| own);
+            Ok((own.to_owned(), part.content.map_err(io::Error::other)?))
+        })
+        .collect()
 }
 
 fn real(dir: &Path) -> Option<PathBuf> {
@@ -102,7 +142,7 @@ fn real(dir: &Path) -> Option<PathBuf> {
 }
 
 /// The parts in a directory, in the order of their names; one that says why, if the directory cannot be read.
-fn list(dir: &FilePlace, origin: fn(PathBuf) -> Origin) -> Vec<Part> {
+fn list(dir: &FilePlace, origin: fn(PathBuf) -> Origin, is_part: &dyn Fn(&OsString) -> bool) -> Vec<Part> {
     let names = || -> io::Result<Vec<OsString>> {
         let entries = fs::read_dir(dir.on_disk())?;
         entries.map(|entry| Ok(entry?.file_name())).collect()
@@ -112,7 +152,7 @@ fn list(dir: &FilePlace, origin: fn(PathBuf) -> Origin) -> Vec<Part> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Vec::new(),
         Err(e) => return vec![Part::new(origin(dir.on_disk().to_owned()), Err(e))],
     };
-    names.retain(is_part);
+    names.retain(|name| is_part(name));
     names.sort();
     names
         .into_iter()

@@ -11,7 +11,7 @@ mod source;
 use super::error::RepackError;
 use super::files::Content;
 use super::manifest::Manifest;
-use super::name::ImagePackage;
+use super::name::{ImagePackage, network_rpm_capability};
 use super::render::{GuestTexts, Texts};
 use super::set::{Built, Set};
 use super::stream::{Codec, Draft, Listing, Sink};
@@ -149,8 +149,15 @@ pub(super) fn guest(
         description: texts.text("description-guest")?,
         source: Some(set.source_rpm()),
         created: set.seconds(),
-        provides: Vec::new(),
+        provides: manifest
+            .brought_networks()
+            .map(|name| network_rpm_capability(&name))
+            .collect(),
         requires: program.into_iter().chain(needs).collect(),
+        recommends: manifest
+            .recommended_networks()
+            .map(|name| network_rpm_capability(&name))
+            .collect(),
         post: Some(texts.text("rpm-post")?),
         postun: Some(texts.text("rpm-postun")?),
         files,
@@ -198,6 +205,7 @@ fn package_of(set: &Set<'_>, digest: &Digest, size: u64) -> Result<Package, Repa
         created: set.seconds(),
         provides: vec![ImagePackage::rpm_capability(digest)],
         requires: Vec::new(),
+        recommends: Vec::new(),
         post: None,
         postun: None,
         files,

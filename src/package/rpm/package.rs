@@ -38,6 +38,7 @@ pub(super) struct Package {
     pub(super) provides: Vec<String>,
     /// Names with dependency flags.
     pub(super) requires: Vec<(String, u32)>,
+    pub(super) recommends: Vec<String>,
     pub(super) post: Option<String>,
     pub(super) postun: Option<String>,
     /// In the order of their paths.
@@ -215,9 +216,16 @@ impl Package {
             Some(("xz", _)) => rpmlib("PayloadIsXz", "5.2-1"),
             _ => {}
         }
-        for (mut list, [flags, name, version]) in
-            [(provides, [1112, 1047, 1113]), (requires, [1048, 1049, 1050])]
-        {
+        let recommends = self.recommends.iter();
+        let recommends: Vec<_> = recommends.map(|name| (name.clone(), 0, String::new())).collect();
+        for (mut list, [flags, name, version]) in [
+            (provides, [1112, 1047, 1113]),
+            (requires, [1048, 1049, 1050]),
+            (recommends, [5048, 5046, 5047]),
+        ] {
+            if list.is_empty() {
+                continue;
+            }
             // rpm looks names up by bisection.
             list.sort();
             header.set(flags, Value::Int32(list.iter().map(|d| d.1).collect()));

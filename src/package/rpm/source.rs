@@ -95,6 +95,7 @@ fn package(set: &Set<'_>, summary: &str, description: &str, files: [(u64, Digest
         created: set.seconds(),
         provides: Vec::new(),
         requires: Vec::new(),
+        recommends: Vec::new(),
         post: None,
         postun: None,
         files: vec![File::regular(tarball, 0o644, tar_size, tar_digest), spec],
