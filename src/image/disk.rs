@@ -1,10 +1,12 @@
-//! An opened chain: the disk as the guest sees it, its extents, and the bytes in them.
+//! An opened chain: the disk as the guest sees it, its extents, and the bytes in them. The uppermost may be what an NBD
+//! server exports.
 //!
 //! A file that a header names is opened only after the caller allowed it. Nothing is locked and nothing written; who
 //! reads an image that a guest writes to reads nonsense (`ensure_unused` tells).
 
 use super::info::{Backing, following};
 use super::layer::{Layer, Packed, Piece, Stamp, Stored};
+use super::nbd::{Export, ExportReader, Kind};
 use super::unpack::Unpacker;
 use super::{Format, ImageError, QcowHeader, header};
 use crate::image::bytes::read_padded;
@@ -13,6 +15,7 @@ use fs_err as fs;
 use std::io::{self, Seek};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// libvirt follows no longer chains (`VIR_STORAGE_MAX_CHAIN_DEPTH`, 200); nor does anyone who wants to read from one.
 pub const MAX_DEPTH: usize = 200;
@@ -26,6 +29,8 @@ pub type Permit<'a> = &'a dyn Fn(&Path, Format) -> bool;
 /// The images that make up a disk, opened.
 #[derive(Debug)]
 pub struct Disk {
+    /// What lies above the layers, if it is there.
+    pub(super) export: Option<Arc<Export>>,
     pub(super) layers: Vec<Layer>,
 }
 
@@ -57,6 +62,8 @@ pub enum Place {
         /// Where they start in the layer's data file.
         offset: u64,
     },
+    /// In the export, at the same place as in the guest.
+    Exported,
     /// In a compressed cluster.
     Packed {
         /// The layer.
@@ -88,7 +95,10 @@ impl Disk {
     /// Opens the image `path`, read as `format`, and all that it stands on. `permit` is asked about each backing and
     /// data file, by its real path.
     pub fn open(path: &Path, format: Format, permit: Permit<'_>) -> Result<Self, ImageError> {
-        let mut disk = Self { layers: Vec::new() };
+        let mut disk = Self {
+            export: None,
+            layers: Vec::new(),
+        };
         let mut seen = Vec::new();
         let mut next = Some((std::path::absolute(path)?, format));
         while let Some((path, format)) = next {
@@ -122,21 +132,38 @@ impl Disk {
         Ok(disk)
     }
 
-    /// Size of the disk that the guest sees, in bytes.
-    pub fn virtual_size(&self) -> u64 {
-        self.layers[0].virtual_size
+    /// The disk that a server exports. Where the export says that nothing has changed, that is `below`.
+    pub fn exported(export: Arc<Export>, below: Option<Self>) -> Self {
+        Self {
+            export: Some(export),
+            layers: below.map_or_else(Vec::new, |disk| disk.layers),
+        }
     }
 
-    /// The files, the image itself first.
+    /// Size of the disk that the guest sees, in bytes.
+    pub fn virtual_size(&self) -> u64 {
+        match &self.export {
+            Some(export) => export.size(),
+            None => self.layers[0].virtual_size,
+        }
+    }
+
+    /// The files, the image itself first. An export is none.
     pub fn files(&self) -> impl ExactSizeIterator<Item = (&Path, Format)> {
         self.layers
             .iter()
             .map(|layer| (layer.path.as_path(), layer.format()))
     }
 
-    /// The disk that the last image of the chain is by itself, opened once more.
+    /// The disk that the last image of the chain is by itself, opened once more; an export that stands on nothing, if it
+    /// is one.
     pub fn bottom(&self) -> Result<Self, ImageError> {
-        let bottom = &self.layers[self.layers.len() - 1];
+        let Some(bottom) = self.layers.last() else {
+            return Ok(Self {
+                export: self.export.clone(),
+                layers: Vec::new(),
+            });
+        };
         let data = bottom.data.as_ref().map(|(file, ..)| file.path().to_owned());
         Self::open(&bottom.path, bottom.format(), &|path, _| {
             data.as_deref() == Some(path)
@@ -146,7 +173,22 @@ impl Disk {
     /// The extents of `start..end`, in order and without gaps. Behind the disk's end there is nothing.
     pub fn extents(&self, start: u64, end: u64) -> Result<Vec<Extent>, ImageError> {
         let mut extents = Vec::new();
-        self.extents_from(0, start, end, &mut extents)?;
+        let Some(export) = &self.export else {
+            self.extents_from(0, start, end, &mut extents)?;
+            return Ok(extents);
+        };
+        let within = export.size().clamp(start, end);
+        let mut at = start;
+        while at < within {
+            let (kind, stop) = export.run(at, within);
+            match kind {
+                Kind::Data => push(&mut extents, at, stop, Place::Exported),
+                Kind::Zero => push(&mut extents, at, stop, Place::Nowhere),
+                Kind::Same => self.extents_from(0, at, stop, &mut extents)?,
+            }
+            at = stop;
+        }
+        push(&mut extents, within, end, Place::Nowhere);
         Ok(extents)
     }
 
@@ -206,7 +248,10 @@ impl Disk {
 
     /// The parts of the disk outside of which no layer has anything, in whole windows, ascending.
     pub(super) fn outline(&self) -> Result<Vec<(u64, u64)>, ImageError> {
-        let mut all = Vec::new();
+        let mut all = self
+            .export
+            .as_ref()
+            .map_or_else(Vec::new, |export| export.outline(WINDOW));
         for layer in &self.layers {
             all.extend(layer.outline(WINDOW)?);
         }
@@ -247,6 +292,7 @@ impl Disk {
     pub fn reader(&self) -> DiskReader<'_> {
         DiskReader {
             disk: self,
+            export: self.export.as_deref().map(ExportReader::new),
             unpacker: Unpacker::default(),
         }
     }
@@ -283,7 +329,7 @@ fn push(extents: &mut Vec<Extent>, start: u64, end: u64, place: Place) {
         && last.end() == start
     {
         let goes_on = match (last.place, place) {
-            (Place::Nowhere, Place::Nowhere) => true,
+            (Place::Nowhere, Place::Nowhere) | (Place::Exported, Place::Exported) => true,
             (Place::Zero { layer: a }, Place::Zero { layer: b }) => a == b,
             (
                 Place::Plain { layer: a, offset },
@@ -310,6 +356,7 @@ fn push(extents: &mut Vec<Extent>, start: u64, end: u64, place: Place) {
 #[derive(Debug)]
 pub struct DiskReader<'a> {
     disk: &'a Disk,
+    export: Option<ExportReader<'a>>,
     unpacker: Unpacker,
 }
 
@@ -338,6 +385,10 @@ impl DiskReader<'_> {
             let part = &mut buffer[index(from - start)..index(to - start)];
             match extent.place {
                 Place::Nowhere | Place::Zero { .. } => part.fill(0),
+                Place::Exported => match &mut self.export {
+                    Some(export) => export.read(from, part)?,
+                    None => part.fill(0),
+                },
                 Place::Plain { layer, offset } => {
                     read_padded(self.disk.layers[layer].data_file().0, part, offset + inner)?;
                 }

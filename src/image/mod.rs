@@ -30,6 +30,7 @@ mod header;
 mod info;
 mod layer;
 mod layout;
+mod nbd;
 mod ordered;
 mod packed;
 mod plan;
@@ -47,6 +48,7 @@ pub use draft::Draft;
 pub use guess::{Guess, guess};
 pub use header::{Compression, QcowHeader, peek};
 pub use info::{Backing, Chain, ImageInfo, chain, describe, ensure_unused, info};
+pub use nbd::{Export, NbdError};
 pub use plan::Plan;
 pub use qemu::{
     check, compare, convert, convert_delta, copy_raw, create, create_fine_overlay, create_overlay, delta_on,
@@ -166,6 +168,9 @@ pub enum ImageError {
         /// What was found.
         reason: String,
     },
+    /// An NBD server's export cannot be read.
+    #[error(transparent)]
+    Nbd(#[from] NbdError),
     /// `qemu-img` is missing or failed.
     #[error(transparent)]
     Tool(#[from] CommandError),

@@ -423,6 +423,10 @@ impl Disk {
                 self.layers[a].data_id() == other.layers[b].data_id()
                     && at + (start - mine.start) == there + (start - theirs.start)
             }
+            (Place::Exported, Place::Exported) => match (&self.export, &other.export) {
+                (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+                _ => false,
+            },
             _ => false,
         }
     }

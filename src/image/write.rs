@@ -72,7 +72,7 @@ impl Copier<'_> {
             match extent.place {
                 // The file is new: zeros are there.
                 Place::Nowhere | Place::Zero { .. } => {}
-                Place::Plain { .. } | Place::Packed { .. } => {
+                Place::Plain { .. } | Place::Exported | Place::Packed { .. } => {
                     let mut done = 0;
                     while done < extent.length {
                         let length = (extent.length - done).min(STEP);

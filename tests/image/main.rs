@@ -4,6 +4,7 @@
 
 mod generate;
 mod hostile;
+mod nbd;
 mod random;
 
 use std::path::Path;

@@ -126,7 +126,7 @@ struct Entry {
 impl Entry {
     fn of(extent: &Extent) -> Self {
         let (depth, offset) = match extent.place {
-            Place::Nowhere => (None, None),
+            Place::Nowhere | Place::Exported => (None, None),
             Place::Zero { layer } | Place::Packed { layer, .. } => (Some(layer), None),
             Place::Plain { layer, offset } => (Some(layer), Some(offset)),
         };

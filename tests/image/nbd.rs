@@ -1,0 +1,167 @@
+//! What `qemu-nbd` serves, read by our client.
+
+use super::generate::{Dice, chain};
+use super::sure;
+use miniascape::image::{Disk, Export, Format, Plan, content_digest};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A server that ends with this value.
+struct Server {
+    child: Child,
+    socket: PathBuf,
+}
+
+impl Server {
+    fn start(image: &Path, format: Format, more: &[&str]) -> Self {
+        let socket = image.with_extension("sock");
+        let child = Command::new("qemu-nbd")
+            .args([
+                "--read-only",
+                "--persistent",
+                "--shared",
+                "0",
+                "--export-name",
+                "disk",
+            ])
+            .args(["--format", format.as_str(), "--socket"])
+            .arg(&socket)
+            .args(more)
+            .arg(image)
+            // An external data file is looked for there.
+            .current_dir(image.parent().unwrap())
+            .spawn()
+            .unwrap();
+        let server = Self { child, socket };
+        let begun = Instant::now();
+        while !server.socket.exists() {
+            assert!(
+                begun.elapsed() < Duration::from_secs(20),
+                "qemu-nbd does not come up"
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        server
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// All bytes of the image that is planned of a disk.
+fn planned(disk: &Arc<Disk>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let plan = Plan::flat(disk, 65536, &mut |_| {}).unwrap();
+    plan.write_to(&mut bytes, &mut |_| {}).unwrap();
+    bytes
+}
+
+#[test]
+fn an_export_is_the_disk_that_it_exports() {
+    for seed in 0..12 {
+        let dir = tempfile::tempdir().unwrap();
+        let mut dice = Dice::new(seed + 7000);
+        let made = chain(&mut dice, dir.path(), "served");
+        let top = made.last().unwrap();
+        let file = Arc::new(Disk::open(&top.path, top.format, &|_, _| true).unwrap());
+        let server = Server::start(&top.path, top.format, &[]);
+        let export = Arc::new(Export::open(&server.socket, "disk").unwrap());
+        let disk = Arc::new(Disk::exported(export, None));
+        assert_eq!(disk.virtual_size(), file.virtual_size(), "seed {seed}");
+        let digest = |disk: &Disk| content_digest(disk, &mut |_| {}).unwrap();
+        assert_eq!(digest(&disk), digest(&file), "seed {seed}");
+        assert!(planned(&disk) == planned(&file), "seed {seed}");
+        // Any place and length, also across what is fetched ahead.
+        let (mut ours, mut theirs) = (disk.reader(), file.reader());
+        for _ in 0..20 {
+            let start = dice.below(disk.virtual_size());
+            let length = dice.below((disk.virtual_size() - start).min(1 << 20)) + 1;
+            let length = usize::try_from(length).unwrap();
+            let (mut a, mut b) = (vec![1; length], vec![2; length]);
+            ours.read(start, &mut a).unwrap();
+            theirs.read(start, &mut b).unwrap();
+            assert!(a == b, "seed {seed}: {length} bytes at {start}");
+        }
+        // A delta against the export's own bottom is that of nothing.
+        let same = Plan::delta(&disk, &disk.bottom().unwrap(), 65536, &mut |_| {}).unwrap();
+        assert_eq!(same.data_size(), 0, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_dirty_bitmap_says_what_is_not_as_below() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |program: &str, arguments: &[&str]| sure(program, dir.path(), arguments);
+    run("qemu-img", &["create", "-q", "-f", "qcow2", "disk", "20M"]);
+    run(
+        "qemu-io",
+        &[
+            "-f",
+            "qcow2",
+            "-c",
+            "write -P 1 0 9M",
+            "-c",
+            "write -P 2 19M 1M",
+            "disk",
+        ],
+    );
+    run("qemu-img", &["convert", "-O", "qcow2", "disk", "before"]);
+    run("qemu-img", &["bitmap", "--add", "disk", "since"]);
+    run(
+        "qemu-io",
+        &[
+            "-f",
+            "qcow2",
+            "-c",
+            "write -P 3 5M 200k",
+            "-c",
+            "write -z 19M 64k",
+            "disk",
+        ],
+    );
+    let open = |name: &str| Disk::open(&dir.path().join(name), Format::Qcow2, &|_, _| true).unwrap();
+    let server = Server::start(&dir.path().join("disk"), Format::Qcow2, &["--bitmap", "since"]);
+    let export = Export::open_with_changes(&server.socket, "disk", "since").unwrap();
+    let disk = Arc::new(Disk::exported(Arc::new(export), Some(open("before"))));
+    let truth = Arc::new(open("disk"));
+    let digest = |disk: &Disk| content_digest(disk, &mut |_| {}).unwrap();
+    assert_eq!(digest(&disk), digest(&truth));
+    // Only what was written to can differ: 200 KiB in clusters of 64 KiB.
+    let delta = Plan::delta(&disk, &open("before"), 65536, &mut |_| {}).unwrap();
+    assert_eq!(delta.data_size(), 4 << 16);
+    let by_content = Plan::delta(&truth, &open("before"), 65536, &mut |_| {}).unwrap();
+    let bytes = |plan: &Plan| {
+        let mut bytes = Vec::new();
+        plan.write_to(&mut bytes, &mut |_| {}).unwrap();
+        bytes
+    };
+    assert!(bytes(&delta) == bytes(&by_content));
+}
+
+#[test]
+fn a_server_that_goes_away_is_an_error_with_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |program: &str, arguments: &[&str]| sure(program, dir.path(), arguments);
+    run("qemu-img", &["create", "-q", "-f", "raw", "disk", "8M"]);
+    run("qemu-io", &["-f", "raw", "-c", "write -P 1 0 8M", "disk"]);
+    let server = Server::start(&dir.path().join("disk"), Format::Raw, &[]);
+    let socket = server.socket.clone();
+    let refused = Export::open(&socket, "other").unwrap_err().to_string();
+    assert!(
+        refused.contains("`other`") && refused.contains("refuses"),
+        "{refused}"
+    );
+    let export = Arc::new(Export::open(&socket, "disk").unwrap());
+    let disk = Disk::exported(export, None);
+    drop(server);
+    let error = disk.reader().read(0, &mut [0; 512]).unwrap_err().to_string();
+    assert!(error.contains("has closed the connection"), "{error}");
+    let error = Export::open(&socket, "disk").unwrap_err().to_string();
+    assert!(error.contains("cannot reach the NBD server at"), "{error}");
+}
