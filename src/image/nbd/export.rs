@@ -69,7 +69,7 @@ impl Export {
                 match status.context {
                     0 if status.flags & wire::STATUS_ZERO == 0 => marks.set_data(status.start, status.end),
                     1 if status.flags & wire::STATUS_DIRTY != 0 => {
-                        marks.set_changed(status.start, status.end)
+                        marks.set_changed(status.start, status.end);
                     }
                     _ => {}
                 }
