@@ -12,6 +12,10 @@ use std::time::{Duration, Instant};
 /// Between two reports of one step.
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// How a step ended.
+const DONE: &str = "done";
+const FAILED: &str = "failed";
+
 /// How progress is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Style {
@@ -21,6 +25,14 @@ pub(crate) enum Style {
     Json,
     /// Nothing
     None,
+}
+
+/// The option of the commands that tell it.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct ProgressArgs {
+    /// How to tell how far the work is, on standard error
+    #[arg(long = "progress", value_name = "HOW", default_value = "text")]
+    pub(crate) style: Style,
 }
 
 /// Tells and remembers steps.
@@ -55,19 +67,31 @@ impl<'a> Teller<'a> {
         }
     }
 
-    /// Ends the last step; returns all of them.
-    pub(crate) fn finish(self) -> Vec<Spent> {
-        self.end_step();
+    /// Runs one step, which tells the bytes that it has done.
+    pub(crate) fn run<T, E>(
+        &self,
+        step: &Step,
+        work: impl FnOnce(&mut dyn FnMut(u64)) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.step(step);
+        let result = work(&mut |bytes| self.advance(bytes));
+        self.end_step(if result.is_ok() { DONE } else { FAILED });
+        result
+    }
+
+    /// Ends the last step, which failed if not `done`; returns all of them.
+    pub(crate) fn finish(self, done: bool) -> Vec<Spent> {
+        self.end_step(if done { DONE } else { FAILED });
         self.state.into_inner().steps
     }
 
-    fn end_step(&self) {
+    fn end_step(&self, how: &str) {
         let mut state = self.state.borrow_mut();
         let begun = state.begun.take();
         if let (Some(begun), Some(last)) = (begun, state.steps.last_mut()) {
             last.time = begun.elapsed();
             if self.style == Style::Json {
-                tell(&last.json("done"));
+                tell(&last.json(how));
             }
         }
         if state.told.take().is_some() && self.terminal {
@@ -78,7 +102,7 @@ impl<'a> Teller<'a> {
 
 impl Progress for Teller<'_> {
     fn step(&self, step: &Step) {
-        self.end_step();
+        self.end_step(DONE);
         let spent = Spent {
             step: step.clone(),
             done: 0,
@@ -166,7 +190,6 @@ impl Spent {
     }
 }
 
-/// One JSON line. A closed standard error is no reason to stop the work.
 /// A warning beside progress in this style: among JSON lines it is one of them, `{"warning": …}`.
 pub(crate) fn warn(context: &Context, style: Style, text: &str) {
     if style == Style::Json {
@@ -176,6 +199,7 @@ pub(crate) fn warn(context: &Context, style: Style, text: &str) {
     }
 }
 
+/// One JSON line. A closed standard error is no reason to stop the work.
 fn tell(value: &serde_json::Value) {
     let _ = writeln!(std::io::stderr().lock(), "{value}");
 }

@@ -194,7 +194,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
         let teller = Teller::new(context, args.progress);
         let begun = Instant::now();
         let result = package::build(&plan, &options, &teller);
-        let steps = teller.finish();
+        let steps = teller.finish(result.is_ok());
         tell(context, args.progress, &result?, &steps, begun.elapsed())?;
     }
     Ok(ExitCode::SUCCESS)
@@ -286,7 +286,7 @@ fn base(context: &Context, args: &Args, text: &str) -> Result<(Base, Option<Unpa
         let teller = Teller::new(context, args.progress);
         let dir = args.workdir.as_ref().unwrap_or(&args.output);
         let unpacked = package::unpack_base(path, target.as_deref(), dir, args.caller, &teller);
-        teller.finish();
+        teller.finish(unpacked.is_ok());
         let unpacked = unpacked?;
         let base = base(unpacked.path.clone(), Some(unpacked.digest), unpacked.has_package);
         return Ok((base, Some(unpacked)));

@@ -1,4 +1,4 @@
-//! The format of an image of which nothing was said, from its first bytes.
+//! The format of an image of which nothing was said, from its first bytes, and a VHD's last ones.
 //!
 //! A guest can write any header into its raw disk, so a guess is good enough only where nothing else is opened without
 //! being asked about (`Allow`), and for files that a person named. Where it decides what a guest is given, it is not.
@@ -7,6 +7,9 @@ use super::bytes::read_at;
 use super::{Format, ImageError, header};
 use fs_err as fs;
 use std::path::Path;
+
+/// The signature of a VHD's header and of its last sector.
+const VHD: &[u8] = b"conectix";
 
 /// What a file seems to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +41,16 @@ pub fn guess(path: &Path) -> Result<Guess, ImageError> {
     let file = fs::File::open(path)?;
     let mut head = [0; 512];
     read_at(&file, &mut head, 0)?;
-    Ok(of(&head))
+    let guess = of(&head);
+    if guess == Guess::Own(Format::Raw) {
+        // A VHD of fixed size is raw but for a last sector that says so.
+        let last = file.metadata()?.len().saturating_sub(512);
+        read_at(&file, &mut head, last)?;
+        if head.starts_with(VHD) {
+            return Ok(Guess::Foreign("vpc"));
+        }
+    }
+    Ok(guess)
 }
 
 fn of(head: &[u8; 512]) -> Guess {
@@ -50,7 +62,7 @@ fn of(head: &[u8; 512]) -> Guess {
         Guess::Foreign("vmdk")
     } else if starts(b"vhdxfile") {
         Guess::Foreign("vhdx")
-    } else if starts(b"conectix") {
+    } else if starts(VHD) {
         Guess::Foreign("vpc")
     } else if head[64..68] == [0x7f, 0x10, 0xda, 0xbe] {
         Guess::Foreign("vdi")

@@ -50,10 +50,7 @@ pub use header::{Compression, QcowHeader, peek};
 pub use info::{Backing, Chain, ImageInfo, chain, describe, ensure_unused, info};
 pub use nbd::{Export, NbdError};
 pub use plan::Plan;
-pub use qemu::{
-    check, compare, convert, convert_delta, copy_raw, create, create_fine_overlay, create_overlay, delta_on,
-    rebase,
-};
+pub use qemu::{check, compare, copy_raw, create, create_fine_overlay, create_overlay, rebase};
 pub use stream::PlanStream;
 pub use verify::Soundness;
 

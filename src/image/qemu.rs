@@ -1,4 +1,4 @@
-//! `qemu-img` as the writer of images: convert, overlay, rebase, check, compare.
+//! What `qemu-img` does for us: empty images and overlays, foreign formats, rebase, check, compare.
 //!
 //! Paths are made absolute, because QEMU reads a relative name with a colon as a protocol; backing names are
 //! written exactly as given, because they are to stay relative. Images that a guest may hold open are locked by
@@ -14,47 +14,6 @@ fn qemu_img() -> Result<Run, CommandError> {
 
 fn absolute(path: &Path) -> Result<PathBuf, ImageError> {
     Ok(std::path::absolute(path)?)
-}
-
-/// Writes what a guest would read from `source` to a plain qcow2 file `target` without a backing file: version 3,
-/// 64 KiB clusters, nothing compressed, blocks of zeros left out. The same input gives the same bytes.
-pub fn convert(source: &Path, format: Format, target: &Path) -> Result<(), ImageError> {
-    qemu_img()?
-        .args(["convert", "-q", "-f", format.as_str(), "-O", "qcow2"])
-        .args(["-o", "compat=1.1,cluster_size=65536"])
-        .arg(absolute(source)?)
-        .arg(absolute(target)?)
-        .output()?;
-    Ok(())
-}
-
-/// Writes the part of the qcow2 image `source` that lies above its backing file to a plain qcow2 file `target` whose
-/// backing file is recorded as `backing`, a name relative to `target`'s directory, in format qcow2. That file must
-/// be there and have the content of `source`'s backing file.
-pub fn convert_delta(source: &Path, backing: &str, target: &Path) -> Result<(), ImageError> {
-    qemu_img()?
-        .args([
-            "convert", "-q", "-f", "qcow2", "-O", "qcow2", "-B", backing, "-F", "qcow2",
-        ])
-        .args(["-o", "compat=1.1,cluster_size=65536"])
-        .arg(absolute(source)?)
-        .arg(absolute(target)?)
-        .output()?;
-    Ok(())
-}
-
-/// Writes what a guest reads from `source`, with all images below it, as a plain qcow2 file `target` on `backing`, a
-/// name relative to `target`'s directory of a qcow2 file that is there: only what differs from that one's content is
-/// stored.
-pub fn delta_on(source: &Path, format: Format, backing: &str, target: &Path) -> Result<(), ImageError> {
-    let source = absolute(source)?;
-    // QEMU opens a name with a colon before its first slash as a protocol; an absolute one has none.
-    create_overlay(target, &source.to_string_lossy(), format, None)?;
-    qemu_img()?
-        .args(["rebase", "-q", "-f", "qcow2", "-b", backing, "-F", "qcow2"])
-        .arg(absolute(target)?)
-        .output()?;
-    Ok(())
 }
 
 /// Copies what a guest would read from `source`, in any `format` that QEMU knows and on the network too, to the raw

@@ -1,5 +1,8 @@
 //! `miniascape image`, as far as it is arguments, messages and statuses.
 
+mod foreign;
+mod hostile;
+
 use super::miniascape;
 use std::path::Path;
 use std::process::Command;
@@ -7,6 +10,19 @@ use std::process::Command;
 fn qemu_img(arguments: &[&str], dir: &Path) {
     let output = Command::new("qemu-img")
         .args(arguments)
+        .current_dir(dir)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+fn qemu_io(command: &str, format: &str, image: &str, dir: &Path) {
+    let output = Command::new("qemu-io")
+        .args(["-f", format, "-c", command, image])
         .current_dir(dir)
         .output()
         .unwrap();
@@ -98,12 +114,7 @@ fn converts_whole_or_not_at_all() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
     qemu_img(&["create", "-q", "-f", "qcow2", "base.qcow2", "1M"], dir.path());
-    let qemu_io = Command::new("qemu-io")
-        .args(["-c", "write -q -P 5 0 128k", "base.qcow2"])
-        .current_dir(dir.path())
-        .status()
-        .unwrap();
-    assert!(qemu_io.success());
+    qemu_io("write -q -P 5 0 128k", "qcow2", "base.qcow2", dir.path());
     let planned = miniascape([
         "image",
         "convert",
@@ -166,28 +177,59 @@ fn converts_whole_or_not_at_all() {
 }
 
 #[test]
-fn other_formats_go_through_qemu_img() {
+fn progress_is_told_as_by_repack() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
-    qemu_img(&["create", "-q", "-f", "vdi", "a.vdi", "1M"], dir.path());
-    qemu_img(&["create", "-q", "-f", "vmdk", "a.vmdk", "1M"], dir.path());
-    let vdi = miniascape(["image", "convert", &at("a.vdi"), &at("vdi.qcow2")]);
-    assert_eq!(vdi.status, 0, "{}", vdi.stderr);
-    assert!(vdi.stderr.contains("read by qemu-img"), "{}", vdi.stderr);
-    let vmdk = miniascape(["image", "convert", &at("a.vmdk"), &at("vmdk.qcow2")]);
-    assert_eq!(vmdk.status, 3, "{}", vmdk.stderr);
-    assert!(vmdk.stderr.contains("--trust-source"), "{}", vmdk.stderr);
+    qemu_img(&["create", "-q", "-f", "qcow2", "base", "3M"], dir.path());
+    qemu_img(&["create", "-q", "-f", "vdi", "vdi", "3M"], dir.path());
+    qemu_io("write -q -P 5 0 128k", "qcow2", "base", dir.path());
+    qemu_io("write -q -P 6 64k 128k", "vdi", "vdi", dir.path());
+    let told = |arguments: &[&str]| {
+        let done = miniascape(["image"].iter().chain(arguments).chain(&["--progress", "json"]));
+        assert_eq!(done.status, 0, "{}", done.stderr);
+        let lines = done.stderr.lines();
+        let steps = lines.map(|line| serde_json::from_str::<serde_json::Value>(line).expect(line));
+        let ended = steps.filter(|step| step["state"] == "done");
+        ended
+            .map(|step| {
+                assert!(step["rate"].is_u64() && step["seconds"].is_f64(), "{step}");
+                (
+                    step["step"].as_str().unwrap().to_owned(),
+                    step["bytes"].as_u64().unwrap(),
+                )
+            })
+            .collect::<Vec<_>>()
+    };
+    let step = |name: &str, bytes: u64| (name.to_owned(), bytes);
+    let (disk, two) = (3 << 20, 128 << 10);
     assert_eq!(
-        miniascape([
-            "image",
-            "convert",
-            &at("a.vmdk"),
-            &at("vmdk.qcow2"),
-            "--trust-source"
-        ])
-        .status,
-        0
+        told(&["convert", &at("vdi"), &at("copy")]),
+        [step("copy", 0), step("look", disk), step("write", two)]
     );
+    assert_eq!(
+        told(&["delta", "--base", &at("base"), &at("copy"), &at("delta")]),
+        [step("compare", disk), step("write", two)]
+    );
+    let digest = Command::new("sha256sum").arg(at("delta")).output().unwrap();
+    let digest = String::from_utf8(digest.stdout).unwrap();
+    let file = fs_err::metadata(at("delta")).unwrap().len();
+    assert_eq!(
+        told(&["verify", &at("delta"), "--content", "--digest", &digest[..64]]),
+        [step("tables", 0), step("digest", file), step("content", disk)]
+    );
+    // What fails has not been done.
+    let failed = miniascape([
+        "image",
+        "convert",
+        &at("vdi"),
+        &at("raw"),
+        "--source-format",
+        "vpc",
+        "--progress",
+        "json",
+    ]);
+    assert_eq!(failed.status, 1);
+    assert!(failed.stderr.contains(r#""state":"failed""#), "{}", failed.stderr);
 }
 
 #[test]

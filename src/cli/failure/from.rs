@@ -522,7 +522,9 @@ impl From<ImageError> for Failure {
             )),
             ImageError::Missing { .. } => Self::failed(message)
                 .hint("bring the file back, or correct the path (a guest's is in its domain XML)"),
-            ImageError::Header { .. } => Self::usage(message),
+            ImageError::Header { .. } | ImageError::Damaged { .. } | ImageError::NoBackingFormat { .. } => {
+                Self::usage(message)
+            }
             ImageError::MissingBacking { .. } => Self::failed(message)
                 .hint("bring the file back; if it has moved: `qemu-img rebase -u -b FILE -F FORMAT IMAGE`"),
             ImageError::Tool(error) => error.into(),

@@ -2,11 +2,10 @@
 
 use super::super::output::{size, table};
 use super::super::{Context, Failure};
-use super::{Below, Source};
+use super::{Below, Source, shown};
 use miniascape::image::{self, Extent, ImageInfo, Place};
 use miniascape::name::printable;
 use serde::Serialize;
-use std::path::Path;
 use std::process::ExitCode;
 
 #[derive(Debug, clap::Args)]
@@ -32,10 +31,6 @@ pub(crate) struct MapArgs {
     source: Source,
     #[command(flatten)]
     below: Below,
-}
-
-fn shown(path: &Path) -> String {
-    printable(&path.to_string_lossy(), 400)
 }
 
 pub(super) fn info(context: &Context, args: &InfoArgs) -> Result<ExitCode, Failure> {

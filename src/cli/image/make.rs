@@ -1,12 +1,12 @@
 //! `miniascape image convert|delta`: new images, written whole or not at all.
 
 use super::super::output::size;
+use super::super::progress::{ProgressArgs, Teller};
 use super::super::{Context, Failure};
-use super::progress::Bar;
-use super::{Below, Source, foreign};
+use super::{Below, Source, foreign, is_network, own, shown};
 use clap::ValueEnum;
 use miniascape::image::{self, Disk, Draft, Format, Guess, Plan};
-use miniascape::name::printable;
+use miniascape::package::Step;
 use serde_json::json;
 use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
@@ -75,6 +75,8 @@ struct How {
     /// Only tell what would be written
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    progress: ProgressArgs,
 }
 
 /// Formats that are written.
@@ -98,12 +100,13 @@ fn cluster_size(text: &str) -> Result<u64, String> {
 
 pub(super) fn convert(context: &Context, args: &ConvertArgs) -> Result<ExitCode, Failure> {
     let out = Out::new(&args.target, &args.how)?;
+    let teller = Teller::new(context, args.how.progress.style);
     // Kept until all is read.
     let (disk, _copy) = match args.source.guess_or_network()? {
         Guess::Own(format) => (args.below.open(&args.source.path, format)?, None),
         Guess::Foreign(name) => {
             let copy = foreign::copy(
-                context,
+                &teller,
                 &args.source.path,
                 name,
                 &out.path,
@@ -111,6 +114,7 @@ pub(super) fn convert(context: &Context, args: &ConvertArgs) -> Result<ExitCode,
                 args.how.dry_run,
             )?;
             let Some(copy) = copy else {
+                out.tell_unread(context, &args.source.path)?;
                 return Ok(ExitCode::SUCCESS);
             };
             let disk = Disk::open(copy.path(), Format::Raw, &|_, _| false)?;
@@ -119,25 +123,23 @@ pub(super) fn convert(context: &Context, args: &ConvertArgs) -> Result<ExitCode,
     };
     let disk = Arc::new(disk);
     out.ensure_apart(&[&disk])?;
-    let plan = Bar::new(context, "look", disk.virtual_size())
-        .run(|tell| Plan::flat(&disk, args.how.cluster_size, tell))?;
-    out.write(context, &plan, args.to)?;
+    let step = Step {
+        name: "look",
+        title: format!("look at {}", shown(&args.source.path)),
+        bytes: Some(disk.virtual_size()),
+    };
+    let plan = teller.run(&step, |tell| Plan::flat(&disk, args.how.cluster_size, tell))?;
+    out.write(context, &teller, &plan, args.to)?;
     Ok(ExitCode::SUCCESS)
 }
 
 pub(super) fn delta(context: &Context, args: &DeltaArgs) -> Result<ExitCode, Failure> {
     let out = Out::new(&args.target, &args.how)?;
+    let teller = Teller::new(context, args.how.progress.style);
     let base_format = match args.base_format {
         Some(format) => format,
-        None => match image::guess(&args.base)? {
-            Guess::Own(format) => format,
-            Guess::Foreign(name) => {
-                return Err(Failure::usage(format!(
-                    "{}: a base in the format {name} has to be converted first",
-                    args.base.display()
-                )));
-            }
-        },
+        None if is_network(&args.base) => own(&args.base, Guess::Own(Format::Raw))?,
+        None => own(&args.base, image::guess(&args.base)?)?,
     };
     let disk = Arc::new(args.below.open(&args.source.path, args.source.own_format()?)?);
     let base = args.below.open(&args.base, base_format)?;
@@ -146,10 +148,17 @@ pub(super) fn delta(context: &Context, args: &DeltaArgs) -> Result<ExitCode, Fai
         Some(name) => name.clone(),
         None => relative(&args.base, &out.path)?,
     };
-    let plan = Bar::new(context, "compare", disk.virtual_size())
-        .run(|tell| Plan::delta(&disk, &base, args.how.cluster_size, tell))?
+    let step = Step {
+        name: "compare",
+        title: format!("compare {} with {}", shown(&args.source.path), shown(&args.base)),
+        bytes: Some(disk.virtual_size()),
+    };
+    let plan = teller
+        .run(&step, |tell| {
+            Plan::delta(&disk, &base, args.how.cluster_size, tell)
+        })?
         .on(&name, base_format)?;
-    out.write(context, &plan, To::Qcow2)?;
+    out.write(context, &teller, &plan, To::Qcow2)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -211,7 +220,25 @@ impl<'a> Out<'a> {
         Ok(())
     }
 
-    fn write(&self, context: &Context, plan: &Plan, to: To) -> Result<(), Failure> {
+    /// A dry run does not copy a source that only qemu-img reads, so the sizes stay unknown.
+    fn tell_unread(&self, context: &Context, source: &Path) -> Result<(), Failure> {
+        let value = json!({
+            "dry_run": true,
+            "file": self.path,
+            "virtual_size": null,
+            "data_size": null,
+            "size": null,
+        });
+        context.output().report(&value, || {
+            format!(
+                "{}: would be written; its size is not known before qemu-img has copied {}",
+                shown(&self.path),
+                shown(source)
+            )
+        })
+    }
+
+    fn write(&self, context: &Context, teller: &Teller<'_>, plan: &Plan, to: To) -> Result<(), Failure> {
         let raw = to == To::Raw;
         // What nobody else could read stays so.
         let mut public = true;
@@ -223,7 +250,12 @@ impl<'a> Out<'a> {
         let mut written = (!packed).then_some(planned);
         if !self.how.dry_run {
             let draft = Draft::create(&self.path)?;
-            Bar::new(context, "write", plan.data_size()).run(|tell| match (raw, packed) {
+            let step = Step {
+                name: "write",
+                title: format!("write {}", shown(&self.path)),
+                bytes: Some(plan.data_size()),
+            };
+            teller.run(&step, |tell| match (raw, packed) {
                 (true, _) => plan.write_raw(draft.file(), tell),
                 (_, true) => plan
                     .write_packed(draft.file(), self.how.level, tell)
@@ -241,7 +273,7 @@ impl<'a> Out<'a> {
             "size": written,
         });
         context.output().report(&value, || {
-            let file = printable(&self.path.to_string_lossy(), 400);
+            let file = shown(&self.path);
             let verb = if self.how.dry_run {
                 "would be written"
             } else {

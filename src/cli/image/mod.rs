@@ -3,12 +3,12 @@
 mod foreign;
 mod look;
 mod make;
-mod progress;
 mod verify;
 
 use super::{Context, Failure};
 use clap::ValueEnum;
 use miniascape::image::{self, Allow, Disk, Format, Guess};
+use miniascape::name::printable;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -37,6 +37,11 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
         Args::Delta(args) => make::delta(context, args),
         Args::Verify(args) => verify::run(context, args),
     }
+}
+
+/// A path that can be printed.
+fn shown(path: &Path) -> String {
+    printable(&path.to_string_lossy(), 400)
 }
 
 /// Formats that an image can be said to be in.
@@ -86,7 +91,7 @@ impl Source {
 
     /// As [`Source::guess`] for sources that may also be on the network, whose format is raw unless it is said.
     fn guess_or_network(&self) -> Result<Guess, Failure> {
-        if !self.path.to_str().is_some_and(foreign::is_network) {
+        if !is_network(&self.path) {
             return self.guess();
         }
         Ok(Guess::Foreign(match self.source_format {
@@ -100,15 +105,25 @@ impl Source {
 
     /// The image's format if it is one that is read here.
     fn own_format(&self) -> Result<Format, Failure> {
-        match self.guess()? {
-            Guess::Own(format) => Ok(format),
-            Guess::Foreign(name) => Err(Failure::failed(format!(
-                "{}: images in the format {name} are only converted",
-                self.path.display()
-            ))
-            .hint("make it a qcow2 image: `miniascape image convert IN OUT`")),
-        }
+        own(&self.path, self.guess_or_network()?)
     }
+}
+
+/// The format of `path` if it is one that is read here.
+fn own(path: &Path, guess: Guess) -> Result<Format, Failure> {
+    let what = match guess {
+        Guess::Own(format) if !is_network(path) => return Ok(format),
+        Guess::Foreign(name) if !is_network(path) => format!("images in the format {name}"),
+        _ => "images on the network".to_owned(),
+    };
+    Err(
+        Failure::usage(format!("{}: {what} are only converted", shown(path)))
+            .hint("make it a qcow2 image first: `miniascape image convert IN OUT`"),
+    )
+}
+
+fn is_network(path: &Path) -> bool {
+    path.to_str().is_some_and(foreign::is_network)
 }
 
 impl Below {

@@ -1,11 +1,12 @@
 //! `miniascape image verify`: are an image and what it stands on whole?
 
 use super::super::output::table;
+use super::super::progress::{ProgressArgs, Teller};
 use super::super::{Context, Failure};
-use super::progress::Bar;
-use super::{Below, Source};
+use super::{Below, Source, shown};
 use miniascape::image::{self, Soundness};
-use miniascape::name::{Digest, printable};
+use miniascape::name::Digest;
+use miniascape::package::Step;
 use serde_json::json;
 use std::path::Path;
 use std::process::ExitCode;
@@ -25,27 +26,33 @@ pub(crate) struct Args {
     content: bool,
     #[command(flatten)]
     below: Below,
+    #[command(flatten)]
+    progress: ProgressArgs,
 }
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
     let path = &args.source.path;
     let disk = args.below.open(path, args.source.own_format()?)?;
-    let found = disk.verify()?;
+    let teller = Teller::new(context, args.progress.style);
+    let step = |name, title, bytes| Step { name, title, bytes };
+    let tables = step("tables", format!("check the tables of {}", shown(path)), None);
+    let found = teller.run(&tables, |_| disk.verify())?;
     let wanted = args.digest.or_else(|| named(path));
     let digest = match &wanted {
         Some(_) => {
             let bytes = fs_err::metadata(path)?.len();
-            Some(Bar::new(context, "digest", bytes).run(|tell| image::sha256_file(path, tell))?)
+            let step = step("digest", format!("read {}", shown(path)), Some(bytes));
+            Some(teller.run(&step, |tell| image::sha256_file(path, tell))?)
         }
         None => None,
     };
     let mut problems: Vec<String> = Vec::new();
     for file in &found {
-        let shown = printable(&file.path.to_string_lossy(), 400);
-        problems.extend(file.problems.iter().map(|problem| format!("{shown}: {problem}")));
+        let name = shown(&file.path);
+        problems.extend(file.problems.iter().map(|problem| format!("{name}: {problem}")));
         let untold = file.problem_count - file.problems.len() as u64;
         if untold > 0 {
-            problems.push(format!("{shown}: {untold} more"));
+            problems.push(format!("{name}: {untold} more"));
         }
     }
     if let (Some(wanted), Some(digest)) = (&wanted, &digest)
@@ -58,8 +65,9 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
     }
     // Bytes that damaged tables lead to mean nothing.
     let content = if args.content && problems.is_empty() {
-        let bar = Bar::new(context, "content", disk.virtual_size());
-        Some(bar.run(|tell| image::content_digest(&disk, tell))?)
+        let title = format!("read the disk of {}", shown(path));
+        let step = step("content", title, Some(disk.virtual_size()));
+        Some(teller.run(&step, |tell| image::content_digest(&disk, tell))?)
     } else {
         None
     };
@@ -93,7 +101,7 @@ fn rows(found: &[Soundness]) -> Vec<[String; 4]> {
         } else {
             file.leaked.to_string()
         };
-        let path = printable(&file.path.to_string_lossy(), 400);
+        let path = shown(&file.path);
         [
             file.problem_count.to_string(),
             leaked,
