@@ -1,17 +1,21 @@
 //! `cargo bench --bench pack [-- DIR]`: how fast a guest becomes packages, beside `zstd` on the same image and rpmbuild on
-//! the same spec, in one run. Figures are printed; nothing passes or fails by them.
+//! the same tree, in turns. Figures are printed; nothing passes or fails by them.
 //!
-//! Needs root's tools only: mke2fs, qemu-img, zstd, rpmbuild and GNU time. About 15 GB in DIR (default `target/bench-pack`), where the
-//! disk is kept for the next run. `MINIASCAPE_BENCH_GZIP=1` adds rpmbuild with the distribution's default payload, which takes minutes.
+//! Needs mke2fs, qemu-img, zstd, rpmbuild, cpio and GNU time, and 12 GB in DIR (default `target/bench-pack`; a tmpfs keeps the
+//! disk's speed out of the figures), where the test disk is kept for the next run. `MINIASCAPE_BENCH_RUNS` is the number of rounds,
+//! `MINIASCAPE_BENCH_GZIP=1` adds rpmbuild with the distribution's default payload, once, which takes minutes.
 
 #![allow(clippy::print_stdout, reason = "a measurement prints its figures")]
 
+mod measure;
+
 use fs_err as fs;
+use measure::{Figures, run};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Runs of each thing; the median of their seconds counts.
-const RUNS: usize = 3;
+/// Rounds; in each one everything is run once.
+const ROUNDS: usize = 3;
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
@@ -22,46 +26,24 @@ fn main() {
     let dir = fs::canonicalize(dir).expect("it is there");
     disk(&dir);
     let size = fs::metadata(dir.join("disk.qcow2")).expect("the disk").len();
-    println!("the image has {} MB", size / 1_000_000);
-    println!(
-        "what                                 seconds  processor  peak MB  written MB  result MB  to zstd"
-    );
-    let image = dir.join("disk.qcow2").display().to_string();
-    let out = dir.join("out").display().to_string();
-    let zstd = [
-        "zstd",
-        "-q",
-        "-f",
-        "-T0",
-        "-3",
-        &image,
-        "-o",
-        &format!("{out}/image.zst"),
-    ];
-    let program = env!("CARGO_BIN_EXE_miniascape");
-    let xml = dir.join("web.xml").display().to_string();
-    let repack = |kinds: &'static str| vec![program, "repack", "-q", "--to", kinds, "--output", &out, &xml];
-    let floor = measure(&dir, "zstd -T0 -3", &zstd, RUNS, None);
-    for kinds in ["rpm", "deb", "tar", "rpm,deb,tar"] {
-        measure(
-            &dir,
-            &format!("repack --to {kinds}"),
-            &repack(kinds),
-            RUNS,
-            Some(floor),
-        );
-    }
-    rpmbuild(&dir, program, &xml, floor);
-    memory(&dir, program);
+    println!("the image has {} MB; load {}", size / 1_000_000, load());
+    speed(&dir);
+    memory(&dir);
+    println!("load {}", load());
 }
 
-/// An ext4 file system of 8 GiB with about 2.2 GB of this machine's own /usr, as a qcow2 image, and a guest on it.
+fn load() -> String {
+    fs::read_to_string("/proc/loadavg").map_or_else(|_| "unknown".into(), |text| text.trim().to_owned())
+}
+
+/// An ext4 file system of 8 GiB with about 2.2 GiB of this machine's own /usr, as a qcow2 image, and a guest on it.
 fn disk(dir: &Path) {
-    let script = r#"
-        set -e
+    sh(
+        r#"
         cd "$1"
-        test -e disk.qcow2 && exit 0
-        mkdir -p tree
+        test ! -e disk.qcow2 || exit 0
+        rm -rf tree
+        mkdir tree
         (cd /usr && find . -xdev -type f -size -60M -printf '%s %i %p\n' | sort -k2n |
             awk '{ s += $1; if (s < 2250000000) { sub(/^[0-9]+ [0-9]+ /, ""); print } }' |
             cpio -pd --quiet "$1/tree")
@@ -69,14 +51,16 @@ fn disk(dir: &Path) {
         qemu-img convert -f raw -O qcow2 disk.raw part.qcow2
         rm -rf tree disk.raw
         mv part.qcow2 disk.qcow2
-    "#;
-    let status = Command::new("sh")
-        .args(["-c", script, "sh"])
-        .arg(dir)
-        .status()
-        .expect("sh");
-    assert!(status.success(), "the disk could not be made");
+        "#,
+        &[dir],
+    );
     guest(dir, "web.xml", "qcow2", &dir.join("disk.qcow2"));
+}
+
+/// Runs a script in a shell.
+fn sh(script: &str, args: &[&Path]) {
+    let status = Command::new("sh").args(["-ec", script, "sh"]).args(args).status();
+    assert!(status.is_ok_and(|status| status.success()), "{script}");
 }
 
 fn guest(dir: &Path, name: &str, format: &str, disk: &Path) {
@@ -87,117 +71,132 @@ fn guest(dir: &Path, name: &str, format: &str, disk: &Path) {
     fs::write(dir.join(name), xml).expect("the guest");
 }
 
-/// Runs a command several times into an empty `out`, prints a line, and returns the seconds.
-fn measure(dir: &Path, what: &str, command: &[&str], runs: usize, floor: Option<f64>) -> f64 {
-    let out = dir.join("out");
-    let mut all = Vec::new();
-    let mut result = 0;
-    for _ in 0..runs {
-        if out.exists() {
-            fs::remove_dir_all(&out).expect("the results of before");
-        }
-        fs::create_dir(&out).expect("a directory");
-        // What earlier runs left to be written must not hold up this one.
-        rustix::fs::sync();
-        let told = dir.join("time");
-        let status = Command::new("time")
-            .args(["-f", "%e %U %S %M %O", "-o"])
-            .arg(&told)
-            .args(command)
-            .current_dir(dir)
-            .status()
-            .expect("GNU time");
-        assert!(status.success(), "{command:?}");
-        let text = fs::read_to_string(&told).expect("figures");
-        let figures: Vec<f64> = text
-            .split_whitespace()
-            .map(|word| word.parse().expect("a number"))
-            .collect();
-        all.push(figures);
-        result = bytes(&out);
+/// A command in words.
+type Words = Vec<String>;
+
+fn words(words: &[&str]) -> Words {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+fn repack(kinds: &str, output: &str, xml: &str) -> Words {
+    let program = env!("CARGO_BIN_EXE_miniascape");
+    words(&[program, "repack", "-q", "--to", kinds, "--output", output, xml])
+}
+
+/// Everything that is compared with zstd on the image, and with making an RPM.
+fn speed(dir: &Path) {
+    let zstd = words(&[
+        "zstd",
+        "-q",
+        "-f",
+        "-T0",
+        "-3",
+        "disk.qcow2",
+        "-o",
+        "out/image.zst",
+    ]);
+    let mut things = vec![("zstd -T0 -3".to_owned(), zstd)];
+    for kinds in ["rpm", "deb", "tar", "rpm,deb,tar"] {
+        things.push((format!("repack --to {kinds}"), repack(kinds, "out", "web.xml")));
     }
-    all.sort_by(|a, b| a[0].total_cmp(&b[0]));
-    let middle = &all[all.len() / 2];
-    let ratio = floor.map_or(1.0, |floor| middle[0] / floor);
+    let rounds = std::env::var("MINIASCAPE_BENCH_RUNS").map_or(ROUNDS, |text| {
+        text.parse().expect("MINIASCAPE_BENCH_RUNS is a number")
+    });
+    things.push(("rpmbuild, w3T0.zstdio".to_owned(), rpmbuild(dir)));
+    let mut all: Vec<Vec<Figures>> = vec![Vec::new(); things.len()];
+    for _ in 0..rounds {
+        for ((_, command), figures) in things.iter().zip(&mut all) {
+            figures.push(run(dir, command));
+        }
+    }
+    if std::env::var_os("MINIASCAPE_BENCH_GZIP").is_some() {
+        things.push((
+            "rpmbuild, default payload, once".to_owned(),
+            rpmbuild_default(dir),
+        ));
+        let command = &things[things.len() - 1].1;
+        // Of the same round as the last of the others, as far as ratios are concerned.
+        all.push(vec![run(dir, command)]);
+    }
+    println!("medians of {rounds} rounds; ratios are medians of those in each round");
     println!(
-        "{what:<36} {:>7.1} {:>10.1} {:>8.0} {:>11.0} {:>10} {ratio:>8.2}",
-        middle[0],
-        middle[1] + middle[2],
-        middle[3] * 1024.0 / 1e6,
-        middle[4] * 512.0 / 1e6,
-        result / 1_000_000,
+        "{:<34} seconds  processor  peak MB  written MB  result MB  ratio  to zstd  to rpm",
+        ""
     );
-    middle[0]
+    for ((what, _), figures) in things.iter().zip(&all) {
+        let ratio = |reference: &[Figures]| {
+            let last = reference.len().min(figures.len());
+            let pairs = figures.iter().zip(&reference[reference.len() - last..]);
+            measure::median(pairs.map(|(ours, theirs)| ours.seconds / theirs.seconds))
+        };
+        println!(
+            "{what:<34} {}  {:>7.2}  {:>6.2}",
+            measure::line(figures),
+            ratio(&all[0]),
+            ratio(&all[1])
+        );
+    }
+    fs::remove_dir_all(dir.join("source")).expect("it is there");
 }
 
-fn bytes(dir: &Path) -> u64 {
-    let files = walkdir::WalkDir::new(dir)
-        .into_iter()
-        .flatten()
-        .filter(|entry| entry.file_type().is_file());
-    files
-        .filter_map(|entry| entry.metadata().ok())
-        .map(|meta| meta.len())
-        .sum()
-}
-
-/// The same packages made by rpmbuild from the source tar file.
-fn rpmbuild(dir: &Path, program: &str, xml: &str, floor: f64) {
-    let tar = dir.join("tar").display().to_string();
-    let made = Command::new(program)
-        .args(["repack", "-q", "--to", "tar", "--output", &tar, xml])
+/// How rpmbuild makes the same packages from the tar file of the build tree; `repack` makes that first.
+fn rpmbuild(dir: &Path) -> Words {
+    let command = repack("tar", "source", "web.xml");
+    let made = Command::new(&command[0])
+        .args(&command[1..])
+        .current_dir(dir)
         .status();
     assert!(made.is_ok_and(|status| status.success()));
-    let tarball = format!("{tar}/vm-web-repacked-0.1.tar.zst");
-    let top = format!("_topdir {}/out", dir.display());
-    let db = format!("_dbpath {}/out/db", dir.display());
-    let build = ["rpmbuild", "-tb", "--quiet", "--define", &top, "--define", &db];
-    let threaded = [&build[..], &[&tarball]].concat();
-    measure(dir, "rpmbuild, w3T0.zstdio", &threaded, 1, Some(floor));
-    if std::env::var_os("MINIASCAPE_BENCH_GZIP").is_some() {
-        // The spec says how to compress; without that line it is the distribution's default.
-        let plain = dir.join("plain");
-        let script = "set -e; rm -rf \"$2\"; mkdir \"$2\"; tar -xf \"$1\" -C \"$2\"; cd \"$2\"; \
-                      sed -i '/_binary_payload/d' */*.spec; tar -cf plain.tar vm-*; rm -rf vm-*";
-        let status = Command::new("sh")
-            .args(["-c", script, "sh", &tarball])
-            .arg(&plain)
-            .status()
-            .expect("sh");
-        assert!(status.success());
-        let tarball = plain.join("plain.tar").display().to_string();
-        let gzip = [&build[..], &[&tarball]].concat();
-        measure(dir, "rpmbuild, default payload", &gzip, 1, Some(floor));
-        fs::remove_dir_all(plain).expect("it is there");
-    }
-    fs::remove_dir_all(tar).expect("it is there");
+    rpmbuild_of(dir, "source/vm-web-repacked-0.1.tar.zst")
 }
 
-/// The peak must not depend on the disk's size: 1 GiB of data on a disk of 1 GiB, and on one of 200 GiB.
-fn memory(dir: &Path, program: &str) {
+fn rpmbuild_of(dir: &Path, tarball: &str) -> Words {
+    let out = dir.join("out").display().to_string();
+    let define = |name: &str, value: String| format!("{name} {out}{value}");
+    let mut command = words(&["rpmbuild", "-tb", "--quiet"]);
+    for macro_ in [
+        define("_topdir", String::new()),
+        define("_tmppath", "/tmp".into()),
+        define("_dbpath", "/db".into()),
+    ] {
+        command.extend(["--define".to_owned(), macro_]);
+    }
+    command.push(tarball.to_owned());
+    command
+}
+
+/// The same without the line of the spec that says how to compress.
+fn rpmbuild_default(dir: &Path) -> Words {
+    sh(
+        r#"
+        cd "$1/source"
+        tar -xf vm-*.tar.zst
+        sed -i '/_binary_payload/d' */*.spec
+        tar -cf plain.tar vm-*/
+        rm -rf vm-*/
+        "#,
+        &[dir],
+    );
+    rpmbuild_of(dir, "source/plain.tar")
+}
+
+/// The peak must not depend on the disk's size: 1 GiB of noise on a disk of 1 GiB, and on one of 200 GiB.
+fn memory(dir: &Path) {
+    println!(
+        "\n{:<34} seconds  processor  peak MB  written MB  result MB  ratio",
+        ""
+    );
     for gib in [1u64, 200] {
         let disk = dir.join(format!("sparse-{gib}.raw"));
-        let status = Command::new("sh")
-            .args([
-                "-c",
-                "head -c 1073741824 /dev/urandom >\"$1\" && truncate -s \"$2\" \"$1\"",
-                "sh",
-            ])
-            .arg(&disk)
-            .arg((gib << 30).to_string())
-            .status();
-        assert!(status.is_ok_and(|status| status.success()));
-        guest(dir, "sparse.xml", "raw", &disk);
-        let xml = dir.join("sparse.xml").display().to_string();
-        let out = dir.join("out").display().to_string();
-        let command = [program, "repack", "-q", "--to", "rpm", "--output", &out, &xml];
-        measure(
-            dir,
-            &format!("1 GiB of noise on {gib} GiB, raw"),
-            &command,
-            1,
-            None,
+        let size = (gib << 30).to_string();
+        sh(
+            "head -c 1073741824 /dev/urandom >\"$1\"; truncate -s \"$2\" \"$1\"",
+            &[&disk, Path::new(&size)],
         );
+        guest(dir, "sparse.xml", "raw", &disk);
+        let figures = run(dir, &repack("rpm", "out", "sparse.xml"));
+        let what = format!("1 GiB of noise on {gib} GiB, raw");
+        println!("{what:<34} {}", measure::line(&[figures]));
         fs::remove_file(disk).expect("it is there");
     }
 }

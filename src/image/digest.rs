@@ -12,7 +12,9 @@ use std::path::Path;
 use std::str::FromStr;
 
 /// Bytes of one guest block of the content digest.
-const BLOCK: usize = 64 * 1024;
+pub(super) const BLOCK: usize = 64 * 1024;
+/// The most blocks that are remembered of a disk: 20 MB, for 32 GiB of data.
+const REMEMBERED: usize = 1 << 19;
 /// Bytes read at once from a file.
 const BUFFER: usize = 1024 * 1024;
 
@@ -73,36 +75,113 @@ pub fn sha256_file(path: &Path, advance: &mut dyn FnMut(u64)) -> Result<Digest, 
 
 /// The content digest of a disk. `advance` is told the number of guest bytes after each piece.
 pub fn content_digest(disk: &Disk, advance: &mut dyn FnMut(u64)) -> Result<ContentDigest, ImageError> {
-    let mut outer = blake3::Hasher::new();
-    let mut done = 0;
-    let windows = disk.windows()?;
-    in_order(
-        windows.into_iter(),
-        || {
-            let mut reader = disk.reader();
-            move |(start, end)| blocks(disk, &mut reader, start, end).map(|blocks| (end, blocks))
-        },
-        |(end, blocks): (u64, Vec<(u64, blake3::Hash)>)| {
-            for (start, hash) in blocks {
-                outer.update(&start.to_le_bytes());
-                outer.update(hash.as_bytes());
-            }
-            advance(end - done);
-            done = end;
-            Ok(())
-        },
-    )?;
-    advance(disk.virtual_size() - done);
-    Ok(ContentDigest(outer.finalize()))
+    Content::of(disk, advance).map(|content| content.digest)
+}
+
+/// A block that is not all zero: its byte offset and its digest.
+pub(super) type Block = (u64, blake3::Hash);
+
+/// Puts a content digest together from blocks in their order.
+#[derive(Debug, Default)]
+pub(super) struct ContentHasher(blake3::Hasher);
+
+impl ContentHasher {
+    pub(super) fn add(&mut self, (start, hash): Block) {
+        self.0.update(&start.to_le_bytes());
+        self.0.update(hash.as_bytes());
+    }
+
+    pub(super) fn finish(&self) -> ContentDigest {
+        ContentDigest(self.0.finalize())
+    }
+}
+
+/// The content of a disk that has been read: its digest, and those of its first blocks, so that a disk that stands on
+/// this one needs not be read where it is the same.
+#[derive(Debug)]
+pub struct Content {
+    digest: ContentDigest,
+    /// Ascending.
+    blocks: Vec<Block>,
+    /// Where one does not remember any more.
+    until: u64,
+}
+
+impl Content {
+    /// Reads a disk. `advance` is told the number of guest bytes after each piece.
+    pub fn of(disk: &Disk, advance: &mut dyn FnMut(u64)) -> Result<Self, ImageError> {
+        let mut builder = ContentBuilder::default();
+        let mut done = 0;
+        let windows = disk.windows()?;
+        in_order(
+            windows.into_iter(),
+            || {
+                let mut reader = disk.reader();
+                move |(start, end)| blocks(disk, &mut reader, start, end).map(|blocks| (end, blocks))
+            },
+            |(end, blocks): (u64, Vec<Block>)| {
+                blocks.into_iter().for_each(|block| builder.add(block));
+                advance(end - done);
+                done = end;
+                Ok(())
+            },
+        )?;
+        advance(disk.virtual_size() - done);
+        Ok(builder.finish())
+    }
+
+    /// The digest.
+    pub const fn digest(&self) -> ContentDigest {
+        self.digest
+    }
+
+    /// The blocks of `start..end`, if they are remembered. A block that is cut there may go on in this disk.
+    pub(super) fn known(&self, start: u64, end: u64) -> Option<&[Block]> {
+        let place = |at| self.blocks.partition_point(|(start, _)| *start < at);
+        let whole = end.is_multiple_of(BLOCK as u64);
+        (whole && end <= self.until).then(|| &self.blocks[place(start)..place(end)])
+    }
+}
+
+/// A [`Content`] that is being put together from blocks in their order.
+#[derive(Debug)]
+pub(super) struct ContentBuilder {
+    hasher: ContentHasher,
+    blocks: Vec<Block>,
+    until: u64,
+}
+
+impl Default for ContentBuilder {
+    fn default() -> Self {
+        Self {
+            hasher: ContentHasher::default(),
+            blocks: Vec::new(),
+            until: u64::MAX,
+        }
+    }
+}
+
+impl ContentBuilder {
+    pub(super) fn add(&mut self, block: Block) {
+        self.hasher.add(block);
+        if self.blocks.len() < REMEMBERED {
+            self.blocks.push(block);
+        } else {
+            self.until = self.until.min(block.0);
+        }
+    }
+
+    pub(super) fn finish(self) -> Content {
+        Content {
+            digest: self.hasher.finish(),
+            blocks: self.blocks,
+            until: self.until,
+        }
+    }
 }
 
 /// The digests of the blocks of `start..end` that are not all zero.
-fn blocks(
-    disk: &Disk,
-    reader: &mut DiskReader<'_>,
-    start: u64,
-    end: u64,
-) -> Result<Vec<(u64, blake3::Hash)>, ImageError> {
+fn blocks(disk: &Disk, reader: &mut DiskReader<'_>, start: u64, end: u64) -> Result<Vec<Block>, ImageError> {
     let extents = disk.extents(start, end)?;
     let mut hashes = Vec::new();
     let mut block = vec![0; BLOCK];
@@ -113,14 +192,29 @@ fn blocks(
         while at < extent.end() {
             let length = usize::try_from(end - at).map_or(BLOCK, |left| left.min(BLOCK));
             reader.read_mapped(&extents, at, &mut block[..length])?;
-            block[length..].fill(0);
-            if !is_zero(&block) {
-                hashes.push((at, blake3::hash(&block)));
-            }
+            hash_blocks(at, &block[..length], &mut |block| hashes.push(block));
             at += BLOCK as u64;
         }
     }
     Ok(hashes)
+}
+
+/// Hands out the digests of the blocks of `bytes` that are not all zero. The first begins with the first byte, the guest's
+/// byte `start`; only the disk's last may be cut.
+pub(super) fn hash_blocks(start: u64, bytes: &[u8], take: &mut dyn FnMut(Block)) {
+    for (at, block) in (start..).step_by(BLOCK).zip(bytes.chunks(BLOCK)) {
+        if is_zero(block) {
+            continue;
+        }
+        let hash = if block.len() == BLOCK {
+            blake3::hash(block)
+        } else {
+            let mut whole = block.to_vec();
+            whole.resize(BLOCK, 0);
+            blake3::hash(&whole)
+        };
+        take((at, hash));
+    }
 }
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ mod verify;
 mod write;
 
 pub use allow::Allow;
-pub use digest::{ContentDigest, content_digest, sha256_file};
+pub use digest::{Content, ContentDigest, content_digest, sha256_file};
 pub use disk::{Disk, DiskReader, Extent, MAX_DEPTH, Permit, Place};
 pub use draft::Draft;
 pub use guess::{Guess, guess};

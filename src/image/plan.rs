@@ -6,6 +6,7 @@
 //! `layout`'s business, writing it `stream`'s and `write`'s.
 
 use super::bytes::is_zero;
+use super::digest::{Block, Content, ContentBuilder, ContentDigest, ContentHasher, hash_blocks};
 use super::disk::{Disk, DiskReader, Extent, Place, cut, index, merge};
 use super::layout::Layout;
 use super::ordered::in_order;
@@ -22,6 +23,8 @@ const MAX_NAME: usize = 1023;
 const LARGEST_CLUSTER: u64 = 2 << 20;
 /// Bytes that are looked at first: data nearly always shows at once.
 const PROBE: usize = 4096;
+/// Bytes that are written at once.
+const PIECE: usize = 1 << 20;
 
 /// What a cluster of the new image is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +76,9 @@ pub struct Plan {
     /// By number of their L1 entry; those that would be empty are left out.
     pub(super) tables: BTreeMap<u64, Table>,
     pub(super) layout: Layout,
+    /// The digest of what the data clusters held when they were looked at, if it was made: as a content digest, of these
+    /// clusters only.
+    pub(super) data: Option<ContentDigest>,
 }
 
 /// A run of guest bytes that become data clusters one behind the other.
@@ -94,7 +100,18 @@ impl Plan {
         cluster_size: u64,
         advance: &mut dyn FnMut(u64),
     ) -> Result<Self, ImageError> {
-        Self::new(disk, None, cluster_size, advance)
+        Self::new(disk, None, cluster_size, None, advance).map(|(plan, _)| plan)
+    }
+
+    /// As [`Plan::flat`], with the digest of the disk's content made on the way. The plan's [`PlanStream`] then fails if
+    /// it finds other data than was there.
+    pub fn flat_with_content(
+        disk: &Arc<Disk>,
+        cluster_size: u64,
+        advance: &mut dyn FnMut(u64),
+    ) -> Result<(Self, Content), ImageError> {
+        let (plan, content) = Self::new(disk, None, cluster_size, Some(None), advance)?;
+        Ok((plan, content.finish()))
     }
 
     /// What of the disk differs from `base`, whatever either is stored in. Clusters that are equal are left out. A base
@@ -105,7 +122,20 @@ impl Plan {
         cluster_size: u64,
         advance: &mut dyn FnMut(u64),
     ) -> Result<Self, ImageError> {
-        Self::new(disk, Some(base), cluster_size, advance)
+        Self::new(disk, Some(base), cluster_size, None, advance).map(|(plan, _)| plan)
+    }
+
+    /// As [`Plan::delta`], with the digest of the disk's content made on the way, as by [`Plan::flat_with_content`]. What
+    /// the disk has in common with the base is taken from `known`, the base's content.
+    pub fn delta_with_content(
+        disk: &Arc<Disk>,
+        base: &Disk,
+        known: &Content,
+        cluster_size: u64,
+        advance: &mut dyn FnMut(u64),
+    ) -> Result<(Self, Content), ImageError> {
+        let (plan, content) = Self::new(disk, Some(base), cluster_size, Some(Some(known)), advance)?;
+        Ok((plan, content.finish()))
     }
 
     /// The same with `name` recorded as the backing file, as it is given: relative to the new image's directory. That
@@ -152,19 +182,26 @@ impl Plan {
     /// Writes all of the new file to `out`. `advance` is told the number of bytes after each piece.
     pub fn write_to(&self, out: &mut dyn Write, advance: &mut dyn FnMut(u64)) -> Result<(), ImageError> {
         let mut stream = self.stream();
-        while let Some(piece) = stream.next_piece()? {
-            out.write_all(piece)?;
-            advance(piece.len() as u64);
+        let mut buffer = vec![0; PIECE];
+        loop {
+            match stream.fill(&mut buffer)? {
+                0 => return Ok(()),
+                count => {
+                    out.write_all(&buffer[..count])?;
+                    advance(count as u64);
+                }
+            }
         }
-        Ok(())
     }
 
+    /// `content` asks for digests; within is what is known of the base's.
     fn new(
         disk: &Arc<Disk>,
         base: Option<&Disk>,
         cluster_size: u64,
+        content: Option<Option<&Content>>,
         advance: &mut dyn FnMut(u64),
-    ) -> Result<Self, ImageError> {
+    ) -> Result<(Self, ContentBuilder), ImageError> {
         if !cluster_size.is_power_of_two() || !(1 << 16..=1 << 21).contains(&cluster_size) {
             let reason = format!("a cluster of {cluster_size} bytes is not among 64 KiB, 128 KiB, … 2 MiB");
             return Err(ImageError::Io(std::io::Error::new(
@@ -177,13 +214,20 @@ impl Plan {
         let mut tables: BTreeMap<u64, Table> = BTreeMap::new();
         let read = disk.layers.iter().map(|_| AtomicU64::new(0)).collect::<Vec<_>>();
         let mut done = 0;
+        let (mut all, mut written) = (ContentBuilder::default(), ContentHasher::default());
         in_order(
             windows(disk, base)?.into_iter(),
             || {
-                let mut judge = Judge::new(disk, base, cluster_size, &read);
-                move |(start, end)| judge.window(start, end).map(|states| (start, end, states))
+                let mut judge = Judge::new(disk, base, cluster_size, content, &read);
+                move |(start, end)| judge.window(start, end).map(|judged| (start, end, judged))
             },
-            |(start, end, states): (u64, u64, Vec<State>)| {
+            |(start, end, (states, blocks)): (u64, u64, (Vec<State>, Vec<Block>))| {
+                for block in blocks {
+                    all.add(block);
+                    if states[index((block.0 - start) >> cluster_bits)] == State::Data {
+                        written.add(block);
+                    }
+                }
                 for (cluster, state) in (start >> cluster_bits..).zip(states) {
                     if state == State::Hole {
                         continue;
@@ -211,13 +255,15 @@ impl Plan {
             data += table.count();
         }
         let layout = Layout::new(cluster_bits, disk.virtual_size(), tables.len() as u64, data);
-        Ok(Self {
+        let plan = Self {
             disk: Arc::clone(disk),
             cluster_bits,
             backing: None,
             tables,
             layout,
-        })
+            data: content.map(|_| written.finish()),
+        };
+        Ok((plan, all))
     }
 
     /// The guest bytes that become data clusters, ascending, in runs of at most `most` bytes (whole clusters).
@@ -292,10 +338,20 @@ struct Judge<'a> {
     cluster: u64,
     ours: Vec<u8>,
     theirs: Vec<u8>,
+    /// As [`Plan::new`] has it.
+    content: Option<Option<&'a Content>>,
+    /// The digests of this window's blocks, if they are asked for.
+    blocks: Vec<Block>,
 }
 
 impl<'a> Judge<'a> {
-    fn new(disk: &'a Disk, base: Option<&'a Disk>, cluster: u64, read: &'a [AtomicU64]) -> Self {
+    fn new(
+        disk: &'a Disk,
+        base: Option<&'a Disk>,
+        cluster: u64,
+        content: Option<Option<&'a Content>>,
+        read: &'a [AtomicU64],
+    ) -> Self {
         Self {
             reader: disk.reader(),
             disk,
@@ -304,10 +360,12 @@ impl<'a> Judge<'a> {
             cluster,
             ours: vec![0; index(cluster)],
             theirs: vec![0; index(cluster)],
+            content,
+            blocks: Vec::new(),
         }
     }
 
-    fn window(&mut self, start: u64, end: u64) -> Result<Vec<State>, ImageError> {
+    fn window(&mut self, start: u64, end: u64) -> Result<(Vec<State>, Vec<Block>), ImageError> {
         let extents = self.disk.extents(start, end)?;
         self.ensure_possible(&extents)?;
         let below = match &self.base {
@@ -329,7 +387,7 @@ impl<'a> Judge<'a> {
             states.push(state);
             at = stop;
         }
-        Ok(states)
+        Ok((states, std::mem::take(&mut self.blocks)))
     }
 
     /// Refuses tables that name more data than their file has bytes: a small file would become an endless one.
@@ -347,6 +405,13 @@ impl<'a> Judge<'a> {
     }
 
     fn has_data(&mut self, extents: &[Extent], start: u64, end: u64) -> Result<bool, ImageError> {
+        if self.content.is_some() {
+            let before = self.blocks.len();
+            if !zeros(extents) {
+                self.digest(extents, start, end)?;
+            }
+            return Ok(self.blocks.len() > before);
+        }
         for extent in extents.iter().filter(|extent| !extent.place.reads_zero()) {
             let (mut at, stop) = (extent.start.max(start), extent.end().min(end));
             let mut length = PROBE;
@@ -363,6 +428,14 @@ impl<'a> Judge<'a> {
         Ok(false)
     }
 
+    /// Adds the digests of a cluster's blocks.
+    fn digest(&mut self, extents: &[Extent], start: u64, end: u64) -> Result<(), ImageError> {
+        let ours = &mut self.ours[..index(end - start)];
+        self.reader.read_mapped(extents, start, ours)?;
+        hash_blocks(start, ours, &mut |block| self.blocks.push(block));
+        Ok(())
+    }
+
     fn compare(
         &mut self,
         mine: &[Extent],
@@ -373,8 +446,16 @@ impl<'a> Judge<'a> {
         let Some((base, base_reader)) = &mut self.base else {
             return Ok(State::Data);
         };
-        let zeros = |extents: &[Extent]| extents.iter().all(|extent| extent.place.reads_zero());
-        if zeros(mine) && zeros(below) || self.disk.same_bytes(mine, base, below, start, end) {
+        if zeros(mine) && zeros(below) {
+            return Ok(State::Hole);
+        }
+        if self.disk.same_bytes(mine, base, below, start, end) {
+            if let Some(known) = self.content {
+                match known.and_then(|known| known.known(start, end)) {
+                    Some(blocks) => self.blocks.extend(blocks),
+                    None => self.digest(mine, start, end)?,
+                }
+            }
             return Ok(State::Hole);
         }
         let length = index(end - start);
@@ -385,6 +466,9 @@ impl<'a> Judge<'a> {
         }
         let ours = &mut self.ours[..length];
         self.reader.read_mapped(mine, start, ours)?;
+        if self.content.is_some() {
+            hash_blocks(start, ours, &mut |block| self.blocks.push(block));
+        }
         Ok(if ours == theirs {
             State::Hole
         } else if is_zero(ours) {
@@ -393,6 +477,11 @@ impl<'a> Judge<'a> {
             State::Data
         })
     }
+}
+
+/// True if extents read as zeros without anyone looking at them.
+fn zeros(extents: &[Extent]) -> bool {
+    extents.iter().all(|extent| extent.place.reads_zero())
 }
 
 /// The extents that have bytes in `start..end`.

@@ -2,6 +2,7 @@
 //! memory.
 
 use super::ImageError;
+use super::digest::{BLOCK, ContentHasher, hash_blocks};
 use super::disk::{DiskReader, index};
 use super::plan::{Plan, Run};
 use std::io::{self, Read};
@@ -20,14 +21,20 @@ enum Part {
     Data(Run),
 }
 
-/// Hands out a planned image's bytes in order, as pieces or by [`Read`]. After an error it is of no more use.
+/// Hands out a planned image's bytes in order. Where the plan has digested its data, this does it again, and other data
+/// is an error at the end. After an error it is of no more use.
 pub struct PlanStream<'a> {
     plan: &'a Plan,
     parts: Box<dyn Iterator<Item = Part> + Send + 'a>,
     reader: DiskReader<'a>,
+    /// Bytes that somebody asks for in smaller pieces than they come in, and how many have been handed out.
     piece: Vec<u8>,
-    /// How much of the piece [`Read`] has handed out.
     taken: usize,
+    /// What is left to be read of a run, and how many bytes of the file that makes.
+    run: Run,
+    left: u64,
+    /// What has been read so far.
+    data: Option<ContentHasher>,
 }
 
 impl std::fmt::Debug for PlanStream<'_> {
@@ -51,6 +58,13 @@ impl<'a> PlanStream<'a> {
             reader: plan.disk.reader(),
             piece: Vec::new(),
             taken: 0,
+            run: Run {
+                start: 0,
+                length: 0,
+                offset: 0,
+            },
+            left: 0,
+            data: plan.data.map(|_| ContentHasher::default()),
         }
     }
 
@@ -61,22 +75,67 @@ impl<'a> PlanStream<'a> {
         Some(&self.piece)
     }
 
-    /// The next bytes of the file; `None` after its last.
-    pub fn next_piece(&mut self) -> Result<Option<&[u8]>, ImageError> {
-        let Some(part) = self.parts.next() else {
-            self.piece.clear();
-            return Ok(None);
-        };
-        if let Some(table) = self.table(&part) {
-            self.piece = table;
-        } else if let Part::Data(run) = part {
-            let length = run.length.next_multiple_of(1 << self.plan.cluster_bits);
-            self.piece.resize(index(length), 0);
-            let (data, rest) = self.piece.split_at_mut(index(run.length));
-            self.reader.read(run.start, data)?;
-            rest.fill(0);
+    /// The next bytes of the file, as many as there is room for in `buffer`, or fewer; none after its last. Without a
+    /// copy if `buffer` has room for 64 KiB.
+    pub fn fill(&mut self, buffer: &mut [u8]) -> Result<usize, ImageError> {
+        if buffer.is_empty() {
+            return Ok(0);
         }
-        Ok(Some(&self.piece))
+        loop {
+            let waiting = &self.piece[self.taken..];
+            if !waiting.is_empty() {
+                let count = buffer.len().min(waiting.len());
+                buffer[..count].copy_from_slice(&waiting[..count]);
+                self.taken += count;
+                return Ok(count);
+            }
+            if self.left > 0 {
+                if let whole @ 1.. = buffer.len() / BLOCK {
+                    return self.data(&mut buffer[..whole * BLOCK]);
+                }
+                let mut piece = std::mem::take(&mut self.piece);
+                piece.resize(BLOCK, 0);
+                self.data(&mut piece)?;
+                (self.piece, self.taken) = (piece, 0);
+                continue;
+            }
+            let Some(part) = self.parts.next() else {
+                return self.ensure_same().map(|()| 0);
+            };
+            (self.piece, self.taken) = (self.table(&part).unwrap_or_default(), 0);
+            if let Part::Data(run) = part {
+                self.left = run.length.next_multiple_of(1 << self.plan.cluster_bits);
+                self.run = run;
+            }
+        }
+    }
+
+    /// The next bytes of the run; `buffer` has room for whole blocks. A cluster that the disk's end cuts goes on with
+    /// zeros.
+    fn data(&mut self, buffer: &mut [u8]) -> Result<usize, ImageError> {
+        let Run { start, length, .. } = self.run;
+        let count = self.left.min(buffer.len() as u64);
+        let guest = length.min(count);
+        let (data, rest) = buffer[..index(count)].split_at_mut(index(guest));
+        self.reader.read(start, data)?;
+        rest.fill(0);
+        if let Some(seen) = &mut self.data {
+            hash_blocks(start, data, &mut |block| seen.add(block));
+        }
+        self.run.start += guest;
+        self.run.length -= guest;
+        self.left -= count;
+        Ok(index(count))
+    }
+
+    /// Fails, once, if the data that was read is not what the plan was made of.
+    fn ensure_same(&mut self) -> Result<(), ImageError> {
+        match self.data.take() {
+            Some(seen) if Some(seen.finish()) != self.plan.data => Err(ImageError::Changed {
+                path: self.plan.disk.layers[0].path.clone(),
+            }),
+            _ => Ok(()),
+        }
     }
 
     fn table(&self, part: &Part) -> Option<Vec<u8>> {
@@ -100,18 +159,42 @@ impl<'a> PlanStream<'a> {
 
 impl Read for PlanStream<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.taken == self.piece.len() {
-            self.taken = 0;
-            match self.next_piece() {
-                Ok(Some(_)) => {}
-                Ok(None) => return Ok(0),
-                Err(ImageError::Io(e)) => return Err(e),
-                Err(e) => return Err(io::Error::other(e)),
+        self.fill(buffer).map_err(|error| match error {
+            ImageError::Io(error) => error,
+            other => io::Error::other(other),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::{Disk, Format};
+    use std::os::unix::fs::FileExt;
+    use std::sync::Arc;
+
+    #[test]
+    fn other_data_than_was_planned_is_an_error() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(3 << 20).unwrap();
+        file.as_file().write_all_at(b"something", 100_000).unwrap();
+        file.as_file().write_all_at(b"the end", (3 << 20) - 7).unwrap();
+        let disk = Arc::new(Disk::open(file.path(), Format::Raw, &|_, _| false).unwrap());
+        let (plan, _) = Plan::flat_with_content(&disk, 65536, &mut |_| {}).unwrap();
+        let mut first = Vec::new();
+        plan.write_to(&mut first, &mut |_| {}).unwrap();
+        assert_eq!(first.len() as u64, plan.size());
+        // What the bytes are does not depend on how many are asked for.
+        let (mut stream, mut second, mut buffer) = (plan.stream(), Vec::<u8>::new(), [0; 70_001]);
+        for size in [1, 9, 511, 65_535, 65_537, 70_001].into_iter().cycle() {
+            match stream.read(&mut buffer[..size]).unwrap() {
+                0 => break,
+                count => second.extend(&buffer[..count]),
             }
         }
-        let count = buffer.len().min(self.piece.len() - self.taken);
-        buffer[..count].copy_from_slice(&self.piece[self.taken..self.taken + count]);
-        self.taken += count;
-        Ok(count)
+        assert!(first == second);
+        file.as_file().write_all_at(b"S", 100_000).unwrap();
+        let error = plan.write_to(&mut Vec::new(), &mut |_| {}).unwrap_err();
+        assert!(matches!(error, ImageError::Changed { .. }), "{error}");
     }
 }

@@ -2,24 +2,22 @@
 //! copied on the way.
 
 use super::disks::{DiskPlan, Split};
-use super::manifest::Role;
 use super::progress::{Progress, Step};
 use super::stream::Payload;
-use crate::image::{self, ContentDigest, Disk, Format, ImageError, ImageInfo, Plan};
+use crate::image::{Content, Disk, Format, ImageError, ImageInfo, Plan};
+use crate::name::Digest;
 use fs_err as fs;
-use std::io::{self, Write};
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
 /// Bytes of a cluster of packed images.
 const CLUSTER: u64 = 64 * 1024;
-/// Bytes that are read at once.
-const BUFFER: usize = 1024 * 1024;
 
 /// An image that is ready to be packed.
 pub(super) struct Image {
     pub(super) virtual_size: u64,
-    pub(super) content: ContentDigest,
+    pub(super) content: Content,
     bytes: Bytes,
 }
 
@@ -38,22 +36,10 @@ impl Payload for Image {
         }
     }
 
-    fn write_to(&self, out: &mut dyn Write) -> io::Result<()> {
-        let mut file = match &self.bytes {
-            Bytes::Planned(plan) => {
-                return plan.write_to(out, &mut |_| {}).map_err(|error| match error {
-                    ImageError::Io(error) => error,
-                    other => io::Error::other(other),
-                });
-            }
-            Bytes::File(file, _) => file,
-        };
-        let mut buffer = vec![0; BUFFER];
-        loop {
-            match io::Read::read(&mut file, &mut buffer)? {
-                0 => return Ok(()),
-                n => out.write_all(&buffer[..n])?,
-            }
+    fn open(&self) -> Box<dyn Read + '_> {
+        match &self.bytes {
+            Bytes::Planned(plan) => Box::new(plan.stream()),
+            Bytes::File(file, _) => Box::new(file),
         }
     }
 }
@@ -103,25 +89,35 @@ pub(super) fn base(plan: &DiskPlan, progress: &dyn Progress) -> Result<Image, Im
         Split::Known(base) => &base.image,
     };
     let disk = open(plan, source)?;
-    let bytes = match &plan.split {
+    let title = format!("look at the base of {}", plan.target);
+    begin(progress, "plan", title, disk.virtual_size());
+    let mut advance = |bytes| progress.advance(bytes);
+    let (bytes, content) = match &plan.split {
         // It has its name by its bytes.
         Split::Known(base) if base.packaged.is_some() => {
             let file = fs::File::open(&source.path)?;
             let size = file.metadata()?.len();
-            Bytes::File(file, size)
+            (Bytes::File(file, size), Content::of(&disk, &mut advance)?)
         }
         _ => {
-            let title = format!("look for zeros in the base of {}", plan.target);
-            begin(progress, "plan", title, disk.virtual_size());
-            let image = Plan::flat(&disk, CLUSTER, &mut |bytes| progress.advance(bytes))?;
-            Bytes::Planned(Box::new(image))
+            let (image, content) = Plan::flat_with_content(&disk, CLUSTER, &mut advance)?;
+            (Bytes::Planned(Box::new(image)), content)
         }
     };
-    finish(bytes, &disk, Role::Base, progress)
+    Ok(Image {
+        virtual_size: disk.virtual_size(),
+        content,
+        bytes,
+    })
 }
 
-/// Plans the delta of a disk. `below` is the base's final name.
-pub(super) fn delta(plan: &DiskPlan, below: &str, progress: &dyn Progress) -> Result<Image, ImageError> {
+/// Plans the delta of a disk. `below` is the base's digest, and `known` its content.
+pub(super) fn delta(
+    plan: &DiskPlan,
+    below: &Digest,
+    known: &Content,
+    progress: &dyn Progress,
+) -> Result<Image, ImageError> {
     let disk = open(plan, plan.top())?;
     let base = match &plan.split {
         Split::Known(base) => open(plan, &base.image)?,
@@ -129,18 +125,12 @@ pub(super) fn delta(plan: &DiskPlan, below: &str, progress: &dyn Progress) -> Re
     };
     let title = format!("compare {} with its base", plan.target);
     begin(progress, "plan", title, disk.virtual_size());
-    let image = Plan::delta(&disk, &base, CLUSTER, &mut |bytes| progress.advance(bytes))?;
-    let bytes = Bytes::Planned(Box::new(image.on(below, Format::Qcow2)?));
-    finish(bytes, &disk, Role::Delta, progress)
-}
-
-fn finish(bytes: Bytes, disk: &Disk, role: Role, progress: &dyn Progress) -> Result<Image, ImageError> {
-    let title = format!("digest of what a guest reads from the {}", role.as_str());
-    begin(progress, "content", title, disk.virtual_size());
+    let mut advance = |bytes| progress.advance(bytes);
+    let (image, content) = Plan::delta_with_content(&disk, &base, known, CLUSTER, &mut advance)?;
     Ok(Image {
         virtual_size: disk.virtual_size(),
-        content: image::content_digest(disk, &mut |bytes| progress.advance(bytes))?,
-        bytes,
+        content,
+        bytes: Bytes::Planned(Box::new(image.on(&below.file_name(), Format::Qcow2)?)),
     })
 }
 

@@ -13,6 +13,7 @@ use super::stream::{Payload, Sink, pump};
 use super::target::Target;
 use super::text::Word;
 use super::tree::{self, Tarball, Tree, plain_name};
+use crate::image::ImageError;
 use crate::name::Digest;
 use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
@@ -108,7 +109,14 @@ impl<'a> Maker<'a> {
         }
         sinks.extend(rpm.as_mut().map(|rpm| rpm as &mut dyn Sink));
         sinks.extend(deb.as_mut().map(|deb| deb as &mut dyn Sink));
-        let (digest, listing) = pump(payload, self.set.codec, &mut sinks, progress)?;
+        let (digest, listing) = pump(payload, self.set.codec, &mut sinks, progress).map_err(|error| {
+            // What reads the image has errors of its own.
+            match error.downcast::<ImageError>() {
+                Ok(ImageError::Changed { path }) => RepackError::SourceChanged { path },
+                Ok(error) => RepackError::Image(error),
+                Err(error) => error.into(),
+            }
+        })?;
         if let Some(tree) = &mut self.tree {
             tree.end(&digest)?;
         }

@@ -301,10 +301,11 @@ fn layers(
             &[Role::Base, Role::Delta]
         }
     };
+    let mut below = None;
     for &role in roles {
-        let image = match layers.last() {
+        let image = match &below {
             None => images::base(disk, progress)?,
-            Some(below) => images::delta(disk, &below.digest.file_name(), progress)?,
+            Some((digest, content)) => images::delta(disk, digest, content, progress)?,
         };
         let digest = maker.image(&disk.target, role, &image, progress)?;
         if let (Role::Base, Split::Known(base)) = (role, &disk.split)
@@ -320,8 +321,9 @@ fn layers(
             digest,
             image.size(),
             image.virtual_size,
-            image.content,
+            image.content.digest(),
         ));
+        below = Some((digest, image.content));
     }
     Ok(layers)
 }

@@ -53,7 +53,16 @@ impl Gate {
     /// Locks `parent`, which is made when missing.
     fn close(parent: &Path) -> io::Result<Self> {
         loop {
-            fs::create_dir_all(parent)?;
+            match fs::create_dir_all(parent) {
+                // It was there, but another run has just removed it.
+                Err(e)
+                    if e.kind() == io::ErrorKind::AlreadyExists
+                        && there(fs::symlink_metadata(parent))?.is_none() =>
+                {
+                    continue;
+                }
+                other => other?,
+            }
             if let Some(gate) = Self::close_if_there(parent)? {
                 return Ok(gate);
             }

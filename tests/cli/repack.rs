@@ -73,6 +73,51 @@ fn a_file_becomes_packages_and_the_rest_is_named_first() {
 }
 
 #[test]
+fn one_core_and_all_give_the_same_bytes() {
+    let bench = bench();
+    // More than two threads compress at a time, so that several of them have work.
+    let mut state = 1u32;
+    let content: Vec<u8> = (0..20 << 20)
+        .map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            b"miniascape packs"[(state >> 28) as usize]
+        })
+        .collect();
+    fs::write(bench.path().join("disk.raw"), content).unwrap();
+    let made = |output: &str, wrapper: &[&str]| -> Vec<(String, Vec<u8>)> {
+        let mut command = wrapper.to_vec();
+        command.push(env!("CARGO_BIN_EXE_miniascape"));
+        command.extend(["-q", "repack", "web.xml", "--to", "rpm,srpm,deb,tar"]);
+        command.extend(["--created", "1767323045", "--output", output]);
+        let status = Command::new(command[0])
+            .args(&command[1..])
+            .current_dir(bench.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .status()
+            .unwrap();
+        assert!(status.success(), "{command:?}");
+        let mut files: Vec<_> = fs::read_dir(bench.path().join(output))
+            .unwrap()
+            .map(|entry| entry.unwrap())
+            .map(|entry| {
+                (
+                    entry.file_name().into_string().unwrap(),
+                    fs::read(entry.path()).unwrap(),
+                )
+            })
+            .collect();
+        files.sort();
+        files
+    };
+    let (all, one) = (made("all", &[]), made("one", &["taskset", "-c", "0"]));
+    assert_eq!(all.len(), 8);
+    for (all, one) in all.iter().zip(&one) {
+        assert!(all == one, "{} and {}", all.0, one.0);
+    }
+}
+
+#[test]
 fn a_dry_run_writes_nothing() {
     let bench = bench();
     let run = repack(bench.path(), &["--to", "rpm", "--dry-run", "--format", "json"]);

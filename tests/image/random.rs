@@ -6,7 +6,7 @@
 use super::generate::{Dice, Made, chain, clone};
 use super::sure;
 use fs_err::File;
-use miniascape::image::{Allow, Disk, Format, Plan, content_digest};
+use miniascape::image::{Allow, Content, Disk, Format, Plan, content_digest};
 use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -145,7 +145,15 @@ fn case(seed: u64) {
     }
 
     let cluster = 65536 << dice.pick(&[0, 0, 1, 3, 5]);
-    let flat = Plan::flat(&disk, cluster, &mut |_| {}).unwrap();
+    let digest = |disk: &Disk| content_digest(disk, &mut |_| {}).unwrap();
+    // With digests or without, the plan is the same; with them its stream is checked.
+    let (flat, known) = Plan::flat_with_content(&disk, cluster, &mut |_| {}).unwrap();
+    assert_eq!(known.digest(), digest(&disk));
+    let simple = Plan::flat(&disk, cluster, &mut |_| {}).unwrap();
+    assert_eq!(
+        (simple.size(), simple.data_size()),
+        (flat.size(), flat.data_size())
+    );
     write(dir, &mut dice, &flat, top, "flat");
     let file = create(&dir.join("raw"));
     flat.write_raw(&file, &mut |_| {}).unwrap();
@@ -158,7 +166,15 @@ fn case(seed: u64) {
         _ => (top, &clone(&mut dice, dir, &layers[0], "other")),
     };
     let disk = Arc::new(open(image));
-    let delta = Plan::delta(&disk, &open(base), cluster, &mut |_| {}).unwrap();
+    let below = open(base);
+    let known = Content::of(&below, &mut |_| {}).unwrap();
+    let (delta, content) = Plan::delta_with_content(&disk, &below, &known, cluster, &mut |_| {}).unwrap();
+    assert_eq!(content.digest(), digest(&disk));
+    let simple = Plan::delta(&disk, &below, cluster, &mut |_| {}).unwrap();
+    assert_eq!(
+        (simple.size(), simple.data_size()),
+        (delta.size(), delta.data_size())
+    );
     let delta = delta
         .on(base.path.file_name().unwrap().to_str().unwrap(), base.format)
         .unwrap();
@@ -169,7 +185,6 @@ fn case(seed: u64) {
         path: dir.join("delta"),
         format: Format::Qcow2,
     }));
-    let digest = |disk: &Disk| content_digest(disk, &mut |_| {}).unwrap();
     assert_eq!(digest(&again), digest(&disk));
     let flattened = |disk| {
         let mut bytes = Vec::new();

@@ -9,10 +9,10 @@ use zstd::zstd_safe::CParameter;
 /// zstd's own default: it keeps up with disks, and more saves little.
 const DEFAULT_LEVEL: i32 = 3;
 /// Bytes that one thread compresses at a time. The result depends on it, so it is the same everywhere; and with
-/// the number of threads it bounds the memory.
-const JOB: u32 = 4 * 1024 * 1024;
-/// The most threads.
-const MAX_THREADS: usize = 12;
+/// the number of threads it bounds the memory. Half of it costs a tenth of the speed.
+const JOB: u32 = 8 * 1024 * 1024;
+/// The most threads. At zstd's default level they are as fast as the one that makes the image's SHA-256.
+const MAX_THREADS: usize = 6;
 /// xz's own default.
 const XZ_LEVEL: i32 = 6;
 /// Bytes of a block of xz, which one thread compresses at a time, and the most that an encoder looks back. Both bound
@@ -297,7 +297,7 @@ mod tests {
     #[test]
     fn the_number_of_threads_changes_no_byte() {
         let words = b"the quick brown fox jumps over the lazy dog ";
-        let image: Vec<u8> = words.iter().copied().cycle().take(18_000_000).collect();
+        let image: Vec<u8> = words.iter().copied().cycle().take(26_000_000).collect();
         for codec in [Codec::Zstd(1), Codec::Xz(1)] {
             let packed = |threads, step| {
                 let mut run = codec.encoder_with(threads, Vec::new()).unwrap();
@@ -306,7 +306,10 @@ mod tests {
                 }
                 run.finish().unwrap().0
             };
-            assert_eq!(packed(1, 1 << 20), packed(4, 999_999));
+            let one = packed(1, 1 << 20);
+            for (threads, step) in [(2, 1 << 20), (8, 999_999)] {
+                assert!(packed(threads, step) == one, "{codec}, {threads} threads");
+            }
         }
     }
 
