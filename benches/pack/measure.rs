@@ -73,7 +73,7 @@ fn bytes(dir: &Path) -> u64 {
                     .extension()
                     .is_some_and(|extension| extension == *ending)
             };
-            entry.file_type().is_file() && ["rpm", "deb", "zst"].iter().any(|ending| is(&ending))
+            entry.file_type().is_file() && ["rpm", "deb", "zst"].iter().any(is)
         })
         .filter_map(|entry| entry.metadata().ok())
         .map(|meta| meta.len())

@@ -120,7 +120,9 @@ impl Content {
                 move |(start, end)| blocks(disk, &mut reader, start, end).map(|blocks| (end, blocks))
             },
             |(end, blocks): (u64, Vec<Block>)| {
-                blocks.into_iter().for_each(|block| builder.add(block));
+                for block in blocks {
+                    builder.add(block);
+                }
                 advance(end - done);
                 done = end;
                 Ok(())

@@ -15,7 +15,7 @@ use fs_err as fs;
 use std::io::{self, Seek};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// libvirt follows no longer chains (`VIR_STORAGE_MAX_CHAIN_DEPTH`, 200); nor does anyone who wants to read from one.
 pub const MAX_DEPTH: usize = 200;
@@ -454,6 +454,7 @@ fn open_layer(path: PathBuf, format: Format, permit: Permit<'_>) -> Result<Layer
         stamp,
         qcow2: None,
         data: None,
+        run: Mutex::default(),
     };
     if format == Format::Raw {
         return Ok(layer);

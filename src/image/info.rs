@@ -9,6 +9,7 @@ use fs_err as fs;
 use std::io::{self, Seek};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 /// What is known about one image file. Nothing in here was checked against another file.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -126,6 +127,7 @@ pub fn describe(path: &Path, format: Format) -> Result<ImageInfo, ImageError> {
         stamp: Stamp::of(&meta),
         qcow2: Some(header),
         data: None,
+        run: Mutex::default(),
     };
     let (snapshots, _) = snapshots::read(&layer)?;
     info.snapshots = snapshots.into_iter().map(|snapshot| snapshot.name).collect();

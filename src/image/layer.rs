@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 /// The host offset in an L1 or L2 entry: bits 9 to 55.
 pub(super) const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
@@ -85,6 +86,8 @@ pub(super) struct Layer {
     pub(super) qcow2: Option<QcowHeader>,
     /// The external data file with its size.
     pub(super) data: Option<(fs::File, u64, Stamp)>,
+    /// The run of data in a raw image that was found last. To find where one ends takes a tmpfs a look at each page.
+    pub(super) run: Mutex<(u64, u64)>,
 }
 
 impl Layer {
@@ -190,18 +193,32 @@ impl Layer {
         }
     }
 
+    /// The first run of data of a raw image from `at` on. What is taken for data may have become a hole since, which reads
+    /// as the same.
+    fn run(&self, at: u64) -> Result<Option<(u64, u64)>, ImageError> {
+        let last = || self.run.lock().unwrap_or_else(PoisonError::into_inner);
+        let (start, end) = *last();
+        if (start..end).contains(&at) {
+            return Ok(Some((at, end)));
+        }
+        let Some(data) = self.seek(at, SeekFrom::Data)? else {
+            return Ok(None);
+        };
+        let hole = self.seek(data, SeekFrom::Hole)?.unwrap_or(self.virtual_size);
+        *last() = (data, hole);
+        Ok(Some((data, hole)))
+    }
+
     fn map_raw(&self, start: u64, end: u64, pieces: &mut Vec<Piece>) -> Result<(), ImageError> {
         let mut at = start;
         while at < end {
-            let data = self.seek(at, SeekFrom::Data)?.unwrap_or(end).clamp(at, end);
+            let (data, hole) = self.run(at)?.unwrap_or((end, end));
+            let data = data.clamp(at, end);
             push(pieces, at, data, Stored::Zero);
             if data == end {
                 break;
             }
-            let hole = self
-                .seek(data, SeekFrom::Hole)?
-                .unwrap_or(end)
-                .clamp(data + 1, end);
+            let hole = hole.clamp(data + 1, end);
             push(pieces, data, hole, Stored::Plain(data));
             at = hole;
         }

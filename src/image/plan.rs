@@ -100,7 +100,7 @@ impl Plan {
         cluster_size: u64,
         advance: &mut dyn FnMut(u64),
     ) -> Result<Self, ImageError> {
-        Self::new(disk, None, cluster_size, None, advance).map(|(plan, _)| plan)
+        Self::new(disk, None, cluster_size, Digests::No, advance).map(|(plan, _)| plan)
     }
 
     /// As [`Plan::flat`], with the digest of the disk's content made on the way. The plan's [`PlanStream`] then fails if
@@ -110,7 +110,7 @@ impl Plan {
         cluster_size: u64,
         advance: &mut dyn FnMut(u64),
     ) -> Result<(Self, Content), ImageError> {
-        let (plan, content) = Self::new(disk, None, cluster_size, Some(None), advance)?;
+        let (plan, content) = Self::new(disk, None, cluster_size, Digests::All, advance)?;
         Ok((plan, content.finish()))
     }
 
@@ -122,7 +122,7 @@ impl Plan {
         cluster_size: u64,
         advance: &mut dyn FnMut(u64),
     ) -> Result<Self, ImageError> {
-        Self::new(disk, Some(base), cluster_size, None, advance).map(|(plan, _)| plan)
+        Self::new(disk, Some(base), cluster_size, Digests::No, advance).map(|(plan, _)| plan)
     }
 
     /// As [`Plan::delta`], with the digest of the disk's content made on the way, as by [`Plan::flat_with_content`]. What
@@ -134,7 +134,7 @@ impl Plan {
         cluster_size: u64,
         advance: &mut dyn FnMut(u64),
     ) -> Result<(Self, Content), ImageError> {
-        let (plan, content) = Self::new(disk, Some(base), cluster_size, Some(Some(known)), advance)?;
+        let (plan, content) = Self::new(disk, Some(base), cluster_size, Digests::Without(known), advance)?;
         Ok((plan, content.finish()))
     }
 
@@ -194,12 +194,11 @@ impl Plan {
         }
     }
 
-    /// `content` asks for digests; within is what is known of the base's.
     fn new(
         disk: &Arc<Disk>,
         base: Option<&Disk>,
         cluster_size: u64,
-        content: Option<Option<&Content>>,
+        digests: Digests<'_>,
         advance: &mut dyn FnMut(u64),
     ) -> Result<(Self, ContentBuilder), ImageError> {
         if !cluster_size.is_power_of_two() || !(1 << 16..=1 << 21).contains(&cluster_size) {
@@ -218,7 +217,7 @@ impl Plan {
         in_order(
             windows(disk, base)?.into_iter(),
             || {
-                let mut judge = Judge::new(disk, base, cluster_size, content, &read);
+                let mut judge = Judge::new(disk, base, cluster_size, digests, &read);
                 move |(start, end)| judge.window(start, end).map(|judged| (start, end, judged))
             },
             |(start, end, (states, blocks)): (u64, u64, (Vec<State>, Vec<Block>))| {
@@ -261,7 +260,7 @@ impl Plan {
             backing: None,
             tables,
             layout,
-            data: content.map(|_| written.finish()),
+            data: digests.asked().then(|| written.finish()),
         };
         Ok((plan, all))
     }
@@ -317,6 +316,21 @@ fn ones(bits: &[u64]) -> impl Iterator<Item = u64> + '_ {
     })
 }
 
+/// Which blocks are to be digested while the plan is made.
+#[derive(Debug, Clone, Copy)]
+enum Digests<'a> {
+    No,
+    All,
+    /// All but those that are the base's, whose content this is.
+    Without(&'a Content),
+}
+
+impl Digests<'_> {
+    const fn asked(self) -> bool {
+        !matches!(self, Self::No)
+    }
+}
+
 /// Where one of the two disks may have something.
 fn windows(disk: &Disk, base: Option<&Disk>) -> Result<Vec<(u64, u64)>, ImageError> {
     let mut all = disk.outline()?;
@@ -338,8 +352,7 @@ struct Judge<'a> {
     cluster: u64,
     ours: Vec<u8>,
     theirs: Vec<u8>,
-    /// As [`Plan::new`] has it.
-    content: Option<Option<&'a Content>>,
+    digests: Digests<'a>,
     /// The digests of this window's blocks, if they are asked for.
     blocks: Vec<Block>,
 }
@@ -349,7 +362,7 @@ impl<'a> Judge<'a> {
         disk: &'a Disk,
         base: Option<&'a Disk>,
         cluster: u64,
-        content: Option<Option<&'a Content>>,
+        digests: Digests<'a>,
         read: &'a [AtomicU64],
     ) -> Self {
         Self {
@@ -360,7 +373,7 @@ impl<'a> Judge<'a> {
             cluster,
             ours: vec![0; index(cluster)],
             theirs: vec![0; index(cluster)],
-            content,
+            digests,
             blocks: Vec::new(),
         }
     }
@@ -405,7 +418,7 @@ impl<'a> Judge<'a> {
     }
 
     fn has_data(&mut self, extents: &[Extent], start: u64, end: u64) -> Result<bool, ImageError> {
-        if self.content.is_some() {
+        if self.digests.asked() {
             let before = self.blocks.len();
             if !zeros(extents) {
                 self.digest(extents, start, end)?;
@@ -450,11 +463,14 @@ impl<'a> Judge<'a> {
             return Ok(State::Hole);
         }
         if self.disk.same_bytes(mine, base, below, start, end) {
-            if let Some(known) = self.content {
-                match known.and_then(|known| known.known(start, end)) {
-                    Some(blocks) => self.blocks.extend(blocks),
-                    None => self.digest(mine, start, end)?,
-                }
+            let known = match self.digests {
+                Digests::No => return Ok(State::Hole),
+                Digests::All => None,
+                Digests::Without(known) => known.known(start, end),
+            };
+            match known {
+                Some(blocks) => self.blocks.extend(blocks),
+                None => self.digest(mine, start, end)?,
             }
             return Ok(State::Hole);
         }
@@ -466,7 +482,7 @@ impl<'a> Judge<'a> {
         }
         let ours = &mut self.ours[..length];
         self.reader.read_mapped(mine, start, ours)?;
-        if self.content.is_some() {
+        if self.digests.asked() {
             hash_blocks(start, ours, &mut |block| self.blocks.push(block));
         }
         Ok(if ours == theirs {

@@ -185,7 +185,7 @@ mod tests {
         plan.write_to(&mut first, &mut |_| {}).unwrap();
         assert_eq!(first.len() as u64, plan.size());
         // What the bytes are does not depend on how many are asked for.
-        let (mut stream, mut second, mut buffer) = (plan.stream(), Vec::<u8>::new(), [0; 70_001]);
+        let (mut stream, mut second, mut buffer) = (plan.stream(), Vec::<u8>::new(), vec![0; 70_001]);
         for size in [1, 9, 511, 65_535, 65_537, 70_001].into_iter().cycle() {
             match stream.read(&mut buffer[..size]).unwrap() {
                 0 => break,
