@@ -160,6 +160,7 @@ impl<'a> Maker<'a> {
             package: manifest.package.name.to_string(),
         };
         let name = self.set.tree_name();
+        let mut tree = None;
         if self.tarball.is_some() || self.tree.is_some() {
             let texts = tree::texts(self.set, manifest, &texts, &contents)?;
             if let Some(tarball) = self.tarball {
@@ -172,12 +173,16 @@ impl<'a> Maker<'a> {
                     results.add(Target::Srpm, source);
                 }
             }
-            if let Some(tree) = self.tree {
-                results.add(Target::BuildTree, of_guest(tree.finish(&texts)?, name));
+            if let Some(made) = self.tree {
+                tree = Some(of_guest(made.finish(&texts)?, name));
             }
         }
         for (target, built) in self.made {
             results.add(target, built);
+        }
+        // A tree that is there keeps the next run from starting: with it everything is there.
+        if let Some(tree) = tree {
+            results.add(Target::BuildTree, tree);
         }
         Ok(results)
     }

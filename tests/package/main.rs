@@ -4,9 +4,12 @@
 
 mod base;
 mod build;
+mod damage;
 mod firmware;
 mod guest;
+mod hostile;
 mod install;
+mod kills;
 mod refuse;
 mod tools;
 mod verify;

@@ -6,6 +6,7 @@ use super::{PackageKind, Verified, VerifiedFile};
 use crate::domain::Domain;
 use crate::host::{Layout, Place};
 use crate::name::{Digest, printable};
+use crate::package::files::MAX_FILE;
 use crate::package::manifest::Manifest;
 use crate::package::name::{GuestPackage, ImagePackage};
 
@@ -44,6 +45,18 @@ pub(super) fn plain_path(path: &str) -> Result<(), String> {
     }
     if path.contains("//") || path.contains("/./") || path.chars().any(char::is_control) {
         return Err(format!("the path {shown} is not a plain one"));
+    }
+    Ok(())
+}
+
+/// Refuses a file that is larger than any but an image is.
+pub(super) fn plausible(path: &str, size: u64) -> Result<(), String> {
+    if size > MAX_FILE && !path.ends_with(".qcow2") {
+        let shown = printable(path, 200);
+        return Err(format!("{shown} is larger than {MAX_FILE} bytes, and no image"));
+    }
+    if size > i64::MAX.unsigned_abs() {
+        return Err(format!("{} is larger than any file", printable(path, 200)));
     }
     Ok(())
 }

@@ -134,6 +134,9 @@ fn entries(tags: &Tags, source_package: bool) -> Checked<Vec<Entry>> {
             return Err(tags.fault(1117, format!("the path {shown} is not a plain one")));
         }
         content::plain_path(&path).map_err(|what| tags.fault(1117, what))?;
+        if !source_package {
+            content::plausible(&path, sizes[i]).map_err(|what| tags.fault(5008, what))?;
+        }
         let directory = match modes[i] & 0o170_000 {
             0o040_000 => true,
             0o100_000 => false,

@@ -1,6 +1,6 @@
 //! Tar files: the members of a Debian package, and the build tree.
 
-use super::content::plain_path;
+use super::content::{plain_path, plausible};
 use super::input::{Checked, Fault, Source, Wanted};
 use super::packing::{Frames, Packing, unpack};
 use super::pax::Pax;
@@ -55,7 +55,14 @@ pub(super) fn members(
     for _ in 0..MAX_MEMBERS {
         let block = tar.exact(BLOCK)?;
         if block.iter().all(|b| *b == 0) {
-            return tar.zeros_to_end();
+            // Two such blocks are the end; many fill up to a multiple of something larger.
+            tar.exact(BLOCK)?
+                .iter()
+                .all(|b| *b == 0)
+                .then_some(())
+                .ok_or_else(|| tar.fault("something follows the end"))?;
+            tar.zeros_to_end()?;
+            return tar.padding(BLOCK as u64);
         }
         let header = tar::Header::from_byte_slice(&block);
         let bad = |what: &str| tar.fault(what.to_owned());
@@ -109,6 +116,9 @@ pub(super) fn members(
         }
         if path.starts_with('/') {
             return refuse("an absolute path");
+        }
+        if let Err(what) = plausible(&path, size) {
+            return Err(tar.fault(what));
         }
         let target = pax.link.or(target.take());
         let kind = if kind.is_dir() {
