@@ -26,7 +26,7 @@ RPM := $(DIST)/$(NAME)-$(VERSION)-1.x86_64.rpm
 WITH_CARGO = dir=$$(packaging/setup --cargo) && PATH="$$dir:$$PATH"
 CARGO = $(WITH_CARGO) cargo
 
-.PHONY: help setup build demo test test-rings test-images test-system bench lint fmt install stage deb rpm clean
+.PHONY: help setup build demo test test-rings test-images test-packages test-system bench lint fmt install stage deb rpm clean
 
 help: ## list the targets
 	@printf 'miniascape %s\n\n' '$(VERSION)'
@@ -54,6 +54,9 @@ test-rings:
 
 test-images: ## compare the image engine with qemu-img over 2,000 random images (half an hour)
 	@$(WITH_CARGO) MINIASCAPE_TEST_IMAGES=2000 cargo test --locked --test image
+
+test-packages: ## packages over 4 GiB, and killed, cut and flipped at every place (half an hour, 10 GB of disk)
+	@$(WITH_CARGO) MINIASCAPE_TEST_FULL=1 cargo test --locked --test package -- --include-ignored
 
 test-system: ## test ring 4: packages on a container with real systemd (not there yet)
 	@echo 'ring 4 is not there yet: nothing installs the packages in a booted container so far' >&2; exit 1

@@ -67,7 +67,7 @@ pub enum RepackError {
         packed: u64,
     },
     /// Someone wrote to a source while it was packed.
-    #[error("{} has changed while it was read: nothing was made of it", path.display())]
+    #[error("{} has changed or gone while it was read: nothing was made of it", path.display())]
     SourceChanged {
         /// The image.
         path: PathBuf,

@@ -1,7 +1,8 @@
 //! How large packages will be, before they are made: a sample of the disk is compressed. An estimate is good for a
 //! person's plan, and for refusing early what would fail late.
 
-use super::disks::DiskPlan;
+use super::deb::ar::MAX_MEMBER;
+use super::disks::{DiskPlan, Split};
 use super::error::RepackError;
 use super::stream::Codec;
 use crate::image::{Disk, Extent, Format, ImageError};
@@ -59,9 +60,28 @@ fn sample(extents: &[Extent], mut at: u64) -> Option<(u64, u64)> {
     None
 }
 
-/// Refuses what an archive of a Debian package cannot hold, as far as one can know before it is made.
-pub(super) fn fits_deb(target: &str, packed: u64) -> Result<(), RepackError> {
-    if packed > super::deb::ar::MAX_MEMBER {
+/// Refuses a disk whose compressed images no Debian package can hold. A sample is no proof, so only what is far over the
+/// limit is refused here; the rest is when it has come so far. Without compression the plan tells exactly.
+pub(super) fn fits_deb(plan: &DiskPlan, codec: Codec) -> Result<(), RepackError> {
+    let bytes = plan.bytes();
+    if codec == Codec::None || bytes <= MAX_MEMBER {
+        return Ok(());
+    }
+    // Base and delta have a package each.
+    let largest = match plan.split {
+        Split::Bottom => {
+            let bottom = plan.bottom().disk_usage;
+            bottom.max(bytes - bottom)
+        }
+        Split::Flat | Split::Known(_) => bytes,
+    };
+    let packed = packed(plan, codec)?;
+    let packed = u128::from(packed) * u128::from(largest) / u128::from(bytes);
+    far_over(plan.target.as_str(), u64::try_from(packed).unwrap_or(u64::MAX))
+}
+
+fn far_over(target: &str, packed: u64) -> Result<(), RepackError> {
+    if packed > MAX_MEMBER / 4 * 5 {
         return Err(RepackError::TooLargeForDeb {
             target: target.to_owned(),
             packed,
@@ -121,8 +141,8 @@ mod tests {
 
     #[test]
     fn a_debian_package_has_its_bound() {
-        fits_deb("vda", 9_999_999_999).unwrap();
-        let text = fits_deb("vda", 10_000_000_000).unwrap_err().to_string();
+        far_over("vda", 12_000_000_000).unwrap();
+        let text = far_over("vda", 13_000_000_000).unwrap_err().to_string();
         assert!(text.contains("vda") && text.contains("9999999999"), "{text}");
     }
 }

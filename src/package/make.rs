@@ -87,6 +87,9 @@ impl<'a> Maker<'a> {
             title: format!("pack the {} of {target}", role.as_str()),
             bytes: Some(size),
         });
+        if self.wanted(Target::Deb) {
+            deb::fits(self.set, target.as_str(), size)?;
+        }
         let name = plain_name(target.as_str(), role);
         let mut rpm = if self.wanted(Target::Rpm) {
             Some(ImageRpm::create(self.set, &self.draft(), size)?)

@@ -2,7 +2,6 @@
 //!
 //! The two halves are apart, so that a caller can show what will not travel before any byte is copied.
 
-use super::deb;
 use super::disks::{Base, DiskChoice, DiskPlan, KnownBase, Selected, Split, Volume};
 use super::error::RepackError;
 use super::estimate::{self, Witness};
@@ -225,13 +224,8 @@ fn build_in(
         return Err(RepackError::TreeExists { path: tree });
     }
     if options.targets.contains(&Target::Deb) {
-        for disk in plan
-            .disks
-            .iter()
-            .filter(|disk| disk.bytes() > deb::ar::MAX_MEMBER)
-        {
-            let packed = estimate::packed(disk, options.codec)?;
-            estimate::fits_deb(disk.target.as_str(), packed)?;
+        for disk in &plan.disks {
+            estimate::fits_deb(disk, options.codec)?;
         }
     }
     let witness = Witness::of(&plan.disks)?;

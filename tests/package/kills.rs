@@ -111,6 +111,7 @@ impl Operation<'_> {
         points
     }
 
+    #[expect(clippy::print_stdout, reason = "with --nocapture it tells what was tried")]
     fn killed_at_its_points(&self) {
         self.reset(0);
         let points = self.points();
@@ -186,10 +187,10 @@ impl Operation<'_> {
 }
 
 /// A guest of a few clusters: a raw base with an overlay.
-fn small(bench: &Bench) -> std::path::PathBuf {
+pub(crate) fn small(bench: &Bench) -> std::path::PathBuf {
     let mut content = vec![0; 1 << 20];
     for (at, byte) in content[300_000..420_000].iter_mut().enumerate() {
-        *byte = (at * 7919 >> 3).to_le_bytes()[0];
+        *byte = ((at * 7919) >> 3).to_le_bytes()[0];
     }
     fs::write(bench.path("b.raw"), content).unwrap();
     bench.overlay("top.qcow2", "b.raw", "raw", "12M")

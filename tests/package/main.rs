@@ -10,6 +10,7 @@ mod guest;
 mod hostile;
 mod install;
 mod kills;
+mod large;
 mod refuse;
 mod tools;
 mod verify;

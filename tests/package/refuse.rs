@@ -6,6 +6,7 @@ use miniascape::image::ImageError;
 use miniascape::package::{self, Activity, Manifest, PlanError, RepackError, Request, Target};
 use std::io::Read;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The error of a repack that must fail before anything is written.
 fn refused(bench: &Bench, request: &Request) -> (RepackError, String) {
@@ -248,33 +249,79 @@ fn a_build_that_fails_half_way_leaves_nothing() {
     assert_eq!(bench.results(), [""; 0]);
 }
 
-/// Writes to the source in the middle of the work.
-struct Meddler<'a>(&'a std::path::Path);
+/// Does something to a source when the step of that number begins.
+struct Meddler<'a> {
+    at: usize,
+    begun: AtomicUsize,
+    act: &'a (dyn Fn() + Sync),
+}
 
 impl package::Progress for Meddler<'_> {
-    fn step(&self, step: &package::Step) {
-        if step.name == "pack" {
-            let mut file = fs::OpenOptions::new().write(true).open(self.0).unwrap();
-            std::io::Write::write_all(&mut file, b"meddled").unwrap();
+    fn step(&self, _: &package::Step) {
+        if self.begun.fetch_add(1, Ordering::SeqCst) == self.at {
+            (self.act)();
         }
     }
 
     fn advance(&self, _: u64) {}
 }
 
+/// Written to, cut, exchanged or removed at any step: it is noticed, the file is named, and nothing is left.
 #[test]
 fn a_source_that_changes_meanwhile_or_goes() {
-    let bench = Bench::new();
-    let disk = bench.raw("a.raw");
-    let request = request(domain("web", &disk, "raw"));
-    let plan = package::prepare(&request).unwrap();
-    let error = package::build(&plan, &bench.options(&Target::ALL), &Meddler(&disk)).unwrap_err();
-    assert!(matches!(error, RepackError::SourceChanged { .. }), "{error}");
-    assert!(error.to_string().contains("a.raw"), "{error}");
-    assert_eq!(bench.results(), [""; 0]);
-    fs::remove_file(&disk).unwrap();
-    package::build(&plan, &bench.options(&Target::ALL), &()).unwrap_err();
-    assert_eq!(bench.results(), [""; 0]);
+    let targets = [Target::Rpm, Target::Srpm, Target::Deb, Target::Tar];
+    let mut at = 0;
+    loop {
+        let mut begun = 0;
+        for file in ["b.raw", "top.qcow2"] {
+            for act in 0..4 {
+                let bench = Bench::new();
+                let request = request(domain("web", &crate::kills::small(&bench), "qcow2"));
+                let plan = package::prepare(&request).unwrap();
+                let path = bench.path(file);
+                let act = || match act {
+                    0 => {
+                        let mut file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+                        std::io::Seek::seek(&mut file, std::io::SeekFrom::Start(300_000)).unwrap();
+                        std::io::Write::write_all(&mut file, b"meddled").unwrap();
+                    }
+                    1 => fs::OpenOptions::new()
+                        .write(true)
+                        .open(&path)
+                        .unwrap()
+                        .set_len(200_000)
+                        .unwrap(),
+                    2 => {
+                        fs::copy(&path, bench.path("other")).unwrap();
+                        fs::rename(bench.path("other"), &path).unwrap();
+                    }
+                    _ => fs::remove_file(&path).unwrap(),
+                };
+                let meddler = Meddler {
+                    at,
+                    begun: AtomicUsize::new(0),
+                    act: &act,
+                };
+                let result = package::build(&plan, &bench.options(&targets), &meddler);
+                begun = meddler.begun.into_inner();
+                if begun <= at {
+                    // There is no such step any more.
+                    result.unwrap();
+                    assert!(at > 4, "{at} steps");
+                    return;
+                }
+                let error = result.expect_err(&format!("step {at}, {file}"));
+                assert!(matches!(
+                    error,
+                    RepackError::SourceChanged { .. } | RepackError::Image(_) | RepackError::Io(_)
+                ));
+                assert!(error.to_string().contains(file), "step {at}, {file}: {error}");
+                assert_eq!(bench.results(), [""; 0]);
+            }
+        }
+        assert!(begun > at);
+        at += 1;
+    }
 }
 
 #[test]

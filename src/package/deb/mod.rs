@@ -13,7 +13,7 @@ use super::manifest::Manifest;
 use super::name::ImagePackage;
 use super::render::GuestTexts;
 use super::set::{Built, Set};
-use super::stream::{Draft, Listing, Sink};
+use super::stream::{Codec, Draft, Listing, Sink};
 use crate::host::{Layout, Place};
 use crate::name::Digest;
 use std::io;
@@ -67,11 +67,28 @@ impl Sink for ImageDeb<'_> {
     }
 }
 
+/// Refuses an image of `size` bytes that will certainly not fit: without compression its length is known beforehand.
+pub(super) fn fits(set: &Set<'_>, target: &str, size: u64) -> Result<(), RepackError> {
+    if set.codec != Codec::None {
+        return Ok(());
+    }
+    let (_, (before, _)) = head(set, &Digest::from_bytes([0; 32]), size, 0)?;
+    let after = archive::padding(size).len() + archive::end().len();
+    let packed = size.saturating_add((before + after) as u64);
+    if packed > ar::MAX_MEMBER {
+        return Err(RepackError::TooLargeForDeb {
+            target: target.to_owned(),
+            packed,
+        });
+    }
+    Ok(())
+}
+
 /// Why an image does not fit.
-pub(super) fn too_large() -> String {
+fn too_large() -> String {
     format!(
-        "a Debian package holds at most {} bytes of packed data, and this image needs more; \
-         make RPM packages or a tar file of this guest, or compress more (--compress zstd:19)",
+        "a Debian package holds at most {} bytes of packed data, and this image needs more, which was not certain \
+         before: make RPM packages or a tar file of this guest (--to rpm,tar), or compress more (--compress zstd:19)",
         ar::MAX_MEMBER
     )
 }

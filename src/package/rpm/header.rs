@@ -65,6 +65,12 @@ impl Header {
         self.0.insert(tag, value);
     }
 
+    /// A tag's value.
+    #[cfg(test)]
+    pub(super) fn get(&self, tag: u32) -> Option<&Value> {
+        self.0.get(&tag)
+    }
+
     /// The header structure with everything in the region `region`.
     pub(in crate::package) fn encode(&self, region: u32) -> Vec<u8> {
         let count = self.0.len() + 1;

@@ -288,3 +288,53 @@ impl Package {
         header.set(5011, Value::Int32(vec![SHA256]));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(size: u64) -> Header {
+        let digest = Digest::from_bytes([7; 32]);
+        let package = Package {
+            name: "miniascape-image-0707070707070707".into(),
+            version: "1".into(),
+            release: 1,
+            summary: "x".into(),
+            description: "x".into(),
+            source: Some("x.src.rpm".into()),
+            created: 1,
+            provides: Vec::new(),
+            requires: Vec::new(),
+            post: None,
+            postun: None,
+            files: vec![
+                File::directory("/a".into(), 0o755),
+                File::regular("/a/b".into(), 0o444, size, digest),
+            ],
+        };
+        package.header(&Archive {
+            compressor: None,
+            digest,
+            packed: size,
+            plain: size,
+        })
+    }
+
+    /// Sizes of 64 bits are always there, and what the archive needs of rpm; the small ones only while they hold it.
+    #[test]
+    fn files_over_four_gibibytes_have_their_size() {
+        let largest = u64::from(u32::MAX);
+        for (size, small) in [(1, true), (largest, true), (largest + 1, false), (1 << 42, false)] {
+            let header = header(size);
+            assert_eq!(header.get(5008), Some(&Value::Int64(vec![0, size])));
+            assert_eq!(header.get(5009), Some(&Value::Int64(vec![size])));
+            for tag in [1028, 1009] {
+                assert_eq!(header.get(tag).is_some(), small, "{size}");
+            }
+            let Some(Value::Texts(needs)) = header.get(1049) else {
+                panic!("no list of requirements")
+            };
+            assert!(needs.contains(&"rpmlib(LargeFiles)".to_owned()));
+        }
+    }
+}

@@ -51,7 +51,10 @@ pub(super) fn plain_path(path: &str) -> Result<(), String> {
 
 /// Refuses a file that is larger than any but an image is.
 pub(super) fn plausible(path: &str, size: u64) -> Result<(), String> {
-    if size > MAX_FILE && !path.ends_with(".qcow2") {
+    let image = std::path::Path::new(path)
+        .extension()
+        .is_some_and(|ending| ending == "qcow2");
+    if size > MAX_FILE && !image {
         let shown = printable(path, 200);
         return Err(format!("{shown} is larger than {MAX_FILE} bytes, and no image"));
     }

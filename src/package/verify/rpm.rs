@@ -48,7 +48,11 @@ pub(super) fn verify<R: Read>(
     scriptlets(&tags, &name, source_package, texts)?;
     let mut entries = entries(&tags, source_package)?;
     let version = format!("{}-{}", tags.text(1001)?, tags.text(1002)?);
-    archive(source, &tags, &mut entries, source_package, wanted)?;
+    let plain = archive(source, &tags, &mut entries, source_package, wanted)?;
+    let told = signature.either(271, 1007)?;
+    if !told.is_empty() && told != [plain] {
+        return Err(signature.fault(271, format!("the unpacked archive has {plain} bytes")));
+    }
     let claims = Claims {
         kind: if source_package {
             PackageKind::Srpm
@@ -163,14 +167,14 @@ fn entries(tags: &Tags, source_package: bool) -> Checked<Vec<Entry>> {
     Ok(entries)
 }
 
-/// Reads the archive and compares it with the list.
+/// Reads the archive and compares it with the list; returns its length, unpacked.
 fn archive<R: Read>(
     source: &mut Source<R>,
     tags: &Tags,
     entries: &mut [Entry],
     source_package: bool,
     wanted: &mut Option<Wanted<'_>>,
-) -> Checked<()> {
+) -> Checked<u64> {
     if tags.text(1124)? != "cpio" {
         return Err(tags.fault(1124, "the archive is not a cpio one"));
     }
@@ -191,7 +195,7 @@ fn archive<R: Read>(
     }
     let mut packed = Source::digested("the packed archive", source);
     let mut seen = vec![false; entries.len()];
-    unpack(ARCHIVE, &mut packed, packing, frames, |archive| {
+    let plain = unpack(ARCHIVE, &mut packed, packing, frames, |archive| {
         while let Some((index, size)) = next(archive, entries, source_package)? {
             let entry = &mut entries[index];
             if std::mem::replace(&mut seen[index], true) {
@@ -210,7 +214,9 @@ fn archive<R: Read>(
                 archive.padding(4)?;
             }
         }
-        archive.zeros_to_end()
+        let plain = archive.at();
+        archive.zeros_to_end()?;
+        Ok(plain)
     })?;
     let (digest, _) = packed.finish();
     if tags.texts(5092)? != [digest.to_string()] {
@@ -221,7 +227,7 @@ fn archive<R: Read>(
             let path = printable(&entries[missing].path, 200);
             Err(Fault::new(ARCHIVE, format!("{path} is missing")))
         }
-        None => Ok(()),
+        None => Ok(plain),
     }
 }
 
