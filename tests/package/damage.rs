@@ -10,7 +10,7 @@ use std::path::PathBuf;
 /// Flips per file; MINIASCAPE_TEST_FULL takes many more.
 fn flips() -> u64 {
     if std::env::var_os("MINIASCAPE_TEST_FULL").is_some() {
-        3000
+        300
     } else {
         60
     }

@@ -305,6 +305,7 @@ mod tests {
             created: 1,
             provides: Vec::new(),
             requires: Vec::new(),
+            recommends: Vec::new(),
             post: None,
             postun: None,
             files: vec![
