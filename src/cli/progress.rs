@@ -177,16 +177,23 @@ impl Spent {
         let percent = (u128::from(self.done) * 100)
             .checked_div(u128::from(total))
             .unwrap_or(100);
-        let left = self
-            .left()
-            .map(|left| format!(", {left} s left"))
-            .unwrap_or_default();
+        let left = self.left().map(|left| format!(", {} left", duration(left)));
         format!(
-            "{}: {percent} % of {}, {}/s{left}",
-            self.step.title,
+            "{} of {} ({percent} %), {}/s{}",
+            size(self.done),
             size(total),
-            size(self.rate())
+            size(self.rate()),
+            left.unwrap_or_default()
         )
+    }
+}
+
+/// Seconds, as people read them.
+fn duration(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
     }
 }
 
@@ -225,10 +232,10 @@ mod tests {
             time: Duration::from_secs(seconds),
         };
         let line = spent(1 << 30, 4 << 30, 2).line();
-        assert_eq!(
-            line,
-            "pack the base of vda: 25 % of 4.0 GiB, 512.0 MiB/s, 6 s left"
-        );
+        assert_eq!(line, "1.0 GiB of 4.0 GiB (25 %), 512.0 MiB/s, 6 s left");
+        for (seconds, text) in [(119, "119 s"), (185, "3 min 5 s"), (7260, "2 h 1 min")] {
+            assert_eq!(duration(seconds), text);
+        }
         // Nothing known yet, and more than was announced.
         assert_eq!(spent(0, 10, 0).left(), None);
         assert_eq!(spent(20, 10, 1).left(), Some(0));

@@ -10,8 +10,8 @@ use miniascape::image::{self, Format, Guess};
 use miniascape::name::{Digest, PackageVersion, is_path, printable};
 use miniascape::network;
 use miniascape::package::{
-    self, Activity, Base, Codec, DiskChoice, GuestPackage, HostSection, ImagePackage, NetworkFiles, Options,
-    Plan, Repacked, Request, Reservation, Seal, Split, Target, Timestamp, UnpackedBase, Volume,
+    self, Activity, Base, Codec, DiskChoice, GuestPackage, HostSection, ImagePackage, Manifest, NetworkFiles,
+    Options, Plan, Repacked, Request, Reservation, Seal, Split, Target, Timestamp, UnpackedBase, Volume,
 };
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -324,7 +324,7 @@ fn installed_base(context: &Context, target: Option<&str>, name: &str) -> Option
 }
 
 fn is_package_file(name: &str) -> bool {
-    [".rpm", ".deb", ".tar", ".tar.zst"]
+    [".rpm", ".deb", ".tar", ".tar.zst", ".tar.xz"]
         .iter()
         .any(|ending| name.ends_with(ending))
 }
@@ -456,15 +456,23 @@ fn tell_plan(context: &Context, plan: &Plan, options: &Options) -> Result<(), Fa
         for disk in &plan.disks {
             let one = disk.split == Split::Flat;
             let last = disk.chain.len() - 1;
-            for (index, image) in disk.chain.iter().enumerate().rev() {
-                let bottom = index == last && !matches!(disk.split, Split::Known(_));
-                let what = if one || bottom { "base" } else { "delta" };
-                lines.push(format!(
-                    "  {what} of {}: {}, {}",
-                    disk.target,
-                    shown(&image.path),
-                    size(image.disk_usage)
-                ));
+            let known = matches!(disk.split, Split::Known(_));
+            let bottom = if one || known { 0 } else { last };
+            // The base is at the bottom, and all above it become one delta.
+            let (above, base) = disk.chain.split_at(bottom);
+            for (what, images) in [("base", base), ("delta", above)] {
+                let what = if known { "delta" } else { what };
+                if !images.is_empty() {
+                    let paths: Vec<String> = images.iter().rev().map(|image| shown(&image.path)).collect();
+                    let bytes = images.iter().map(|image| image.disk_usage).sum();
+                    let line = format!(
+                        "  {what} of {}: {}, {}",
+                        disk.target,
+                        paths.join(" + "),
+                        size(bytes)
+                    );
+                    lines.push(line);
+                }
             }
             if let Split::Known(base) = &disk.split {
                 let path = shown(&base.image.path);
@@ -525,12 +533,28 @@ fn tell(
                 [
                     file.kind.as_str().to_owned(),
                     size(file.size),
+                    held(&repacked.manifest, &file.package),
                     printable(&file.path.to_string_lossy(), 400),
                 ]
             })
             .collect();
-        table(["KIND", "SIZE", "FILE"], &rows, "nothing was made")
+        table(["KIND", "SIZE", "HOLDS", "FILE"], &rows, "nothing was made")
     })
+}
+
+/// What the package called `name` holds: the guest, or images of its disks.
+fn held(manifest: &Manifest, name: &str) -> String {
+    let mut images = Vec::new();
+    for disk in &manifest.disks {
+        for layer in disk.layers.iter().filter(|layer| layer.package.as_str() == name) {
+            images.push(format!("{} of {}", layer.role.as_str(), disk.target));
+        }
+    }
+    if images.is_empty() {
+        "guest".to_owned()
+    } else {
+        images.join(", ")
+    }
 }
 
 /// One line: what became how large, and where the time went.
@@ -551,13 +575,17 @@ fn summary(repacked: &Repacked, images: u64, times: &[(&str, Duration)], whole: 
         .collect();
     let times: Vec<String> = times
         .iter()
+        .filter(|(_, time)| *time >= Duration::from_millis(50))
         .map(|(name, time)| format!("{name} {:.1} s", time.as_secs_f64()))
         .collect();
+    let times = match times.as_slice() {
+        [] => String::new(),
+        times => format!(" ({})", times.join(", ")),
+    };
     format!(
-        "{} of images became {} in {:.1} s: {}",
+        "{} of images became {} in {:.1} s{times}",
         size(images),
         kinds.join(", "),
         whole.as_secs_f64(),
-        times.join(", ")
     )
 }

@@ -63,7 +63,9 @@ pub fn printable(text: &str, max: usize) -> String {
 /// True if what a user typed is meant as a file's path, where a name may stand too: it has a slash, or one of the
 /// endings of files that miniascape works with.
 pub fn is_path(text: &str) -> bool {
-    const ENDINGS: [&str; 7] = [".yaml", ".yml", ".xml", ".rpm", ".deb", ".tar", ".tar.zst"];
+    const ENDINGS: [&str; 8] = [
+        ".yaml", ".yml", ".xml", ".rpm", ".deb", ".tar", ".tar.zst", ".tar.xz",
+    ];
     text.contains('/') || ENDINGS.iter().any(|ending| text.ends_with(ending))
 }
 

@@ -63,7 +63,7 @@ pub fn unpack_base(
     })?;
     let dir = std::path::absolute(dir)?;
     let made = (!dir.exists()).then(|| dir.clone());
-    fs::create_dir_all(&dir)?;
+    work::make(&dir)?;
     if let Some(reason) = access::in_other_hands(&dir, caller)? {
         return Err(RepackError::OtherHands { path: dir, reason });
     }

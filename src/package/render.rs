@@ -156,6 +156,8 @@ struct Fields<'a> {
     /// rpmbuild's word for the compression, and dpkg-deb's.
     payload: String,
     codec: &'static str,
+    /// How hard make and dpkg-deb shall compress.
+    level: i32,
     package: &'a GuestPackage,
     version: &'a PackageVersion,
     release: u32,
@@ -215,6 +217,10 @@ impl Texts {
                 Codec::None => "w.ufdio".into(),
             },
             codec: set.codec.name(),
+            level: match set.codec {
+                Codec::Zstd(level) | Codec::Xz(level) => level,
+                Codec::None => 1,
+            },
             package: &package.name,
             version: &package.version,
             release: package.release,

@@ -230,7 +230,7 @@ fn build_in(
     }
     let witness = Witness::of(&plan.disks)?;
     for dir in [output, trees] {
-        fs::create_dir_all(dir)?;
+        work::make(dir)?;
         if let Some(reason) = access::in_other_hands(dir, options.caller)? {
             return Err(RepackError::OtherHands {
                 path: dir.to_owned(),

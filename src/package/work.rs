@@ -53,16 +53,7 @@ impl Gate {
     /// Locks `parent`, which is made when missing.
     fn close(parent: &Path) -> io::Result<Self> {
         loop {
-            match fs::create_dir_all(parent) {
-                // It was there, but another run has just removed it.
-                Err(e)
-                    if e.kind() == io::ErrorKind::AlreadyExists
-                        && there(fs::symlink_metadata(parent))?.is_none() =>
-                {
-                    continue;
-                }
-                other => other?,
-            }
+            make(parent)?;
             if let Some(gate) = Self::close_if_there(parent)? {
                 return Ok(gate);
             }
@@ -78,6 +69,21 @@ impl Gate {
         let own = file.metadata()?;
         let same = there(fs::metadata(dir))?.is_some_and(|at| (at.dev(), at.ino()) == (own.dev(), own.ino()));
         Ok(same.then_some(Self { _file: file, locked }))
+    }
+}
+
+/// Makes a directory and those above it. A run that fails may be removing it meanwhile: std then finds neither the place
+/// free nor a directory there, and says that it exists.
+pub(super) fn make(dir: &Path) -> io::Result<()> {
+    loop {
+        match fs::create_dir_all(dir) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                if there(fs::symlink_metadata(dir))?.is_some_and(|meta| !meta.is_dir()) {
+                    return Err(e);
+                }
+            }
+            other => return other,
+        }
     }
 }
 
