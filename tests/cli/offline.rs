@@ -191,7 +191,7 @@ fn without_words_the_hosts_own_packages_are_made_here_as_version_0_1() {
     );
     // Said before a byte is copied: what is not in them.
     let said = String::from_utf8(output.stderr).unwrap();
-    let copied = said.find("look for zeros").unwrap();
+    let copied = said.find("look at the base").unwrap();
     for what in [
         "medium /srv/install.iso",
         "password of the vnc",
