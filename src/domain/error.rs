@@ -129,6 +129,14 @@ pub enum DomainXmlError {
         /// How many there are.
         count: usize,
     },
+    /// A namespace prefix that stands for two namespaces in documents that are to be merged.
+    #[error(
+        "the prefix `{prefix}` stands for two namespaces, so the domain's XML and the package's cannot be merged"
+    )]
+    PrefixClash {
+        /// The prefix, shortened.
+        prefix: String,
+    },
     /// A secret's value among the arguments that libvirt hands to QEMU unread. It must not leave the host.
     #[error(
         "domain XML, {place}: an argument for QEMU holds the value of a secret; define a libvirt secret and refer to it"

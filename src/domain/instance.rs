@@ -164,6 +164,28 @@ pub fn for_instance(xml: &str, spec: &InstanceSpec) -> Result<Instance, DomainXm
     Ok(Instance { xml, domain, notes })
 }
 
+/// Gives a domain the identity of an instance, and our mark, and leaves all else as it is.
+pub fn with_identity(
+    xml: &str,
+    uuid: Uuid,
+    mark: &[(&'static str, XmlValue)],
+) -> Result<String, DomainXmlError> {
+    let document = Document::parse(xml)?;
+    let root = document.root();
+    let mut editor = Editor::new(&document);
+    let name = root.child("name").ok_or(DomainXmlError::Missing {
+        place: root.place(),
+        what: "<name>",
+    })?;
+    let uuid = XmlValue::from(uuid);
+    match root.child("uuid") {
+        Some(element) => editor.set_text(element, &uuid),
+        None => editor.insert_after(name, &Fragment::new("uuid").text(uuid)),
+    }
+    set_mark(&mut editor, root, root.child("uuid").unwrap_or(name), mark);
+    Ok(editor.finish())
+}
+
 /// Modes that copy the host's CPU need KVM. Topology and NUMA cells stay, because memory and vcpus refer to them.
 fn emulate_cpu<'d>(editor: &mut Editor<'d>, root: Element<'d>) -> Option<InstanceNote> {
     let cpu = root.child("cpu")?;

@@ -198,6 +198,17 @@ impl<'d> Element<'d> {
         node.start_tag.start..node.end_tag.as_ref().unwrap_or(&node.start_tag).end
     }
 
+    /// The whole element as it is written.
+    pub(super) fn source(self) -> &'d str {
+        &self.document.source[self.span()]
+    }
+
+    /// An attribute as it is written, with the white space before it; nothing if it is not there.
+    pub(super) fn attribute_source(self, name: &str) -> &'d str {
+        self.raw_attribute(name)
+            .map_or("", |attribute| &self.document.source[attribute.whole.clone()])
+    }
+
     /// The start tag, or the whole of `<a/>`.
     pub(super) fn start_tag(self) -> Range<usize> {
         self.node().start_tag.clone()

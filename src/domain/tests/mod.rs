@@ -5,6 +5,7 @@ mod corpus;
 mod edits;
 mod hostile;
 mod libvirt;
+mod merge;
 mod view;
 
 use std::collections::BTreeMap;
