@@ -7,7 +7,7 @@ use std::fmt;
 use uuid::Uuid;
 
 use super::NAMESPACE;
-use super::disk_edit::{Wanted, point_at_file, set_backing, undecided};
+use super::disk_edit::{Wanted, all_disks, point_at_file, set_backing, undecided};
 use super::edit::{Editor, Fragment};
 use super::error::{DomainXmlError, shown};
 use super::read;
@@ -164,12 +164,9 @@ pub fn for_instance(xml: &str, spec: &InstanceSpec) -> Result<Instance, DomainXm
     Ok(Instance { xml, domain, notes })
 }
 
-/// Gives a domain the identity of an instance, and our mark, and leaves all else as it is.
-pub fn with_identity(
-    xml: &str,
-    uuid: Uuid,
-    mark: &[(&'static str, XmlValue)],
-) -> Result<String, DomainXmlError> {
+/// Gives a domain the identity of an instance, our mark, and below each of the instance's overlays the images that it
+/// stands on; all else stays as it is.
+pub fn with_identity(xml: &str, spec: &InstanceSpec) -> Result<String, DomainXmlError> {
     let document = Document::parse(xml)?;
     let root = document.root();
     let mut editor = Editor::new(&document);
@@ -177,12 +174,19 @@ pub fn with_identity(
         place: root.place(),
         what: "<name>",
     })?;
-    let uuid = XmlValue::from(uuid);
+    let uuid = XmlValue::from(spec.uuid);
     match root.child("uuid") {
         Some(element) => editor.set_text(element, &uuid),
         None => editor.insert_after(name, &Fragment::new("uuid").text(uuid)),
     }
-    set_mark(&mut editor, root, root.child("uuid").unwrap_or(name), mark);
+    set_mark(&mut editor, root, root.child("uuid").unwrap_or(name), &spec.mark);
+    for disk in all_disks(root) {
+        let file = disk.child("source").and_then(|source| source.attribute("file"));
+        let own = spec.disks.iter().find(|own| file == Some(own.file.as_str()));
+        if let Some(own) = own {
+            set_backing(&mut editor, disk, &own.backing);
+        }
+    }
     Ok(editor.finish())
 }
 

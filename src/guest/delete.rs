@@ -24,7 +24,9 @@ pub enum DeleteError {
     #[error("the guest {0} was not made by miniascape; nothing was changed")]
     Foreign(String),
     /// It belongs to a package that is installed.
-    #[error("the guest {guest} belongs to the package {package}, which is installed; nothing was changed")]
+    #[error(
+        "the guest {guest} is the only one of the package {package}, which is installed; nothing was changed"
+    )]
     Packaged {
         /// The guest.
         guest: GuestName,
@@ -104,9 +106,20 @@ pub fn delete(
         Some(files::Lock::acquire(layout.guest_lock(&guest).on_disk())?)
     };
     let parsed = domain.as_ref().map(|record| ours(&guest, record)).transpose()?;
-    refuse_packaged(layout, &guest)?;
-    let own = layout.instance_disks(&guest).on_disk().to_owned();
-    let networks = network::networks_of(layout, &guest)?;
+    let instance = match &domain {
+        Some(domain) => Instance::of_domain(layout, domain.uuid)?,
+        None => Instance::read(layout, &guest)?,
+    };
+    if let Some(instance) = &instance {
+        refuse_last(layout, &guest, instance)?;
+    }
+    // Its files keep the name that it was made with, whatever the domain is called now.
+    let files_of_guest = instance
+        .as_ref()
+        .map_or(&guest, |instance| &instance.name)
+        .clone();
+    let own = layout.instance_disks(&files_of_guest).on_disk().to_owned();
+    let networks = network::networks_of(layout, &files_of_guest)?;
     if domain.is_none() && networks.is_empty() && !own.exists() {
         return Err(DeleteError::Unknown(name.to_owned()));
     }
@@ -128,7 +141,6 @@ pub fn delete(
     if dry_run {
         return Ok(done);
     }
-    let guest = &done.guest;
     if domain.is_some() {
         if disks {
             libvirt.undefine_domain_and_state(name)?;
@@ -137,10 +149,16 @@ pub fn delete(
         }
     }
     let macs: Vec<Mac> = parsed.iter().flat_map(macs_of).collect();
-    done.notes = network::leave(layout, libvirt, guest, &macs)?;
+    done.notes = network::leave(layout, libvirt, &files_of_guest, &macs)?;
     if disks {
         files::remove_dir(&own)?;
-        files::remove_dir(layout.instance(guest).on_disk())?;
+        files::remove_dir(layout.instance(&files_of_guest).on_disk())?;
+        if let Some(instance) = &instance {
+            files::remove(layout.kept_memory(instance.uuid).on_disk())?;
+        }
+    } else if instance.is_some_and(|instance| is_installed(layout, &instance.package)) {
+        // Its package would bring it back; made again under its name it finds its disks.
+        files::remove(layout.instance_record(&files_of_guest).on_disk())?;
     }
     Ok(done)
 }
@@ -160,22 +178,24 @@ fn ours(guest: &GuestName, record: &DomainRecord) -> Result<Domain, DeleteError>
     Ok(domain)
 }
 
-/// A package's guest goes with its package, and would come back with its next registration. One whose package has gone
-/// can be deleted.
-fn refuse_packaged(layout: &Layout, guest: &GuestName) -> Result<(), DeleteError> {
-    let Some(instance) = Instance::read(layout, guest)? else {
-        return Ok(());
-    };
-    let manifest = layout
-        .guest_package(instance.package.guest())
-        .join("manifest.json");
-    if !manifest.on_disk().exists() {
+/// The only guest of an installed package goes with its package, and would come back with its next registration. One of
+/// several can be deleted, and so can one whose package has gone.
+fn refuse_last(layout: &Layout, guest: &GuestName, instance: &Instance) -> Result<(), DeleteError> {
+    let package = &instance.package;
+    let others = Instance::all(layout)?.into_iter();
+    let mut others = others.filter(|other| other.package == *package && other.name != instance.name);
+    if !is_installed(layout, package) || others.next().is_some() {
         return Ok(());
     }
     Err(DeleteError::Packaged {
         guest: guest.clone(),
-        package: instance.package,
+        package: package.clone(),
     })
+}
+
+fn is_installed(layout: &Layout, package: &GuestPackage) -> bool {
+    let manifest = layout.guest_package(package.guest()).join("manifest.json");
+    manifest.on_disk().exists()
 }
 
 fn refuse_shared(libvirt: &Libvirt, guest: &GuestName, own: &Path) -> Result<(), DeleteError> {

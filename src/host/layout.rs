@@ -283,6 +283,16 @@ impl Layout {
         self.of_system(&format!("var/lib/libvirt/qemu/nvram/{name}_VARS.fd"))
     }
 
+    /// Where libvirt keeps the memory of the domain `name` when that is put to sleep.
+    pub fn saved_memory(&self, name: &str) -> Place {
+        self.of_system(&format!("var/lib/libvirt/qemu/save/{name}.save"))
+    }
+
+    /// Beside that, where libvirt does not look: the memory of an instance whose package is away.
+    pub fn kept_memory(&self, uuid: uuid::Uuid) -> Place {
+        self.of_system(&format!("var/lib/libvirt/qemu/save/miniascape-{uuid}"))
+    }
+
     /// The firmware variables of an instance.
     pub fn instance_nvram(&self, guest: &GuestName) -> Place {
         self.instance(guest).join("nvram.fd")
@@ -296,6 +306,21 @@ impl Layout {
     /// The file that says what an instance is.
     pub fn instance_record(&self, guest: &GuestName) -> Place {
         self.instance(guest).join("instance.json")
+    }
+
+    /// The domain XML that an instance was last given, before libvirt and its users had made anything of it.
+    pub fn instance_applied(&self, guest: &GuestName) -> Place {
+        self.instance(guest).join("applied.xml")
+    }
+
+    /// What libvirt made of that, without what users have changed.
+    pub fn instance_defined(&self, guest: &GuestName) -> Place {
+        self.instance(guest).join("defined.xml")
+    }
+
+    /// What libvirt knew of an instance when it was taken out.
+    pub fn instance_kept(&self, guest: &GuestName) -> Place {
+        self.instance(guest).join("kept")
     }
 
     /// The record of one instance: package, applied domain XML, NVRAM, pending work.
@@ -356,6 +381,11 @@ impl Layout {
     /// The lock of one network: held while it is changed.
     pub fn network_lock(&self, name: &NetworkName) -> Place {
         self.run().join(format!("network-{name}.lock"))
+    }
+
+    /// The lock of one package: held by the run that registers or unregisters its guests.
+    pub fn package_lock(&self, package: &GuestName) -> Place {
+        self.run().join(format!("package-{package}.lock"))
     }
 
     /// The lock of one guest: held while it is changed.

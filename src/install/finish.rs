@@ -1,10 +1,10 @@
 //! Taking up pending work: called by every run that may change things, and by the daemon.
 
 use super::pending::{self, Pending, PendingKind};
-use super::{InstallError, register, unregister};
+use super::{InstallError, Wish, register, unregister};
 use crate::domain::VirtType;
 use crate::host::kvm::KvmError;
-use crate::host::{Layout, Libvirt, LibvirtError};
+use crate::host::{Layout, Libvirt, LibvirtError, files};
 use crate::name::Digest;
 use fs_err as fs;
 use sha2::{Digest as _, Sha256};
@@ -32,10 +32,24 @@ pub fn finish(
         if pending.uri != libvirt.uri() || is_refused_still(layout, libvirt, &pending) {
             continue;
         }
+        // Whoever has put it on record may be at it, and tells what comes of it.
+        let lock = layout.package_lock(pending.kind.package().guest());
+        let Some(_lock) = files::Lock::try_acquire(lock.on_disk())? else {
+            continue;
+        };
         let done = match &pending.kind {
-            PendingKind::RegisterGuest { package } => virt()
+            PendingKind::RegisterGuest { package, name, trust } => virt()
                 .map_err(InstallError::from)
-                .and_then(|virt| register(layout, libvirt, package, virt, false))
+                .and_then(|virt| {
+                    let wish = Wish {
+                        package,
+                        name: name.as_ref(),
+                        trust: *trust,
+                        virt,
+                        dry_run: false,
+                    };
+                    register(layout, libvirt, &wish)
+                })
                 .map(|_| true),
             PendingKind::UnregisterGuest { package } => {
                 unregister(layout, libvirt, package, false).map(|done| done.running.is_empty())
@@ -84,7 +98,10 @@ pub fn note_failure(
     Pending {
         kind: kind.clone(),
         uri: libvirt.uri().to_owned(),
-        reason: error.to_string(),
+        reason: match error.remedy() {
+            Some(remedy) => format!("{error}; {remedy}"),
+            None => error.to_string(),
+        },
         refused,
     }
     .renew(layout)
@@ -98,8 +115,8 @@ fn is_refused_still(layout: &Layout, libvirt: &Libvirt, pending: &Pending) -> bo
 
 /// A digest of all that a refusal can depend on, cheap to take: no image is read for it.
 fn circumstances(layout: &Layout, libvirt: &Libvirt, kind: &PendingKind) -> Result<Digest, LibvirtError> {
-    let guest = kind.package().guest();
-    let package = layout.guest_package(guest);
+    let guest = kind.guest();
+    let package = layout.guest_package(kind.package().guest());
     let mut words = vec![env!("CARGO_PKG_VERSION").to_owned()];
     for place in [
         package.join("manifest.json"),

@@ -4,8 +4,11 @@
 //! The package manager brings images and manifest; nothing here writes to what it owns.
 
 mod chain;
+mod define;
 mod finish;
 mod firmware;
+mod identity;
+mod kept;
 mod networks;
 mod overlay;
 mod pending;
@@ -20,9 +23,10 @@ mod tests;
 
 pub use chain::ChainError;
 pub use finish::{Finished, finish, note_failure};
+pub use kept::after_start;
 pub use pending::{Pending, PendingKind, SYSTEM, list as pending};
-pub use record::{DiskRecord, ImageRecord, Instance, InstanceState};
-pub use register::{Registered, register};
+pub use record::{DiskRecord, Identity, ImageRecord, Instance, InstanceState};
+pub use register::{Registered, Wish, register};
 pub use start::check_images;
 pub use unregister::{Unregistered, unregister};
 
@@ -50,7 +54,7 @@ pub enum InstallError {
         source: DomainXmlError,
     },
     /// The domain XML asks for what no stranger is to have.
-    #[error("the domain XML of {package} asks for what a package is not given here: {what}")]
+    #[error("the domain XML of {package} asks for what a package is not given here without trust: {what}")]
     HostBound {
         /// The package.
         package: GuestPackage,
@@ -96,7 +100,11 @@ pub enum InstallError {
         wanted: String,
     },
     /// A layer of an instance was changed after it had been verified.
-    #[error("{} has been {what} since it was verified, so {guest} is not started", path.display())]
+    #[error(
+        "{} has been {what} since it was verified, so {guest} is not started: its digest {}, not {wanted}",
+        path.display(),
+        found.map_or("is not known".to_owned(), |found| format!("is {found}"))
+    )]
     Swapped {
         /// The instance.
         guest: GuestName,
@@ -104,6 +112,10 @@ pub enum InstallError {
         path: PathBuf,
         /// What happened to it: "replaced", "removed", …
         what: &'static str,
+        /// The digest that it was verified to have.
+        wanted: Digest,
+        /// The digest that it has, if it is there.
+        found: Option<Digest>,
     },
     /// A layer of an instance was never verified.
     #[error("{} was never verified, so {guest} is not started", path.display())]
@@ -129,8 +141,13 @@ pub enum InstallError {
         wanted: String,
     },
     /// Another guest has the name.
-    #[error("libvirt already has a guest {0}, which was not made from this package")]
-    NameTaken(GuestName),
+    #[error("libvirt already has a guest {guest}, which was not made from this package")]
+    NameTaken {
+        /// The name.
+        guest: GuestName,
+        /// What finishes the work.
+        remedy: String,
+    },
     /// The record of an instance is damaged.
     #[error("{}: {reason}", path.display())]
     Record {
@@ -157,6 +174,14 @@ pub enum InstallError {
 }
 
 impl InstallError {
+    /// The command that gets round it, where there is one.
+    pub fn remedy(&self) -> Option<&str> {
+        match self {
+            Self::NameTaken { remedy, .. } => Some(remedy),
+            _ => None,
+        }
+    }
+
     /// True if there is no such package.
     pub const fn is_not_installed(&self) -> bool {
         matches!(self, Self::Package(InstalledError::Missing(_)))
@@ -182,7 +207,7 @@ impl InstallError {
             | Self::Swapped { .. }
             | Self::Unverified { .. }
             | Self::Overlay { .. }
-            | Self::NameTaken(_)
+            | Self::NameTaken { .. }
             | Self::Record { .. }
             | Self::Image(_) => false,
         }

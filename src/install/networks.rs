@@ -3,9 +3,10 @@
 //! reservation is better than none, and what did not work is told with the command that makes up for it.
 
 use super::InstallError;
+use super::record::{Identity, Instance};
 use crate::domain::Domain;
 use crate::host::{Layout, Libvirt, files};
-use crate::name::{GuestName, Mac, NetworkName};
+use crate::name::{GuestName, HostName, Mac, NetworkName};
 use crate::network::{self, Brought};
 use crate::package::{GuestPackage, HostSection, Manifest};
 use std::collections::BTreeMap;
@@ -15,45 +16,122 @@ use std::io;
 /// the package brought something. Networks whose names could be no file's are left out.
 fn wanted(
     layout: &Layout,
-    guest: &GuestName,
+    instance: &Instance,
     manifest: &Manifest,
 ) -> io::Result<BTreeMap<NetworkName, Vec<Brought>>> {
-    let earlier = network::networks_of(layout, guest)?;
+    let earlier = network::networks_of(layout, &instance.name)?;
     let mut all: BTreeMap<_, _> = earlier.into_iter().map(|name| (name, Vec::new())).collect();
     for section in &manifest.networks {
-        if let Ok(name) = section.name.as_str().parse()
+        if let Ok(name) = section.name.as_str().parse::<NetworkName>()
             && !section.hosts.is_empty()
         {
-            all.insert(name, entries(&section.hosts));
+            let entries = entries(&section.hosts, &name, instance, manifest.package.name.guest());
+            all.insert(name, entries);
         }
     }
     Ok(all)
 }
 
-/// Entries for the hosts: a host with several interfaces has several in the manifest.
-fn entries(hosts: &[HostSection]) -> Vec<Brought> {
+/// Entries for the hosts, with the instance's own hardware addresses: a host with several interfaces has several in the
+/// manifest. An instance beside others gets names of its own, too.
+fn entries(
+    hosts: &[HostSection],
+    network: &NetworkName,
+    instance: &Instance,
+    packaged: &GuestName,
+) -> Vec<Brought> {
+    let beside = instance.identity == Identity::Own;
     let mut all: Vec<Brought> = Vec::new();
     for host in hosts {
+        let mac = instance.macs.get(&host.mac.to_string()).copied();
+        let Some(mac) = mac.or_else(|| (!beside).then_some(host.mac)) else {
+            continue;
+        };
+        let name = if beside {
+            own_name(&host.name, instance, packaged)
+        } else {
+            host.name.clone()
+        };
+        let chosen = beside || instance.chosen.contains(network);
+        let ips = if chosen {
+            Vec::new()
+        } else {
+            host.addresses.clone()
+        };
         match all
             .iter_mut()
-            .find(|entry| entry.name == host.name && entry.ips == host.addresses)
+            .find(|entry| entry.name == name && entry.ips == ips)
         {
-            Some(entry) if entry.macs.contains(&host.mac) => {}
-            Some(entry) => entry.macs.push(host.mac),
+            Some(entry) if entry.macs.contains(&mac) => {}
+            Some(entry) => entry.macs.push(mac),
             None => all.push(Brought {
-                name: host.name.clone(),
-                macs: vec![host.mac],
-                ips: host.addresses.clone(),
+                name,
+                macs: vec![mac],
+                ips,
             }),
         }
     }
     all
 }
 
+/// The name of an instance's host: the instance's own where the package's is the guest's, else both.
+fn own_name(name: &HostName, instance: &Instance, packaged: &GuestName) -> HostName {
+    let own: String = instance.name.as_str().to_ascii_lowercase();
+    let own = own.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+    let own = own.trim_matches('-');
+    let text = if name.as_str().eq_ignore_ascii_case(packaged.as_str()) {
+        own.to_owned()
+    } else {
+        format!("{name}-{own}")
+    };
+    text.parse().unwrap_or_else(|_| name.clone())
+}
+
+/// Has addresses chosen in the networks where somebody else has the package's; remarks on them go to `notes`.
+pub(super) fn settle(
+    layout: &Layout,
+    libvirt: &Libvirt,
+    instance: &mut Instance,
+    manifest: &Manifest,
+    notes: &mut Vec<String>,
+) -> io::Result<()> {
+    for (network, entries) in wanted(layout, instance, manifest)? {
+        let given = entries.iter().any(|entry| !entry.ips.is_empty());
+        if !given || network::has_brought(layout, &instance.name, &network, &entries)? {
+            continue;
+        }
+        let fits = |entries: &[Brought]| {
+            // Where nobody can tell, the package's addresses are as good as any.
+            let seen = network::preview(layout, libvirt, &network, &instance.name, entries);
+            seen.ok()
+                .flatten()
+                .is_none_or(|landed| landed.hosts.len() == entries.len())
+        };
+        if fits(&entries) {
+            continue;
+        }
+        let other: Vec<Brought> = entries
+            .iter()
+            .map(|entry| Brought {
+                ips: Vec::new(),
+                ..entry.clone()
+            })
+            .collect();
+        if fits(&other) {
+            notes.push(format!(
+                "{} has an address of its own in {network}: another has that of the package",
+                instance.name
+            ));
+            instance.chosen.insert(network);
+        }
+    }
+    Ok(())
+}
+
 /// True if [`bring`] would change a file.
-pub(super) fn would_bring(layout: &Layout, guest: &GuestName, manifest: &Manifest) -> io::Result<bool> {
-    for (name, entries) in wanted(layout, guest, manifest)? {
-        if !network::has_brought(layout, guest, &name, &entries)? {
+pub(super) fn would_bring(layout: &Layout, instance: &Instance, manifest: &Manifest) -> io::Result<bool> {
+    for (name, entries) in wanted(layout, instance, manifest)? {
+        if !network::has_brought(layout, &instance.name, &name, &entries)? {
             return Ok(true);
         }
     }
@@ -65,12 +143,13 @@ pub(super) fn would_bring(layout: &Layout, guest: &GuestName, manifest: &Manifes
 pub(super) fn bring(
     layout: &Layout,
     libvirt: &Libvirt,
-    guest: &GuestName,
+    instance: &Instance,
     manifest: &Manifest,
     notes: &mut Vec<String>,
 ) -> io::Result<bool> {
+    let guest = &instance.name;
     let mut changed = false;
-    for (name, entries) in wanted(layout, guest, manifest)? {
+    for (name, entries) in wanted(layout, instance, manifest)? {
         changed |= network::bring(layout, guest, &name, &entries)?;
         // Also when the file was there: a run may have been killed before the network followed.
         match network::refresh(layout, libvirt, &name, guest, &entries) {

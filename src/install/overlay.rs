@@ -10,8 +10,9 @@ use crate::package::{Manifest, Word};
 use fs_err as fs;
 use std::os::unix::fs::PermissionsExt;
 
-/// Decides what each disk of the manifest stands on: what its overlay was made on if there is one, and the
-/// manifest's images otherwise. Disks that the manifest no longer has stay recorded with their files.
+/// Decides what each disk of the manifest stands on: what its overlay was made on if there is one, whether that is on
+/// record or only in its header, and the manifest's images otherwise. Disks that the manifest no longer has stay
+/// recorded with their files.
 pub(super) fn settle(
     layout: &Layout,
     manifest: &Manifest,
@@ -21,16 +22,27 @@ pub(super) fn settle(
         let packaged = DiskRecord {
             target: disk.target.clone(),
             layers: disk.layers.iter().map(|layer| layer.digest).collect(),
+            version: Some(manifest.package.version.clone()),
         };
+        let mut made = packaged;
         if exists(layout, &instance.name, &disk.target) {
-            let made = instance.disk(&disk.target).unwrap_or(&packaged);
-            check_header(layout, &instance.name, made)?;
-            if instance.disk(&disk.target).is_some() {
+            if let Some(known) = instance.disk(&disk.target) {
+                check_header(layout, &instance.name, known)?;
                 continue;
             }
+            if let Some(layers) = layers_of(layout, &instance.name, &disk.target)?
+                && layers != made.layers
+            {
+                made = DiskRecord {
+                    layers,
+                    version: None,
+                    ..made
+                };
+            }
+            check_header(layout, &instance.name, &made)?;
         }
-        instance.disks.retain(|made| made.target != disk.target);
-        instance.disks.push(packaged);
+        instance.disks.retain(|known| known.target != disk.target);
+        instance.disks.push(made);
     }
     // One whose file has gone, and that no package has, is no disk any more.
     let Instance { name, disks, .. } = instance;
@@ -39,6 +51,39 @@ pub(super) fn settle(
         packaged || exists(layout, name, &made.target)
     });
     Ok(())
+}
+
+/// The images below an overlay as the headers say, from the base upwards; `None` if it does not stand on links of ours.
+/// Whether they are what they are called is verified when they are linked.
+fn layers_of(layout: &Layout, guest: &GuestName, target: &Word) -> Result<Option<Vec<Digest>>, InstallError> {
+    let overlay = layout.instance_disk(guest, target);
+    let mut backing = image::info(overlay.on_disk(), Format::Qcow2)?.backing;
+    let mut layers: Vec<Digest> = Vec::new();
+    while let Some(below) = backing {
+        let name = below.recorded.strip_prefix("chain/");
+        let name = if layers.is_empty() {
+            name
+        } else {
+            Some(below.recorded.as_str())
+        };
+        let Some(digest) = name.and_then(Digest::of_file_name) else {
+            return Ok(None);
+        };
+        if layers.contains(&digest) {
+            return Ok(None);
+        }
+        layers.push(digest);
+        let places = [
+            layout.instance_chain(guest).join(digest.file_name()),
+            layout.packaged_image(&digest),
+        ];
+        let Some(file) = places.iter().find(|place| place.on_disk().exists()) else {
+            return Ok(None);
+        };
+        backing = image::info(file.on_disk(), Format::Qcow2)?.backing;
+    }
+    layers.reverse();
+    Ok((!layers.is_empty()).then_some(layers))
 }
 
 /// Fails if the header of a disk's overlay does not name the image that the overlay was made on.

@@ -2,7 +2,7 @@
 //! run of miniascape, or the daemon, takes it up again.
 
 use crate::host::{Layout, Place, files};
-use crate::name::Digest;
+use crate::name::{Digest, GuestName};
 use crate::package::GuestPackage;
 use fs_err as fs;
 use serde::{Deserialize, Serialize};
@@ -13,10 +13,16 @@ use std::path::Path;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "work", rename_all = "kebab-case")]
 pub enum PendingKind {
-    /// Make the instance of an installed guest package.
+    /// Make or bring back instances of an installed guest package.
     RegisterGuest {
         /// The package.
         package: GuestPackage,
+        /// One instance beside others, by name.
+        #[serde(default, rename = "as", skip_serializing_if = "Option::is_none")]
+        name: Option<GuestName>,
+        /// Whether it is given what the package does not declare.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        trust: bool,
     },
     /// Take away what a removed guest package leaves in libvirt.
     UnregisterGuest {
@@ -50,7 +56,12 @@ pub struct Pending {
 impl std::fmt::Display for PendingKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::RegisterGuest { package } => write!(f, "register {package}"),
+            Self::RegisterGuest {
+                package,
+                name: Some(name),
+                ..
+            } => write!(f, "register {package} as {name}"),
+            Self::RegisterGuest { package, .. } => write!(f, "register {package}"),
             Self::UnregisterGuest { package } => write!(f, "unregister {package}"),
         }
     }
@@ -60,13 +71,26 @@ impl PendingKind {
     /// The package that it is about.
     pub const fn package(&self) -> &GuestPackage {
         match self {
-            Self::RegisterGuest { package } | Self::UnregisterGuest { package } => package,
+            Self::RegisterGuest { package, .. } | Self::UnregisterGuest { package } => package,
         }
     }
 
-    /// One file for both: the later wish replaces the earlier one.
+    /// The instance that it is about, or the first one.
+    pub fn guest(&self) -> &GuestName {
+        match self {
+            Self::RegisterGuest { name: Some(name), .. } => name,
+            _ => self.package().guest(),
+        }
+    }
+
+    /// One file for both: the later wish replaces the earlier one. An instance beside others has a file of its own.
     fn place(&self, layout: &Layout) -> Place {
-        layout.pending().join(format!("guest-{}.json", self.package()))
+        let package = self.package();
+        layout.pending().join(match self {
+            // No package has this sign in its name.
+            Self::RegisterGuest { name: Some(name), .. } => format!("guest-{package}@{name}.json"),
+            _ => format!("guest-{package}.json"),
+        })
     }
 
     /// Notes that this is to be done in the libvirt at `uri`, and why it is not done yet.
@@ -98,12 +122,12 @@ impl Pending {
         self.put(layout)
     }
 
-    /// Writes it in place of what it was made from, unless something else is wanted meanwhile.
+    /// Writes it in place of what it was made from, unless something else, or nothing, is wanted meanwhile.
     pub(super) fn renew(&self, layout: &Layout) -> io::Result<()> {
         let _lock = lock(layout)?;
         match read(self.kind.place(layout).on_disk())? {
-            Some(now) if now.kind != self.kind => Ok(()),
-            _ => self.put(layout),
+            Some(now) if now.kind == self.kind => self.put(layout),
+            _ => Ok(()),
         }
     }
 
@@ -173,6 +197,8 @@ mod tests {
         let package: GuestPackage = "vm-web".parse().unwrap();
         let register = PendingKind::RegisterGuest {
             package: package.clone(),
+            name: None,
+            trust: false,
         };
         let unregister = PendingKind::UnregisterGuest { package };
         register.note(&layout, SYSTEM, "libvirt is down").unwrap();

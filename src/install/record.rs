@@ -3,10 +3,11 @@
 
 use super::InstallError;
 use crate::host::{Layout, files};
-use crate::name::{Digest, GuestName};
+use crate::name::{Digest, GuestName, Mac, NetworkName, PackageVersion};
 use crate::package::{GuestPackage, Word};
 use fs_err as fs;
 use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -24,6 +25,17 @@ pub enum InstanceState {
     Unregistered,
 }
 
+/// Whose addresses and names an instance has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Identity {
+    /// The package's, as far as nobody else here has them.
+    #[default]
+    Packaged,
+    /// Its own: it was made beside others (`--as`).
+    Own,
+}
+
 /// A guest made from a package on this host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Instance {
@@ -39,6 +51,22 @@ pub struct Instance {
     pub state: InstanceState,
     /// SHA-256 of the packaged domain XML that it was last defined from.
     pub domain_xml: Option<Digest>,
+    /// The version of the package that it was last defined from.
+    #[serde(default)]
+    pub version: Option<PackageVersion>,
+    /// Whose addresses it has.
+    #[serde(default)]
+    pub identity: Identity,
+    /// The hardware addresses of its interfaces, by that in the package, or by `#` and the interface's number where
+    /// the package says none.
+    #[serde(default)]
+    pub macs: BTreeMap<String, Mac>,
+    /// The networks in which its addresses are chosen here, since somebody else has those of the package.
+    #[serde(default)]
+    pub chosen: BTreeSet<NetworkName>,
+    /// What it was given on `--trust` although its package does not declare it.
+    #[serde(default)]
+    pub trusted: BTreeSet<String>,
     /// Its disks, as they were when their overlays were made. An upgrade of the package does not change them.
     #[serde(default)]
     pub disks: Vec<DiskRecord>,
@@ -53,6 +81,9 @@ pub struct DiskRecord {
     pub target: Word,
     /// The images below the overlay, from the base upwards.
     pub layers: Vec<Digest>,
+    /// The version of the package that had them on top; not known of an overlay that was found.
+    #[serde(default)]
+    pub version: Option<PackageVersion>,
 }
 
 /// An image as it was when its digest was checked.
@@ -83,7 +114,7 @@ impl ImageRecord {
 }
 
 impl Instance {
-    pub(super) fn new(name: GuestName, package: GuestPackage) -> Self {
+    pub(super) fn new(name: GuestName, package: GuestPackage, identity: Identity) -> Self {
         Self {
             format: FORMAT,
             name,
@@ -91,6 +122,11 @@ impl Instance {
             uuid: Uuid::new_v4(),
             state: InstanceState::Unregistered,
             domain_xml: None,
+            version: None,
+            identity,
+            macs: BTreeMap::new(),
+            chosen: BTreeSet::new(),
+            trusted: BTreeSet::new(),
             disks: Vec::new(),
             images: Vec::new(),
         }
@@ -147,6 +183,13 @@ impl Instance {
         }
         all.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(all)
+    }
+
+    /// The instance whose domain has this identity, whatever it is called.
+    pub fn of_domain(layout: &Layout, uuid: Uuid) -> Result<Option<Self>, InstallError> {
+        Ok(Self::all(layout)?
+            .into_iter()
+            .find(|instance| instance.uuid == uuid))
     }
 
     /// Writes the record.

@@ -1,19 +1,33 @@
-//! `guest register PACKAGE`: an instance from an installed guest package. Every step may be done twice; overlays that
-//! are there are adopted, never written over.
+//! `guest register PACKAGE`: instances from an installed guest package. Every step may be done twice; overlays that are
+//! there are adopted, never written over.
 
-use super::record::{Instance, InstanceState};
-use super::{InstallError, chain, firmware, networks, overlay, trust};
-use crate::domain::{self, Domain, InstanceDisk, InstanceNote, InstanceSpec, VirtType, XmlValue};
+use super::define::{self, History};
+use super::record::{Identity, ImageRecord, Instance, InstanceState};
+use super::{InstallError, chain, firmware, identity, kept, networks, overlay, trust};
+use crate::domain::{Domain, Edit, VirtType};
 use crate::host::{Layout, Libvirt, files, instance_dir};
 use crate::name::{Digest, GuestName};
 use crate::package::{self, DiskSection, GuestPackage, ImagePackage, Manifest};
 use fs_err as fs;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
-use std::collections::BTreeMap;
-use std::path::Path;
 
-/// What registering did.
+/// What is to be registered.
+#[derive(Debug, Clone, Copy)]
+pub struct Wish<'a> {
+    /// The package.
+    pub package: &'a GuestPackage,
+    /// One instance by name, made beside the others if it is not there. Without it: all that there are, or the first.
+    pub name: Option<&'a GuestName>,
+    /// Give it what the package does not declare.
+    pub trust: bool,
+    /// What will run it.
+    pub virt: VirtType,
+    /// Only tell whether anything would change.
+    pub dry_run: bool,
+}
+
+/// What registering an instance did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Registered {
     /// The instance's name.
@@ -22,106 +36,165 @@ pub struct Registered {
     pub changed: bool,
     /// Remarks for the user: what differs from the package for this host's sake.
     pub notes: Vec<String>,
+    /// What users have changed in its definition, which an upgrade has left as it is.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<Edit>,
 }
 
-/// Makes, completes or brings back the instance of `package`, which will run as `virt`. With `dry_run` it is only told
-/// whether that would change anything.
+/// A package as it is installed.
+pub(super) struct Packaged {
+    pub(super) manifest: Manifest,
+    pub(super) xml: String,
+    pub(super) domain: Domain,
+}
+
+impl Packaged {
+    pub(super) fn read(layout: &Layout, package: &GuestPackage) -> Result<Self, InstallError> {
+        let installed = package::show(layout, package)?;
+        let xml = fs::read_to_string(installed.domain_xml.on_disk())?;
+        let domain = Domain::parse(&xml).map_err(|source| InstallError::Xml {
+            package: package.clone(),
+            source,
+        })?;
+        Ok(Self {
+            manifest: installed.manifest,
+            xml,
+            domain,
+        })
+    }
+}
+
+/// Makes, completes or brings back instances of a package. One that fails does not hold up the others; the first error
+/// is returned.
 pub fn register(
     layout: &Layout,
     libvirt: &Libvirt,
-    package: &GuestPackage,
-    virt: VirtType,
-    dry_run: bool,
+    wish: &Wish<'_>,
+) -> Result<Vec<Registered>, InstallError> {
+    let packaged = Packaged::read(layout, wish.package)?;
+    let found = identity::instances(layout, libvirt, &packaged.manifest, &packaged.domain)?;
+    let new = |name: &GuestName, identity| Instance::new(name.clone(), wish.package.clone(), identity);
+    let wanted = match wish.name {
+        Some(name) => {
+            let known = found.into_iter().find(|instance| instance.name == *name);
+            vec![known.unwrap_or_else(|| new(name, Identity::Own))]
+        }
+        None if found.is_empty() => vec![new(wish.package.guest(), Identity::Packaged)],
+        None => found,
+    };
+    let mut done = Vec::new();
+    let mut failed = None;
+    for instance in wanted {
+        match one(layout, libvirt, wish, &packaged, instance) {
+            Ok(registered) => done.push(registered),
+            Err(error) if failed.is_none() => failed = Some(error),
+            Err(error) => tracing::error!(%error, "an instance of {} is not registered", wish.package),
+        }
+    }
+    failed.map_or(Ok(done), Err)
+}
+
+fn one(
+    layout: &Layout,
+    libvirt: &Libvirt,
+    wish: &Wish<'_>,
+    packaged: &Packaged,
+    found: Instance,
 ) -> Result<Registered, InstallError> {
-    let name = package.guest();
-    let _lock = if dry_run {
+    let Packaged {
+        manifest,
+        xml,
+        domain,
+    } = packaged;
+    let name = found.name.clone();
+    let _lock = if wish.dry_run {
         None
     } else {
-        Some(files::Lock::acquire(layout.guest_lock(name).on_disk())?)
+        Some(files::Lock::acquire(layout.guest_lock(&name).on_disk())?)
     };
-    let installed = package::show(layout, package)?;
-    let manifest = installed.manifest;
-    let packaged_xml = fs::read_to_string(installed.domain_xml.on_disk())?;
-    let asked = Domain::parse(&packaged_xml).map_err(|source| InstallError::Xml {
-        package: package.clone(),
-        source,
-    })?;
-    let needs = trust::check(package, &asked)?;
-    let before = Instance::read(layout, name)?;
-    let mut instance = before
-        .clone()
-        .unwrap_or_else(|| Instance::new(name.clone(), package.clone()));
-    refuse_name_clash(libvirt, &instance)?;
-    let digest = Digest::from_bytes(Sha256::digest(&packaged_xml).into());
-    let mut changed = before.is_none();
-    if dry_run {
-        let known = libvirt.domain_by_uuid(instance.uuid)?.is_some() && instance.domain_xml == Some(digest);
-        changed |= networks::would_bring(layout, name, &manifest)?
-            || !known
+    // Under the lock, since another run may have made it meanwhile.
+    let before = Instance::read(layout, &name)?.filter(|i| identity::is_of(manifest, &i.package));
+    let known = before.is_some();
+    let mut instance = before.clone().unwrap_or(found);
+    let mut notes = Vec::new();
+    instance.package = wish.package.clone();
+    let needs = trust::check(manifest, domain, &mut instance, wish.trust)?;
+    identity::refuse_name_clash(layout, libvirt, &instance, known)?;
+    let digest = Digest::from_bytes(Sha256::digest(xml).into());
+    let mut changed = before.as_ref() != Some(&instance);
+    if wish.dry_run {
+        changed |= networks::would_bring(layout, &instance, manifest)?
+            || libvirt.domain_by_uuid(instance.uuid)?.is_none()
+            || instance.domain_xml != Some(digest)
+            || instance.version.as_ref() != Some(&manifest.package.version)
             || instance.state != InstanceState::Registered
-            || !is_whole(layout, &instance, &manifest);
+            || !is_whole(layout, &instance, manifest);
         return Ok(Registered {
-            guest: name.clone(),
+            guest: name,
             changed,
-            notes: Vec::new(),
+            notes,
+            kept: Vec::new(),
         });
     }
 
-    instance_dir::make_chain(layout, name)?;
-    overlay::settle(layout, &manifest, &mut instance)?;
-    changed |= link_images(layout, package, &mut instance)?;
+    let macs = identity::settle_macs(layout, libvirt, domain, &mut instance, &mut notes)?;
+    networks::settle(layout, libvirt, &mut instance, manifest, &mut notes)?;
+    instance_dir::make_chain(layout, &name)?;
+    overlay::settle(layout, manifest, &mut instance)?;
+    changed |= link_images(layout, &mut instance)?;
     // Known before the overlays and the domain exist, so that a killed run leaves nothing without an owner, and no
     // overlay whose images are not known.
     instance.write(layout)?;
     let mut fresh = false;
     for disk in &instance.disks {
-        fresh |= overlay::make(layout, name, disk)?;
+        fresh |= overlay::make(layout, &name, disk)?;
     }
+    fresh |= firmware::put_back(layout, libvirt, wish.package, manifest, &instance)?;
+    changed |= fresh;
 
-    fresh |= firmware::put_back(layout, libvirt, package, &manifest, &instance)?;
-
-    let defined = libvirt.domain_by_uuid(instance.uuid)?;
-    let mut notes = Vec::new();
     if manifest.disks.iter().any(|disk| stays_behind(&instance, disk)) {
         notes.push(format!(
-            "{name} stays on the images that it was made from: those of {package} {} are not used by it",
-            manifest.package.version
+            "{name} stays on the images that it was made from, not those of {} {}: `miniascape guest reset {name}` \
+             would begin anew on them",
+            wish.package, manifest.package.version
         ));
     }
-    if defined.is_none() || fresh || instance.domain_xml != Some(digest) {
-        if defined.as_ref().is_some_and(|d| d.state.is_active()) {
+    let running = libvirt.domain_by_uuid(instance.uuid)?;
+    let wanted = define::wanted(layout, manifest, &instance, xml, &macs, wish.virt)?;
+    let history = History::read(layout, libvirt, &instance)?;
+    let mut kept = Vec::new();
+    if running.is_none() || !history.is_applied(&wanted) {
+        if running.as_ref().is_some_and(|d| d.state.is_active()) {
             notes.push(format!(
                 "{name} is running: the new definition takes effect at its next start"
             ));
         }
-        let xml = instance_xml(
-            layout,
-            package,
-            &manifest,
-            &instance,
-            &packaged_xml,
-            virt,
-            &mut notes,
-        )?;
-        libvirt.define_domain(name.as_str(), &xml)?;
+        kept = define::define(layout, libvirt, &instance, &wanted, &history)?;
         notes.extend(needs);
-        files::write(
-            layout.instance(name).join("domain.xml").on_disk(),
-            xml.as_bytes(),
-            0o600,
-        )?;
-        instance.domain_xml = Some(digest);
+        notes.extend(wanted.notes.iter().map(ToString::to_string));
+        notes.extend(
+            kept.iter()
+                .map(|edit| format!("{name}: kept as it was changed here: {edit}")),
+        );
         changed = true;
-        notes.extend(networks::remarks(layout, libvirt, package, &manifest)?);
+        notes.extend(networks::remarks(layout, libvirt, wish.package, manifest)?);
     }
-    changed |= networks::bring(layout, libvirt, name, &manifest, &mut notes)?;
+    if layout.instance_kept(&name).on_disk().exists()
+        && let Some(domain) = libvirt.domain_by_uuid(instance.uuid)?
+    {
+        changed |= kept::put_back(layout, libvirt, &instance, &domain.name, &mut notes)?;
+    }
+    changed |= networks::bring(layout, libvirt, &instance, manifest, &mut notes)?;
     changed |= instance.state != InstanceState::Registered;
     instance.state = InstanceState::Registered;
+    instance.domain_xml = Some(digest);
+    instance.version = Some(manifest.package.version.clone());
     instance.write(layout)?;
     Ok(Registered {
-        guest: name.clone(),
+        guest: name,
         changed,
         notes,
+        kept,
     })
 }
 
@@ -136,95 +209,56 @@ fn is_whole(layout: &Layout, instance: &Instance, manifest: &Manifest) -> bool {
     })
 }
 
-/// The name is free, or has the instance's own domain.
-fn refuse_name_clash(libvirt: &Libvirt, instance: &Instance) -> Result<(), InstallError> {
-    match libvirt.domain(instance.name.as_str())? {
-        Some(other) if other.uuid != instance.uuid => Err(InstallError::NameTaken(instance.name.clone())),
-        _ => Ok(()),
-    }
-}
-
-/// Links and verifies every image that the instance's disks stand on; true if a link changed.
-fn link_images(
-    layout: &Layout,
-    package: &GuestPackage,
-    instance: &mut Instance,
-) -> Result<bool, InstallError> {
+/// Links and verifies every image that the instance's disks stand on, and links again what else there is in its chain
+/// and has come back with its package; true if a link changed.
+pub(super) fn link_images(layout: &Layout, instance: &mut Instance) -> Result<bool, InstallError> {
     let chain = layout.instance_chain(&instance.name);
+    let mut known = instance.images.clone();
+    // What was verified for another instance is the same file.
+    for other in Instance::all(layout)?
+        .into_iter()
+        .filter(|other| other.uuid != instance.uuid)
+    {
+        known.extend(other.images);
+    }
     let mut changed = false;
-    let mut images = Vec::new();
-    for digest in instance.layers() {
-        let packaged = layout.packaged_image(&digest);
-        let Some(linked) = chain::link(packaged.on_disk(), chain.on_disk(), &digest, &instance.images)?
-        else {
+    let mut images: Vec<ImageRecord> = Vec::new();
+    let layers = instance.layers();
+    for digest in &layers {
+        let packaged = layout.packaged_image(digest);
+        let Some(linked) = chain::link(packaged.on_disk(), chain.on_disk(), digest, &known)? else {
             return Err(InstallError::ImageMissing {
-                package: package.clone(),
+                package: instance.package.clone(),
                 path: packaged.on_disk().to_owned(),
-                image: ImagePackage::of(&digest).to_string(),
+                image: ImagePackage::of(digest).to_string(),
             });
         };
         changed |= linked.changed;
         images.push(linked.image);
+    }
+    for digest in chain::held(chain.on_disk())? {
+        if layers.contains(&digest) {
+            continue;
+        }
+        // Of disks that were put aside: what is wrong with them is not in the way of this one.
+        match chain::link(
+            layout.packaged_image(&digest).on_disk(),
+            chain.on_disk(),
+            &digest,
+            &known,
+        ) {
+            Ok(linked) => images.extend(linked.map(|linked| linked.image)),
+            Err(error) => tracing::warn!(%error, "an image of a disk that was put aside"),
+        }
     }
     instance.images = images;
     Ok(changed)
 }
 
 /// True if the package now has other images for a disk than its overlay was made on.
-fn stays_behind(instance: &Instance, disk: &DiskSection) -> bool {
+pub(super) fn stays_behind(instance: &Instance, disk: &DiskSection) -> bool {
     let packaged = disk.layers.iter().map(|layer| layer.digest);
     instance
         .disk(&disk.target)
         .is_some_and(|made| !packaged.eq(made.layers.iter().copied()))
-}
-
-fn instance_xml(
-    layout: &Layout,
-    package: &GuestPackage,
-    manifest: &Manifest,
-    instance: &Instance,
-    packaged_xml: &str,
-    virt: VirtType,
-    notes: &mut Vec<String>,
-) -> Result<String, InstallError> {
-    let wrong = |source| InstallError::Xml {
-        package: package.clone(),
-        source,
-    };
-    let path = |path: &Path| XmlValue::path(path).map_err(wrong);
-    let chain = layout.instance_chain(&instance.name);
-    let mut disks = Vec::new();
-    for disk in &manifest.disks {
-        // From the record, never from the manifest: an upgraded package names images that the overlay is not on.
-        let layers = instance.disk(&disk.target).map_or(&[][..], |made| &made.layers);
-        let below = layers
-            .iter()
-            .rev()
-            .map(|layer| path(chain.join(layer.file_name()).named()));
-        disks.push(InstanceDisk {
-            target: disk.target.as_str().to_owned(),
-            file: path(layout.instance_disk(&instance.name, &disk.target).named())?,
-            backing: below.collect::<Result<_, _>>()?,
-        });
-    }
-    let text = |text: &str| XmlValue::new(text).map_err(wrong);
-    let spec = InstanceSpec {
-        name: text(instance.name.as_str())?,
-        uuid: instance.uuid,
-        virt,
-        disks,
-        macs: BTreeMap::new(),
-        nvram: firmware::variables(layout, &instance.name)
-            .map(|file| path(file.named()))
-            .transpose()?,
-        serial_log: None,
-        mark: vec![
-            ("version", text("1")?),
-            ("package", text(package.as_str())?),
-            ("package-version", text(manifest.package.version.as_str())?),
-        ],
-    };
-    let made = domain::for_instance(packaged_xml, &spec).map_err(wrong)?;
-    notes.extend(made.notes.iter().map(InstanceNote::to_string));
-    Ok(made.xml)
 }

@@ -4,39 +4,65 @@
 use super::record::{ImageRecord, Instance};
 use super::{InstallError, overlay};
 use crate::host::Layout;
-use crate::name::GuestName;
+use crate::image;
+use uuid::Uuid;
 
-/// Fails if a layer of the instance `name` has changed since it was verified; fine for guests that are no instances.
-pub fn check_images(layout: &Layout, name: &GuestName) -> Result<(), InstallError> {
-    let Some(instance) = Instance::read(layout, name)? else {
+/// Fails if a layer of the instance whose domain has this identity is not what was verified; fine for guests that are
+/// no instances. A layer that looks changed is read: it may have been copied, or restored, and be the same.
+pub fn check_images(layout: &Layout, uuid: Uuid) -> Result<(), InstallError> {
+    let Some(mut instance) = Instance::of_domain(layout, uuid)? else {
         return Ok(());
     };
+    let name = &instance.name;
     for disk in &instance.disks {
         if layout.instance_disk(name, &disk.target).on_disk().exists() {
             overlay::check_header(layout, name, disk)?;
         }
     }
     let chain = layout.instance_chain(name);
+    let mut renewed = Vec::new();
     for digest in instance.layers() {
         let path = chain.join(digest.file_name()).on_disk().to_owned();
-        let swapped = |what| InstallError::Swapped {
-            guest: name.clone(),
-            path: path.clone(),
-            what,
-        };
         let Some(verified) = instance.images.iter().find(|image| image.digest == digest) else {
             return Err(InstallError::Unverified {
                 guest: name.clone(),
                 path,
             });
         };
-        match ImageRecord::of(&path, digest) {
-            Err(_) => return Err(swapped("removed")),
-            Ok(now) if now.size != verified.size => return Err(swapped("cut or extended")),
-            Ok(now) if now.inode != verified.inode => return Err(swapped("replaced")),
-            Ok(now) if now.mtime != verified.mtime => return Err(swapped("written to")),
-            Ok(_) => {}
+        let swapped = |what, found| InstallError::Swapped {
+            guest: name.clone(),
+            path: path.clone(),
+            what,
+            wanted: digest,
+            found,
+        };
+        let now = match ImageRecord::of(&path, digest) {
+            Ok(now) => now,
+            Err(_) => return Err(swapped("removed", None)),
+        };
+        if now == *verified {
+            continue;
         }
+        let found = image::sha256_file(&path, &mut |_| {})?;
+        if found == digest {
+            renewed.push(now);
+            continue;
+        }
+        let what = if now.size != verified.size {
+            "cut or extended"
+        } else if now.inode != verified.inode {
+            "replaced"
+        } else {
+            "written to"
+        };
+        return Err(swapped(what, Some(found)));
+    }
+    if !renewed.is_empty() {
+        instance
+            .images
+            .retain(|image| renewed.iter().all(|new| new.digest != image.digest));
+        instance.images.extend(renewed);
+        instance.write(layout)?;
     }
     Ok(())
 }

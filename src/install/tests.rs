@@ -7,6 +7,7 @@ use crate::image::{self, Format};
 use crate::package::ImagePackage;
 use fs_err as fs;
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 use std::os::unix::fs::MetadataExt;
 
 /// A host with its own files. The simulator is shared by all tests of the process, so each uses a name of its own.
@@ -15,6 +16,7 @@ struct Bench {
     layout: Layout,
     libvirt: Libvirt,
     package: GuestPackage,
+    renamed_from: Vec<GuestPackage>,
 }
 
 /// Base and delta of a package, from the base upwards.
@@ -30,6 +32,7 @@ impl Bench {
             _dir: dir,
             libvirt: Libvirt::connect("test:///default").unwrap(),
             package: format!("vm-{name}").parse().unwrap(),
+            renamed_from: Vec::new(),
         }
     }
 
@@ -62,6 +65,16 @@ impl Bench {
 
     /// Writes manifest and domain XML of a package with these images; `devices` are added to the machine.
     fn publish(&self, version: &str, layers: &[Digest], devices: &str) {
+        self.declare(version, layers, devices, &[]);
+    }
+
+    /// The package manager takes the guest package away.
+    fn uninstall(&self) {
+        fs::remove_dir_all(self.layout.guest_package(self.name()).on_disk()).unwrap();
+    }
+
+    /// As [`Bench::publish`], with the manifest's warnings.
+    fn declare(&self, version: &str, layers: &[Digest], devices: &str, warnings: &[&str]) {
         let layer = |(index, digest): (usize, &Digest)| {
             json!({
                 "role": if index == 0 { "base" } else { "delta" },
@@ -81,6 +94,7 @@ impl Bench {
                 "type": "qemu", "cpu": {}, "firmware": { "kind": "bios" },
                 "memory": 1, "vcpus": 1, "interfaces": [],
             },
+            "renamed_from": self.renamed_from, "warnings": warnings,
             "disks": [{ "target": "vda", "format": "qcow2", "layers": layers }],
         });
         let place = self.layout.guest_package(self.name());
@@ -97,13 +111,39 @@ impl Bench {
     }
 
     fn register(&self) -> Result<Registered, InstallError> {
-        register(&self.layout, &self.libvirt, &self.package, VirtType::Qemu, false)
+        self.register_as(None, false)
+    }
+
+    fn register_as(&self, name: Option<&str>, trust: bool) -> Result<Registered, InstallError> {
+        let name: Option<GuestName> = name.map(|name| name.parse().unwrap());
+        let wish = Wish {
+            package: &self.package,
+            name: name.as_ref(),
+            trust,
+            virt: VirtType::Qemu,
+            dry_run: false,
+        };
+        register(&self.layout, &self.libvirt, &wish).map(|mut done| done.remove(0))
+    }
+
+    fn kind(&self) -> PendingKind {
+        PendingKind::RegisterGuest {
+            package: self.package.clone(),
+            name: None,
+            trust: false,
+        }
     }
 
     /// Takes up pending work; for each piece that was tried, whether it is done.
     fn finish(&self) -> Vec<bool> {
         let all = finish(&self.layout, &self.libvirt, || Ok(VirtType::Qemu)).unwrap();
         all.iter().map(|done| done.result.is_ok()).collect()
+    }
+
+    /// What `guest start` looks at.
+    fn check(&self) -> Result<(), InstallError> {
+        let instance = Instance::read(&self.layout, self.name())?.unwrap();
+        check_images(&self.layout, instance.uuid)
     }
 
     fn overlay(&self) -> std::path::PathBuf {
@@ -164,15 +204,49 @@ fn an_upgrade_leaves_the_instance_on_its_own_images() {
         !chain.join(new[1].file_name()).on_disk().exists(),
         "an image that nothing uses"
     );
-    check_images(&bench.layout, bench.name()).unwrap();
+    bench.check().unwrap();
 
     // The layer that is used is the one that is watched.
     fs::remove_file(chain.join(old[1].file_name()).on_disk()).unwrap();
-    let gone = check_images(&bench.layout, bench.name()).unwrap_err();
+    let gone = bench.check().unwrap_err();
     assert!(
         matches!(gone, InstallError::Swapped { what: "removed", .. }),
         "{gone}"
     );
+}
+
+#[test]
+fn a_swapped_or_cut_layer_is_refused_with_both_digests() {
+    let bench = Bench::new("swapped");
+    let layers = bench.install("0.1", 2);
+    bench.register().unwrap();
+    let base = bench
+        .layout
+        .instance_chain(bench.name())
+        .join(layers[0].file_name());
+    let good = fs::read(base.on_disk()).unwrap();
+    let put = |content: &[u8]| {
+        fs::remove_file(base.on_disk()).unwrap();
+        fs::write(base.on_disk(), content).unwrap();
+    };
+    let mut other = good.clone();
+    other[200] ^= 1;
+    for bad in [&other[..], &good[..good.len() / 2], b""] {
+        put(bad);
+        let refused = bench.check().unwrap_err().to_string();
+        let found = Digest::from_bytes(Sha256::digest(bad).into());
+        for word in [
+            layers[0].to_string(),
+            found.to_string(),
+            "is not started".to_owned(),
+        ] {
+            assert!(refused.contains(&word), "{refused}");
+        }
+    }
+    // The same content in another file is the same image.
+    put(&good);
+    bench.check().unwrap();
+    bench.check().unwrap();
 }
 
 #[test]
@@ -184,7 +258,7 @@ fn a_removed_overlay_is_made_anew_on_the_installed_version() {
     fs::remove_file(bench.overlay()).unwrap();
     bench.register().unwrap();
     assert_eq!(bench.chain(), names(&new));
-    check_images(&bench.layout, bench.name()).unwrap();
+    bench.check().unwrap();
 }
 
 #[test]
@@ -205,10 +279,7 @@ fn an_overlay_on_something_else_is_refused() {
         Format::Qcow2,
     )
     .unwrap();
-    for refused in [
-        bench.register().map(drop),
-        check_images(&bench.layout, bench.name()),
-    ] {
+    for refused in [bench.register().map(drop), bench.check()] {
         let refused = refused.unwrap_err();
         assert!(matches!(refused, InstallError::Overlay { .. }), "{refused}");
     }
@@ -276,22 +347,231 @@ fn a_stranger_gets_nothing_of_the_host() {
         assert!(bench.libvirt.domain("stranger").unwrap().is_none());
         assert!(!bench.overlay().exists());
     }
-    bench.publish(
+    // What the manifest declares is given and told; what it does not, only on trust, which stays with the instance.
+    let bridge = "<interface type='bridge'><source bridge='br7'/></interface>";
+    bench.publish("0.1", &layers, bridge);
+    let refused = bench.register().unwrap_err();
+    assert!(refused.to_string().contains("bridge br7"), "{refused}");
+    bench.declare(
         "0.1",
         &layers,
-        "<interface type='bridge'><source bridge='br7'/></interface>",
+        bridge,
+        &["bridge br7: needed on the other host too"],
     );
-    let notes = bench.register().unwrap().notes;
-    assert_eq!(notes, ["this host has to have: bridge br7"]);
+    assert_eq!(
+        bench.register().unwrap().notes,
+        ["this host has to have: bridge br7"]
+    );
+    let more = "<interface type='bridge'><source bridge='br8'/></interface>";
+    bench.publish("0.2", &layers, more);
+    assert!(matches!(bench.register(), Err(InstallError::HostBound { .. })));
+    assert!(bench.register_as(None, true).unwrap().changed);
+    bench.publish("0.3", &layers, more);
+    assert!(bench.register().unwrap().changed);
+}
+
+/// The hardware address of the only interface of a domain.
+fn mac(bench: &Bench, name: &str) -> String {
+    let xml = bench.libvirt.domain(name).unwrap().unwrap().xml;
+    let domain = crate::domain::Domain::parse(&xml).unwrap();
+    domain.interfaces[0].mac.clone().unwrap()
+}
+
+const NIC: &str = "<interface type='user'><mac address='52:54:00:01:00:77'/></interface>";
+
+#[test]
+fn several_instances_of_one_package_have_names_and_addresses_of_their_own() {
+    let bench = Bench::new("many");
+    let layers = bench.install("0.1", 2);
+    bench.publish("0.1", &layers, NIC);
+    assert!(bench.register().unwrap().changed);
+    assert_eq!(mac(&bench, "many"), "52:54:00:01:00:77");
+    let second = bench.register_as(Some("many-b"), false).unwrap();
+    assert_eq!((second.guest.as_str(), second.changed), ("many-b", true));
+    assert!(!bench.register_as(Some("many-b"), false).unwrap().changed);
+    let other = mac(&bench, "many-b");
+    assert_ne!(other, "52:54:00:01:00:77");
+    let uuid = |name: &str| bench.libvirt.domain(name).unwrap().unwrap().uuid;
+    assert_ne!(uuid("many"), uuid("many-b"));
+    // No image is read twice, or there twice.
+    let base = bench.layout.packaged_image(&layers[0]);
+    assert_eq!(fs::metadata(base.on_disk()).unwrap().nlink(), 3);
+
+    // An upgrade is for both, under whatever names their domains go now.
+    bench.publish("0.2", &layers, NIC);
+    assert!(bench.register().unwrap().changed);
+    for name in ["many", "many-b"] {
+        assert!(
+            bench
+                .libvirt
+                .domain(name)
+                .unwrap()
+                .unwrap()
+                .xml
+                .contains("<title>0.2"),
+            "{name}"
+        );
+    }
+    assert_eq!(mac(&bench, "many-b"), other);
+
+    // Without their records they are still known by what their domains say of themselves.
+    for name in ["many", "many-b"] {
+        let record = bench.layout.instance(&name.parse().unwrap());
+        fs::remove_dir_all(record.on_disk()).unwrap();
+    }
+    bench.register().unwrap();
+    assert_eq!(Instance::all(&bench.layout).unwrap().len(), 2);
+    assert_eq!(mac(&bench, "many-b"), other);
+    bench.uninstall();
+    let gone = unregister(&bench.layout, &bench.libvirt, &bench.package, false).unwrap();
+    assert_eq!(gone.undefined.len(), 2, "{gone:?}");
+}
+
+#[test]
+fn a_taken_hardware_address_is_left_to_its_owner() {
+    let bench = Bench::new("taken-mac");
+    let layers = bench.install("0.1", 2);
+    let nic = NIC.replace(":77", ":78");
+    bench.publish("0.1", &layers, &nic);
+    let other = format!(
+        "<domain type='test'><name>mac-owner</name><memory>65536</memory><os><type>hvm</type></os>\
+         <devices>{nic}</devices></domain>"
+    );
+    bench.libvirt.define_domain("mac-owner", &other).unwrap();
+    let done = bench.register().unwrap();
+    assert!(
+        done.notes[0].contains("another guest has 52:54:00:01:00:78"),
+        "{done:?}"
+    );
+    let own = mac(&bench, "taken-mac");
+    assert_ne!(own, "52:54:00:01:00:78");
+    bench.libvirt.undefine_domain("mac-owner").unwrap();
+    bench.publish("0.2", &layers, &nic);
+    bench.register().unwrap();
+    assert_eq!(mac(&bench, "taken-mac"), own);
+}
+
+#[test]
+fn an_overlay_without_a_record_is_adopted_with_its_images() {
+    let bench = Bench::new("adopted");
+    let old = bench.install("0.1", 2);
+    bench.register().unwrap();
+    bench.libvirt.undefine_domain("adopted").unwrap();
+    fs::remove_dir_all(bench.layout.instance(bench.name()).on_disk()).unwrap();
+    let inode = fs::metadata(bench.overlay()).unwrap().ino();
+    bench.install("0.2", 3);
+    fs::remove_file(bench.layout.packaged_image(&old[1]).on_disk()).unwrap();
+    bench.register().unwrap();
+    assert_eq!(bench.chain(), names(&old));
+    assert_eq!(fs::metadata(bench.overlay()).unwrap().ino(), inode);
+    bench.check().unwrap();
+}
+
+#[test]
+fn a_package_under_another_name_takes_the_instances_over() {
+    let mut bench = Bench::new("renamed-old");
+    let layers = bench.install("0.1", 2);
+    bench.register().unwrap();
+    let inode = fs::metadata(bench.overlay()).unwrap().ino();
+    let old = std::mem::replace(&mut bench.package, "vm-renamed-new".parse().unwrap());
+    bench.renamed_from.push(old.clone());
+    bench.publish("0.2", &layers, "");
+    // dpkg runs the old package's last script before the new one's, rpm the other way round.
+    fs::remove_dir_all(bench.layout.guest_package(old.guest()).on_disk()).unwrap();
+    let left = unregister(&bench.layout, &bench.libvirt, &old, false).unwrap();
+    assert_eq!(left.left_to.as_ref(), Some(&bench.package));
+    let done = bench.register().unwrap();
+    assert_eq!(done.guest.as_str(), "renamed-old");
+    let xml = bench.libvirt.domain("renamed-old").unwrap().unwrap().xml;
+    assert!(
+        xml.contains("vm-renamed-new") && xml.contains("<title>0.2"),
+        "{xml}"
+    );
+    assert!(bench.libvirt.domain("renamed-new").unwrap().is_none());
+    let left = unregister(&bench.layout, &bench.libvirt, &old, false).unwrap();
+    assert_eq!(left.undefined, []);
+    let overlay = bench.layout.instance_disk(old.guest(), &"vda".parse().unwrap());
+    assert_eq!(fs::metadata(overlay.on_disk()).unwrap().ino(), inode);
+    bench.libvirt.undefine_domain("renamed-old").unwrap();
+}
+
+#[test]
+fn edits_survive_upgrades_removal_and_return() {
+    let bench = Bench::new("edited");
+    let layers = bench.install("0.1", 2);
+    bench.publish("0.1", &layers, &NIC.replace(":77", ":79"));
+    bench.register().unwrap();
+    let edit = |from: &str, to: &str| {
+        let domain = bench.libvirt.domain("edited").unwrap().unwrap();
+        assert!(domain.xml.contains(from), "{}", domain.xml);
+        bench
+            .libvirt
+            .define_domain("edited", &domain.xml.replace(from, to))
+            .unwrap();
+    };
+    edit("<vcpu placement='static'>1<", "<vcpu placement='static'>3<");
+    let now = || bench.libvirt.domain("edited").unwrap().unwrap().xml;
+    for version in ["0.2", "0.3", "0.1"] {
+        bench.publish(version, &layers, &NIC.replace(":77", ":79"));
+        let done = bench.register().unwrap();
+        assert_eq!(
+            done.kept
+                .iter()
+                .map(|edit| edit.place.as_str())
+                .collect::<Vec<_>>(),
+            ["vcpu"],
+            "{done:?}"
+        );
+        assert!(
+            now().contains(">3</vcpu>") && now().contains(&format!("<title>{version}")),
+            "{}",
+            now()
+        );
+        assert!(!bench.register().unwrap().changed);
+    }
+    bench.uninstall();
+    unregister(&bench.layout, &bench.libvirt, &bench.package, false).unwrap();
+    assert!(bench.libvirt.domain("edited").unwrap().is_none());
+    bench.publish("0.4", &layers, &NIC.replace(":77", ":79"));
+    bench.register().unwrap();
+    assert!(
+        now().contains(">3</vcpu>") && now().contains("<title>0.4"),
+        "{}",
+        now()
+    );
+}
+
+#[test]
+fn what_was_put_aside_is_linked_again_with_its_package() {
+    let bench = Bench::new("aside");
+    let old = bench.install("0.1", 2);
+    bench.register().unwrap();
+    bench.install("0.2", 3);
+    let chain = bench.layout.instance_chain(bench.name());
+    // A disk that was put aside stands on what the current one does not.
+    fs::remove_file(bench.overlay()).unwrap();
+    bench.register().unwrap();
+    let held = chain.join(old[1].file_name()).on_disk().to_owned();
+    let packaged = bench.layout.packaged_image(&old[1]).on_disk().to_owned();
+    let copy = packaged.with_extension("copy");
+    fs::copy(&packaged, &copy).unwrap();
+    fs::rename(&copy, &packaged).unwrap();
+    assert_ne!(
+        fs::metadata(&held).unwrap().ino(),
+        fs::metadata(&packaged).unwrap().ino()
+    );
+    bench.register().unwrap();
+    assert_eq!(
+        fs::metadata(&held).unwrap().ino(),
+        fs::metadata(&packaged).unwrap().ino()
+    );
 }
 
 #[test]
 fn pending_work_is_done_only_where_it_belongs() {
     let bench = Bench::new("elsewhere");
     bench.install("0.1", 2);
-    let kind = PendingKind::RegisterGuest {
-        package: bench.package.clone(),
-    };
+    let kind = bench.kind();
     kind.note(&bench.layout, SYSTEM, "libvirt is down").unwrap();
     assert!(bench.finish().is_empty());
     assert!(bench.libvirt.domain("elsewhere").unwrap().is_none());
@@ -315,9 +595,7 @@ fn a_refusal_is_tried_again_when_something_has_changed() {
     let delta = bench.layout.packaged_image(&layers[1]).on_disk().to_owned();
     let good = fs::read(&delta).unwrap();
     fs::write(&delta, "damaged").unwrap();
-    let kind = PendingKind::RegisterGuest {
-        package: bench.package.clone(),
-    };
+    let kind = bench.kind();
     kind.note(&bench.layout, bench.libvirt.uri(), "r").unwrap();
     assert_eq!(bench.finish(), [false]);
     let noted = pending(&bench.layout).unwrap();
@@ -337,11 +615,17 @@ fn a_name_that_becomes_free_is_taken() {
         "<domain type='test'><name>name-taken</name><memory>65536</memory><os><type>hvm</type></os></domain>";
     bench.libvirt.define_domain("name-taken", other).unwrap();
     let refused = bench.register().unwrap_err();
-    assert!(matches!(refused, InstallError::NameTaken(_)), "{refused}");
-    let kind = PendingKind::RegisterGuest {
-        package: bench.package.clone(),
-    };
+    assert!(matches!(refused, InstallError::NameTaken { .. }), "{refused}");
+    let kind = bench.kind();
+    kind.note(&bench.layout, bench.libvirt.uri(), "r").unwrap();
     note_failure(&bench.layout, &bench.libvirt, &kind, &refused).unwrap();
+    let noted = pending(&bench.layout).unwrap();
+    assert!(
+        noted[0]
+            .reason
+            .ends_with("; miniascape guest register vm-name-taken --as name-taken-2"),
+        "{noted:?}"
+    );
     assert!(bench.finish().is_empty());
     bench.libvirt.undefine_domain("name-taken").unwrap();
     assert_eq!(bench.finish(), [true]);

@@ -1,12 +1,13 @@
-//! `guest unregister PACKAGE`: what a removed package leaves behind is taken out of libvirt; disks, firmware variables
-//! and the last XML are kept, and come back with the package.
+//! `guest unregister PACKAGE`: what a removed package leaves behind is taken out of libvirt; disks, firmware variables,
+//! definition, snapshots and saved memory are kept, and come back with the package. A package that another one has replaced leaves its
+//! instances to that one.
 
 use super::InstallError;
-use super::networks;
 use super::record::{Instance, InstanceState};
+use super::{kept, networks};
 use crate::host::{Layout, Libvirt, files};
 use crate::name::GuestName;
-use crate::package::GuestPackage;
+use crate::package::{self, GuestPackage};
 use serde::Serialize;
 
 /// What unregistering did.
@@ -18,6 +19,9 @@ pub struct Unregistered {
     pub running: Vec<GuestName>,
     /// True if nothing was to be done because the package is still installed.
     pub still_installed: bool,
+    /// The installed package that takes the instances over, because it is this one under another name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left_to: Option<GuestPackage>,
     /// What could not be done, and how it can.
     pub notes: Vec<String>,
 }
@@ -31,6 +35,7 @@ pub fn unregister(
     dry_run: bool,
 ) -> Result<Unregistered, InstallError> {
     let mut done = Unregistered::default();
+    let successor = successor(layout, package)?;
     for Instance { name, .. } in Instance::all(layout)? {
         let _lock = if dry_run {
             None
@@ -45,6 +50,10 @@ pub fn unregister(
             done.still_installed = true;
             return Ok(done);
         }
+        if let Some(successor) = &successor {
+            done.left_to = Some(successor.clone());
+            return Ok(done);
+        }
         if let Some(domain) = libvirt.domain_by_uuid(instance.uuid)? {
             if domain.state.is_active() {
                 done.running.push(instance.name);
@@ -54,9 +63,8 @@ pub fn unregister(
                 done.undefined.push(instance.name);
                 continue;
             }
-            let kept = layout.instance(&instance.name).join("domain.xml");
-            files::write(kept.on_disk(), domain.xml.as_bytes(), 0o600)?;
-            libvirt.undefine_domain(&domain.name)?;
+            kept::keep(layout, libvirt, &instance, &domain)?;
+            libvirt.undefine_keeping_data(&domain.name)?;
             done.undefined.push(instance.name.clone());
         }
         if instance.state != InstanceState::Unregistered && !dry_run {
@@ -70,7 +78,14 @@ pub fn unregister(
     Ok(done)
 }
 
-fn is_installed(layout: &Layout, package: &GuestPackage) -> bool {
+/// The installed package that was called `package` before. Its scriptlet may run before or after this one's.
+fn successor(layout: &Layout, package: &GuestPackage) -> Result<Option<GuestPackage>, InstallError> {
+    let mut installed = package::list(layout)?.into_iter().flatten();
+    let successor = installed.find(|other| other.manifest.renamed_from.contains(package));
+    Ok(successor.map(|other| other.package))
+}
+
+pub(super) fn is_installed(layout: &Layout, package: &GuestPackage) -> bool {
     let manifest = layout.guest_package(package.guest()).join("manifest.json");
     manifest.on_disk().exists()
 }

@@ -75,18 +75,22 @@ pub(crate) fn a_packaged_guests_entry_comes_and_goes_with_its_package() {
     assert!(is_known(&host), "{installed}{}", lookup(&host));
     assert_eq!(host.check(["pgrep", "-x", "dnsmasq"]).stdout, dnsmasq);
 
-    // What people have given to somebody else is not taken from him; the guest is registered all the same.
+    // What people have given to somebody else is not taken from him; the guest gets another address, and keeps it.
     kind.remove(&host, "vm-web");
     let others = definition("net-1", "192.168.151", "virbr151").replace("192.168.151.11", ADDRESS);
     host.write_file(FILE, others);
     host.miniascape_check(["net", "update", "net-1"]);
     let installed = kind.install(&host, "/root/packages/vm-web_*");
-    let told = format!("web has no reservation in net-1: {HOSTS}/web.yaml:3");
+    let told = "web has an address of its own in net-1: another has that of the package";
     assert!(
-        installed.stdout.contains("web registered") && installed.stderr.contains(&told),
+        installed.stdout.contains("web registered") && installed.stderr.contains(told),
         "{installed}"
     );
-    assert_eq!(shown(&host), None);
+    let (entry, _) = shown(&host).expect("the guest's entry");
+    assert!(entry["mac"] == MAC && entry["ip"] != ADDRESS, "{entry}");
+    let again = host.miniascape_check(["guest", "register", "vm-web", "--format", "json"]);
+    assert_eq!(again.json()["changed"], false, "{again}");
+    assert_eq!(shown(&host).map(|(entry, _)| entry), Some(entry));
     for package in ["vm-web", "vm-web2"] {
         kind.remove(&host, package);
     }

@@ -20,6 +20,7 @@ mod dropins;
 mod guests;
 mod harness;
 mod import;
+mod instances;
 mod kills;
 mod lifecycle;
 mod luggage;
@@ -75,6 +76,9 @@ fn tests() -> Vec<Trial> {
             guests_live_as_rpms,
             a_guest_starts_only_on_the_images_it_was_made_from,
             what_could_not_be_finished_is_finished_by_a_later_run,
+        }
+        instances {
+            instances_live_side_by_side_through_everything,
         }
         carried {
             disks_of_every_place_and_depth,

@@ -430,11 +430,9 @@ impl From<InstallError> for Failure {
         match error {
             InstallError::Libvirt(error) => error.into(),
             InstallError::Image(error) => error.into(),
-            InstallError::NameTaken(name) => Self::refused(message).hint(format!(
-                "rename the other guest (`virsh domrename {name} NEW`), or keep this one uninstalled"
-            )),
+            InstallError::NameTaken { remedy, .. } => Self::refused(message).hint(remedy),
             InstallError::HostBound { package, .. } => Self::refused(message).hint(format!(
-                "pack the guest again without it, or look at what it is for: {}",
+                "look at what it is for, then: miniascape guest register {package} --trust; it is in {}",
                 miniascape::host::Layout::default()
                     .guest_package(package.guest())
                     .join("domain.xml")

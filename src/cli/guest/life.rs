@@ -72,10 +72,19 @@ pub(super) fn start(
         Some(StartGoal::Lease) => Some(LeaseWait::open(context.layout(), &libvirt, name, false)?),
         _ => None,
     };
-    if let Ok(name) = name.parse() {
-        install::check_images(context.layout(), &name)?;
+    let domain = libvirt.domain(name)?;
+    if let Some(domain) = &domain {
+        install::check_images(context.layout(), domain.uuid)?;
     }
     libvirt.start_domain(name)?;
+    if let Some(domain) = &domain
+        && let Err(error) = install::after_start(context.layout(), &libvirt, domain)
+    {
+        context.output().warn(&format!(
+            "the checkpoints of {} are not back: {error}",
+            shown(name)
+        ));
+    }
     if let Some(lease) = lease {
         return tell(context, name, &lease.finish(&libvirt, timeout)?, true);
     }

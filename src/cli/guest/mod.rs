@@ -11,7 +11,7 @@ use super::output::table;
 use super::{Context, Failure};
 use clap::Subcommand;
 use miniascape::guest::{self, GuestStatus};
-use miniascape::name::printable;
+use miniascape::name::{GuestName, printable};
 use miniascape::package::GuestPackage;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -73,11 +73,17 @@ pub(crate) enum Args {
         #[arg(long)]
         dry_run: bool,
     },
-    /// Make a guest from an installed guest package (its scriptlets call this)
-    #[command(after_help = "Example: miniascape guest register vm-web")]
+    /// Make guests from an installed guest package, or bring its guests up to it (its scriptlets call this)
+    #[command(after_help = "Example: miniascape guest register vm-web --as web-2")]
     Register {
         /// The guest package
         package: GuestPackage,
+        /// Make one more guest, of this name, with addresses of its own
+        #[arg(long = "as", value_name = "NAME")]
+        name: Option<GuestName>,
+        /// Give it also what the package asks for without declaring it, such as devices of this host
+        #[arg(long)]
+        trust: bool,
         /// Only tell what would be done
         #[arg(long)]
         dry_run: bool,
@@ -130,7 +136,12 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
             yes,
             dry_run,
         } => delete::delete(context, name, *disks, *yes, *dry_run)?,
-        Args::Register { package, dry_run } => packaged::register(context, package, *dry_run)?,
+        Args::Register {
+            package,
+            name,
+            trust,
+            dry_run,
+        } => packaged::register(context, package, name.as_ref(), *trust, *dry_run)?,
         Args::Unregister { package, dry_run } => packaged::unregister(context, package, *dry_run)?,
         Args::Start {
             name,

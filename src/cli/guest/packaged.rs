@@ -3,9 +3,10 @@
 
 use crate::cli::{Context, Failure};
 use miniascape::guest;
-use miniascape::host::Libvirt;
 use miniascape::host::libvirt::is_local_uri;
-use miniascape::install::{self, InstallError, PendingKind};
+use miniascape::host::{Libvirt, files};
+use miniascape::install::{self, InstallError, PendingKind, Registered, Wish};
+use miniascape::name::GuestName;
 use miniascape::package::{self, GuestPackage, InstalledError};
 use serde::Serialize;
 
@@ -34,11 +35,20 @@ fn or_pending<T>(
             return Err(recorded(failure, noted));
         }
     };
+    // The daemon is woken by the record, and is not to do it at the same time.
+    let _lock = files::Lock::acquire(layout.package_lock(kind.package().guest()).on_disk())?;
     kind.note(layout, libvirt.uri(), "a run of miniascape was interrupted")?;
     match work(&libvirt) {
         Ok(done) => {
             kind.forget(layout)?;
             Ok(done)
+        }
+        // A name that was asked for is asked for anew; nobody waits for it.
+        Err(error @ InstallError::NameTaken { .. })
+            if matches!(kind, PendingKind::RegisterGuest { name: Some(_), .. }) =>
+        {
+            kind.forget(layout)?;
+            Err(error.into())
         }
         Err(error) => {
             let noted = install::note_failure(layout, &libvirt, kind, &error);
@@ -82,10 +92,27 @@ fn defer(context: &Context, kind: &PendingKind, dry_run: bool, reason: &str) -> 
     })
 }
 
-pub(super) fn register(context: &Context, package: &GuestPackage, dry_run: bool) -> Result<(), Failure> {
+/// What `--format json` tells of a registration; the first three of all instances together.
+#[derive(Serialize)]
+struct Told<'a> {
+    guest: Option<&'a GuestName>,
+    changed: bool,
+    notes: Vec<&'a str>,
+    guests: &'a [Registered],
+}
+
+pub(super) fn register(
+    context: &Context,
+    package: &GuestPackage,
+    name: Option<&GuestName>,
+    trust: bool,
+    dry_run: bool,
+) -> Result<(), Failure> {
     let layout = context.layout();
     let kind = PendingKind::RegisterGuest {
         package: package.clone(),
+        name: name.cloned(),
+        trust,
     };
     if let Err(error @ InstalledError::Missing(_)) = package::show(layout, package) {
         // Nothing to be kept for later: the package is not there.
@@ -94,20 +121,40 @@ pub(super) fn register(context: &Context, package: &GuestPackage, dry_run: bool)
     if !layout.is_live() {
         return defer(context, &kind, dry_run, "installed into another system's root");
     }
-    let registered = or_pending(context, &kind, dry_run, |libvirt| {
+    let done = or_pending(context, &kind, dry_run, |libvirt| {
         let (virt, _) = guest::virt_type(layout, dry_run)?;
-        install::register(layout, libvirt, package, virt, dry_run)
+        let wish = Wish {
+            package,
+            name,
+            trust,
+            virt,
+            dry_run,
+        };
+        install::register(layout, libvirt, &wish)
     })?;
-    for note in &registered.notes {
+    let told = Told {
+        guest: done.first().map(|registered| &registered.guest),
+        changed: done.iter().any(|registered| registered.changed),
+        notes: done
+            .iter()
+            .flat_map(|registered| &registered.notes)
+            .map(String::as_str)
+            .collect(),
+        guests: &done,
+    };
+    for note in &told.notes {
         context.output().note(format!("note: {note}"));
     }
-    context.output().report(&registered, || {
-        let name = &registered.guest;
-        match (registered.changed, dry_run) {
-            (false, _) => format!("{name} is registered already"),
-            (true, true) => format!("{name} would be registered"),
-            (true, false) => format!("{name} registered; start it with: miniascape guest start {name}"),
-        }
+    context.output().report(&told, || {
+        let lines = done.iter().map(|registered| {
+            let name = &registered.guest;
+            match (registered.changed, dry_run) {
+                (false, _) => format!("{name} is registered already"),
+                (true, true) => format!("{name} would be registered"),
+                (true, false) => format!("{name} registered; start it with: miniascape guest start {name}"),
+            }
+        });
+        lines.collect::<Vec<_>>().join("\n")
     })
 }
 
@@ -132,6 +179,9 @@ pub(super) fn unregister(context: &Context, package: &GuestPackage, dry_run: boo
         let mut lines = Vec::new();
         if done.still_installed {
             lines.push(format!("{package} is still installed; nothing to do"));
+        }
+        if let Some(successor) = &done.left_to {
+            lines.push(format!("the guests of {package} are those of {successor} now"));
         }
         let would = if dry_run { "would be " } else { "" };
         for name in &done.undefined {

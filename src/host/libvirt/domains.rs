@@ -115,12 +115,12 @@ pub enum GraceError {
 }
 
 impl Libvirt {
-    fn find_domain(&self, name: &str) -> Result<Option<Domain>, LibvirtError> {
+    pub(super) fn find_domain(&self, name: &str) -> Result<Option<Domain>, LibvirtError> {
         absent(self.connection.lookup_domain_by_name(name), ErrorNumber::NoDomain)
             .map_err(|e| self.error(format!("look for the guest {name}"), &e))
     }
 
-    fn with_domain<T>(
+    pub(super) fn with_domain<T>(
         &self,
         name: &str,
         what: &str,
@@ -165,6 +165,15 @@ impl Libvirt {
             .map_err(|e| self.error(format!("look for the guest {uuid}"), &e))?
             .map(|domain| self.domain_record(&domain))
             .transpose()
+    }
+
+    /// The definition of the domain of this identity as the next start will use it, passwords of displays included;
+    /// `None` if there is no such domain.
+    pub fn definition(&self, uuid: Uuid) -> Result<Option<String>, LibvirtError> {
+        let flags = sys::VIR_DOMAIN_XML_INACTIVE | sys::VIR_DOMAIN_XML_SECURE;
+        absent(self.connection.lookup_domain_by_uuid(uuid), ErrorNumber::NoDomain)
+            .and_then(|domain| domain.map(|domain| domain.xml_desc(flags)).transpose())
+            .map_err(|e| self.error(format!("read the definition of the guest {uuid}"), &e))
     }
 
     /// All domains, running or not, by name.
@@ -240,6 +249,46 @@ impl Libvirt {
             without_unknown_flags(both, nvram, |flags| {
                 without_unknown_flags(flags, 0, |flags| d.undefine_flags(flags))
             })
+        })
+    }
+
+    /// As [`Libvirt::undefine_domain`], also for a domain with snapshots and checkpoints, of which libvirt then knows
+    /// nothing more, and a saved state, which is lost if its file has not been put aside.
+    pub fn undefine_keeping_data(&self, name: &str) -> Result<(), LibvirtError> {
+        self.with_domain(name, "undefine", |d| {
+            let snapshots =
+                sys::VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA | sys::VIR_DOMAIN_UNDEFINE_MANAGED_SAVE;
+            let checkpoints = snapshots | sys::VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA;
+            let nvram = checkpoints | sys::VIR_DOMAIN_UNDEFINE_KEEP_NVRAM;
+            // The first is known since libvirt 8.9, the second is what came before; the simulator has no firmware.
+            let mut last = Ok(());
+            for flags in [
+                nvram | sys::VIR_DOMAIN_UNDEFINE_KEEP_TPM,
+                nvram,
+                checkpoints,
+                snapshots,
+            ] {
+                last = d.undefine_flags(flags);
+                if !matches!(&last, Err(e) if e.code().known() == Some(ErrorNumber::InvalidArg)) {
+                    break;
+                }
+            }
+            last
+        })
+    }
+
+    /// True if the memory of the domain was saved by libvirt, to be gone on with at its next start.
+    pub fn has_saved_state(&self, name: &str) -> Result<bool, LibvirtError> {
+        self.with_domain(name, "look at", |d| d.has_managed_save(0))
+    }
+
+    /// Drops the saved state of a domain, if it has one.
+    pub fn drop_saved_state(&self, name: &str) -> Result<(), LibvirtError> {
+        self.with_domain(name, "drop the saved state of", |d| {
+            if d.has_managed_save(0)? {
+                d.managed_save_remove(0)?;
+            }
+            Ok(())
         })
     }
 

@@ -4,11 +4,13 @@
 mod domains;
 mod leases;
 mod networks;
+mod restore_points;
 mod volumes;
 
 pub use domains::{Blocker, DomainRecord, DomainState, GraceError};
 pub use leases::NetworkLease;
 pub use networks::{DhcpSection, NetworkRecord};
+pub use restore_points::RestorePoint;
 
 use virt::connect::Connect;
 use virt::error::{Error, ErrorNumber};
