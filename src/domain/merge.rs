@@ -139,7 +139,7 @@ pub(super) fn same(a: Element<'_>, b: Element<'_>) -> bool {
         && others.next().is_none()
 }
 
-fn attributes<'d>(element: Element<'d>) -> BTreeMap<&'d str, &'d str> {
+fn attributes(element: Element<'_>) -> BTreeMap<&str, &str> {
     element.attributes().collect()
 }
 
@@ -196,7 +196,7 @@ struct Merger {
 }
 
 impl Merger {
-    fn element<'d>(&mut self, sides: &Sides<'d>, path: &mut Path, depth: usize, out: &mut String) {
+    fn element(&mut self, sides: &Sides<'_>, path: &mut Path, depth: usize, out: &mut String) {
         let &Sides {
             old, new, current, ..
         } = sides;

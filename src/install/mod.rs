@@ -113,7 +113,7 @@ pub enum InstallError {
         /// What happened to it: "replaced", "removed", …
         what: &'static str,
         /// The digest that it was verified to have.
-        wanted: Digest,
+        wanted: Box<Digest>,
         /// The digest that it has, if it is there.
         found: Option<Digest>,
     },

@@ -33,12 +33,11 @@ pub fn check_images(layout: &Layout, uuid: Uuid) -> Result<(), InstallError> {
             guest: name.clone(),
             path: path.clone(),
             what,
-            wanted: digest,
+            wanted: Box::new(digest),
             found,
         };
-        let now = match ImageRecord::of(&path, digest) {
-            Ok(now) => now,
-            Err(_) => return Err(swapped("removed", None)),
+        let Ok(now) = ImageRecord::of(&path, digest) else {
+            return Err(swapped("removed", None));
         };
         if now == *verified {
             continue;

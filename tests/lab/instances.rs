@@ -5,7 +5,7 @@
 //! a line to the list.
 
 use crate::support::guest::Console;
-use crate::support::{Host, Output};
+use crate::support::{Host, Output, note};
 use crate::travel::{Kind, below, packages, target};
 use serde_json::Value;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub(crate) type Step = (&'static str, fn(&Lab<'_>));
 impl Lab<'_> {
     pub(crate) fn run(&self, steps: &[Step]) {
         for (name, step) in steps {
-            eprintln!("step: {name}");
+            note(format_args!("step: {name}"));
             step(self);
             self.nothing_is_lost(name);
         }

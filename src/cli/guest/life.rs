@@ -80,7 +80,7 @@ pub(super) fn start(
     if let Some(domain) = &domain
         && let Err(error) = install::after_start(context.layout(), &libvirt, domain)
     {
-        context.output().warn(&format!(
+        context.output().warn(format!(
             "the checkpoints of {} are not back: {error}",
             shown(name)
         ));
