@@ -26,7 +26,7 @@ RPM := $(DIST)/$(NAME)-$(VERSION)-1.x86_64.rpm
 WITH_CARGO = dir=$$(packaging/setup --cargo) && PATH="$$dir:$$PATH"
 CARGO = $(WITH_CARGO) cargo
 
-.PHONY: help setup build demo test test-rings test-images test-packages test-system bench lint fmt install stage deb rpm clean
+.PHONY: help setup build demo test test-rings test-images test-packages test-system bench fuzz lint fmt install stage deb rpm clean
 
 help: ## list the targets
 	@printf 'miniascape %s\n\n' '$(VERSION)'
@@ -58,6 +58,11 @@ test-images: ## compare the image engine with qemu-img over 2,000 random images 
 test-packages: ## packages over 4 GiB, and killed, cut and flipped at every place (half an hour, 10 GB of disk)
 	@$(WITH_CARGO) MINIASCAPE_TEST_FULL=1 cargo test --locked --test package -- --include-ignored
 
+FUZZ_SECONDS ?= 120
+
+fuzz: ## feed the readers of definitions, domain XML and qcow2 with rubbish, FUZZ_SECONDS=120 for each (needs a C++ compiler)
+	@$(WITH_CARGO) fuzz/run $(FUZZ_SECONDS)
+
 test-system: ## test ring 4: packages on a container with real systemd (not there yet)
 	@echo 'ring 4 is not there yet: nothing installs the packages in a booted container so far' >&2; exit 1
 
@@ -67,7 +72,7 @@ bench: ## measure speed beside other tools (needs libyaml-dev, 12 GB of disk; fi
 lint: ## check formatting, clippy and the shell scripts
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	shellcheck packaging/setup packaging/run-rings packaging/build-deb packaging/build-rpm packaging/build-rpm-stub packaging/state-dirs packaging/deb/p* .ci/run
+	shellcheck packaging/setup packaging/run-rings packaging/build-deb packaging/build-rpm packaging/build-rpm-stub packaging/state-dirs packaging/deb/p* .ci/run fuzz/run
 
 fmt: ## format the sources
 	$(CARGO) fmt

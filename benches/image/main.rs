@@ -1,13 +1,14 @@
 //! `cargo bench --bench image [WHAT…]`: the image engine beside qemu-img, on a disk of 8 GiB that holds 2.2 GiB of this
-//! machine's own files. WHAT is convert, synced, delta or packed; all of them by default. Figures are printed; nothing
-//! passes or fails by them.
+//! machine's own files. WHAT is convert, synced, delta, packed or memory (the
+//! program's own); all of them by default. Figures are printed; nothing passes or fails by them.
 //!
 //! The test disks are kept in `target/bench-image`, or in the directory `MINIASCAPE_BENCH_IMAGES`; 12 GB have to be free there.
-//! `MINIASCAPE_BENCH_RUNS` is the number of runs. qemu-img, mke2fs and a `/usr` are needed.
+//! `MINIASCAPE_BENCH_RUNS` is the number of runs. qemu-img, mke2fs, GNU time and a `/usr` are needed.
 
 #![allow(clippy::print_stdout, reason = "a measurement prints its figures")]
 
 mod disks;
+mod memory;
 
 use disks::Disks;
 use fs_err as fs;
@@ -21,11 +22,12 @@ use std::time::Instant;
 const RUNS: usize = 5;
 
 type Race = fn(&Disks);
-const RACES: [(&str, Race); 4] = [
+const RACES: [(&str, Race); 5] = [
     ("convert", convert),
     ("synced", synced),
     ("delta", delta),
     ("packed", packed),
+    ("memory", memory::memory),
 ];
 
 fn main() {
@@ -177,9 +179,9 @@ fn synced(disks: &Disks) {
 }
 
 fn packed(disks: &Disks) {
-    let ours = |cluster: u64, out: &Path| {
+    let ours = |cluster: u64, level: i32, out: &Path| {
         let plan = Plan::flat(&open(&disks.disk), cluster, &mut |_| {}).expect("it can be read");
-        plan.write_packed(&file(out), 3, &mut |_| {})
+        plan.write_packed(&file(out), level, &mut |_| {})
             .expect("there is room");
     };
     let theirs = |options: &str, out: &Path| {
@@ -198,17 +200,26 @@ fn packed(disks: &Disks) {
         ]);
     };
     race(
-        "qcow2 to qcow2, clusters compressed by zstd",
+        "qcow2 to qcow2, clusters of 64 KiB compressed by zstd",
         disks,
         &[
             ("qemu-img convert -c -m 16 -W", &|out| {
                 theirs("compression_type=zstd", out);
             }),
-            ("image convert --compress", &|out| ours(65536, out)),
-            ("qemu-img convert -c -m 16 -W, 2 MiB", &|out| {
+            ("image convert --compress", &|out| ours(65536, 3, out)),
+            ("image convert --compress --level 1", &|out| ours(65536, 1, out)),
+        ],
+    );
+    race(
+        "the same with clusters of 2 MiB",
+        disks,
+        &[
+            ("qemu-img convert -c -m 16 -W", &|out| {
                 theirs("compression_type=zstd,cluster_size=2M", out);
             }),
-            ("image convert --compress, 2 MiB", &|out| ours(2 << 20, out)),
+            ("image convert --compress", &|out| ours(2 << 20, 3, out)),
+            ("image convert --compress --level 2", &|out| ours(2 << 20, 2, out)),
+            ("image convert --compress --level 1", &|out| ours(2 << 20, 1, out)),
         ],
     );
 }

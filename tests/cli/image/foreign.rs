@@ -2,6 +2,7 @@
 
 use super::{qemu_img, qemu_io};
 use crate::miniascape;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -155,7 +156,8 @@ fn sources_on_the_network_are_converted() {
         .unwrap();
     let server = Server(server);
     let begun = Instant::now();
-    while !socket.exists() {
+    // The socket is there before anyone listens.
+    while UnixStream::connect(&socket).is_err() {
         assert!(
             begun.elapsed() < Duration::from_secs(20),
             "qemu-nbd does not come up"
