@@ -29,7 +29,7 @@ pub(crate) fn memory(disks: &Disks) {
                     piece
                         .iter_mut()
                         .zip((number..).step_by(7))
-                        .for_each(|(byte, n)| *byte = (n % 251) as u8);
+                        .for_each(|(byte, n)| *byte = u8::try_from(n % 251).expect("it is below 251"));
                 }
                 file.file()
                     .write_all_at(&piece, size / PIECES * number)
