@@ -2,7 +2,7 @@
 
 use super::Context;
 use miniascape::host::{Libvirt, Services, files};
-use miniascape::name::NetworkName;
+use miniascape::name::{NetworkName, printable};
 use miniascape::network::Target;
 use miniascape::template::Templates;
 use miniascape::{guest, install, network};
@@ -28,12 +28,13 @@ pub(super) fn tidy(context: &Context) {
 pub(super) fn is_any(context: &Context) -> bool {
     let layout = context.layout();
     let guests = install::pending(layout).map_or(true, |all| !all.is_empty());
-    guests || network::pending(layout).map_or(true, |all| !all.is_empty())
+    guests || guest::live::is_any(layout) || network::pending(layout).map_or(true, |all| !all.is_empty())
 }
 
 fn tell(context: &Context, libvirt: &Libvirt, except: Option<&NetworkName>, old_news: bool) {
     let layout = context.layout();
     tidy(context);
+    finish_live(context, libvirt);
     // Guests that start need their networks.
     finish_networks(context, libvirt, except, old_news);
     let virt = || guest::virt_type(layout, false).map(|(virt, _)| virt);
@@ -49,6 +50,26 @@ fn tell(context: &Context, libvirt: &Libvirt, except: Option<&NetworkName>, old_
             }
         }
         Err(error) => tracing::warn!(%error, "pending work cannot be looked at"),
+    }
+}
+
+/// A guest that a killed run has left frozen comes before all else.
+fn finish_live(context: &Context, libvirt: &Libvirt) {
+    match guest::live::undo_dead(context.layout(), libvirt) {
+        Ok(all) => {
+            for undone in all {
+                let guest = printable(&undone.guest, 64);
+                match undone.result {
+                    Ok(()) => context.output().note(format!(
+                        "undone what an interrupted live pack of {guest} had left"
+                    )),
+                    Err(error) => {
+                        tracing::warn!("what an interrupted live pack of {guest} has left: {error}")
+                    }
+                }
+            }
+        }
+        Err(error) => tracing::warn!(%error, "interrupted live packs cannot be looked at"),
     }
 }
 

@@ -1,5 +1,7 @@
 //! `miniascape repack`: a libvirt guest as packages.
 
+mod live;
+
 use super::output::{size, table};
 use super::progress::{self, Spent, Style, Teller};
 use super::{Context, Failure};
@@ -29,7 +31,7 @@ const MAX_XML: u64 = 16 * 1024 * 1024;
 #[command(after_help = "Example: miniascape repack web --to rpm,deb --output packages --package-version 1.0")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct Args {
-    /// A guest that is off, or a file with domain XML
+    /// A guest that is off (or runs, with --live), or a file with domain XML
     #[arg(value_name = "DOMAIN|FILE.xml")]
     guest: String,
     /// What to make [default: packages for this host: deb or rpm]
@@ -47,6 +49,9 @@ pub(crate) struct Args {
     /// Where the build tree goes, and what is needed meanwhile [default: the output directory]
     #[arg(long, value_name = "DIR")]
     workdir: Option<PathBuf>,
+    /// Pack a running guest as it is now: all its disks at one moment, its file systems frozen if its agent answers
+    #[arg(long, conflicts_with = "seal")]
+    live: bool,
     /// Leave this disk behind
     #[arg(long, value_name = "TARGET", value_delimiter = ',')]
     without_disk: Vec<String>,
@@ -117,7 +122,7 @@ fn target(text: &str) -> Result<Target, String> {
 }
 
 pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
-    let source = Source::read(context, &args.guest)?;
+    let source = Source::read(context, &args.guest, args)?;
     let known = args.base.as_deref().map(|text| base(context, args, text));
     let (base, _unpacked) = known.transpose()?.unzip();
     let definitions = if args.with_networks {
@@ -161,7 +166,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
         created: created(args.created)?,
         caller: args.caller,
     };
-    let plan = package::prepare(&request)?;
+    let mut plan = package::prepare(&request)?;
     if args.with_networks {
         let packed = |name: &str| {
             plan.files
@@ -191,11 +196,28 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
     if args.dry_run {
         tell_plan(context, &plan, &options)?;
     } else {
-        let teller = Teller::new(context, args.progress);
         let begun = Instant::now();
-        let result = package::build(&plan, &options, &teller);
+        let live = match &source.running {
+            Some(running) => Some(live::begin(context, running, &request, &mut plan, args.progress)?),
+            None => None,
+        };
+        let teller = Teller::new(context, args.progress);
+        let still = || live.as_ref().is_none_or(|live| live.ensure_running().is_ok());
+        let result = package::build_while(&plan, &options, &teller, &still).map_err(Failure::from);
         let steps = teller.finish(result.is_ok());
+        let result = match &live {
+            Some(live) => result.map_err(|failure| {
+                tracing::debug!("{}", failure.message());
+                live.explain(failure)
+            }),
+            None => result,
+        };
+        for disk in &mut plan.disks {
+            disk.live = None;
+        }
+        let ended = live.map_or(Ok(()), guest::live::Live::end);
         tell(context, args.progress, &result?, &steps, begun.elapsed())?;
+        ended?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -210,10 +232,12 @@ struct Source {
     libvirt_knows: bool,
     /// Where the volumes are that it names.
     volumes: Vec<Volume>,
+    /// The guest, if it is to be packed while it runs.
+    running: Option<live::Running>,
 }
 
 impl Source {
-    fn read(context: &Context, text: &str) -> Result<Self, Failure> {
+    fn read(context: &Context, text: &str, args: &Args) -> Result<Self, Failure> {
         if is_path(text) {
             let mut source = Self::of_file(Path::new(text)).map_err(|e| Failure::usage(e.to_string()))?;
             // Only volumes need libvirt; without it they are refused with the reason.
@@ -224,7 +248,7 @@ impl Source {
             }
             Ok(source)
         } else {
-            Self::of_libvirt(context, text)
+            Self::of_libvirt(context, text, args)
         }
     }
 
@@ -238,10 +262,11 @@ impl Source {
             activity: Activity::Off,
             libvirt_knows: false,
             volumes: Vec::new(),
+            running: None,
         })
     }
 
-    fn of_libvirt(context: &Context, name: &str) -> Result<Self, Failure> {
+    fn of_libvirt(context: &Context, name: &str, args: &Args) -> Result<Self, Failure> {
         let libvirt = context.local_libvirt(true)?;
         let record = libvirt.domain(name)?.ok_or_else(|| {
             Failure::failed(format!("there is no guest {}", printable(name, 80)))
@@ -252,11 +277,15 @@ impl Source {
             xml: record.xml,
             public: false,
             libvirt_knows: true,
-            activity: if record.state.is_active() {
-                Activity::Active
-            } else {
-                Activity::Off
+            activity: match (record.state.is_active(), args.live) {
+                (true, true) => Activity::Live,
+                (true, false) => Activity::Active,
+                (false, _) => Activity::Off,
             },
+            running: (record.state.is_active() && args.live).then_some(live::Running {
+                libvirt,
+                uuid: record.uuid,
+            }),
         })
     }
 }

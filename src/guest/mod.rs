@@ -5,6 +5,7 @@
 mod create;
 mod delete;
 mod disks;
+pub mod live;
 mod make;
 mod request;
 mod reserve;

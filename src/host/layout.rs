@@ -278,6 +278,11 @@ impl Layout {
         self.of_system(&format!("var/lib/libvirt/swtpm/{uuid}"))
     }
 
+    /// Where libvirt's QEMU driver keeps its own things, among them a directory for each running domain.
+    pub fn libvirt_qemu(&self) -> Place {
+        self.of_system("var/lib/libvirt/qemu")
+    }
+
     /// Where libvirt keeps the firmware variables of the domain `name` if that does not say so itself.
     pub fn nvram(&self, name: &str) -> Place {
         self.of_system(&format!("var/lib/libvirt/qemu/nvram/{name}_VARS.fd"))

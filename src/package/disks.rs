@@ -4,10 +4,11 @@
 use super::plan::PlanError;
 use super::text::{Line, Word};
 use crate::domain::{Disk, DiskSource, Domain};
-use crate::image::{Chain, Format, ImageInfo};
+use crate::image::{Chain, Export, Format, ImageInfo};
 use crate::name::{Digest, printable};
 use serde::Serialize;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// What can be done about a disk that is somewhere else than in a file or on a device.
 const COPY: &str = "copy it to a qcow2 file with `qemu-img convert` and let the domain use that, or leave it behind with --without-disk";
@@ -88,6 +89,21 @@ pub struct DiskPlan {
     pub chain: Vec<ImageInfo>,
     /// How they become the package's layers.
     pub split: Split,
+    /// True if the guest runs and writes to the first of the chain.
+    pub in_use: bool,
+    /// What is read in place of the chain, while the guest writes to that.
+    #[serde(skip)]
+    pub live: Option<LiveDisk>,
+}
+
+/// A disk of a running guest as it was at one moment.
+#[derive(Debug, Clone)]
+pub struct LiveDisk(pub Arc<Export>);
+
+impl PartialEq for LiveDisk {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
 }
 
 /// How a chain of images becomes layers.
@@ -127,6 +143,8 @@ impl DiskPlan {
                 None if choice.flatten => Split::Flat,
                 None => Split::Bottom,
             },
+            in_use: false,
+            live: None,
         })
     }
 

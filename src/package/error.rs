@@ -72,6 +72,9 @@ pub enum RepackError {
         /// The image.
         path: PathBuf,
     },
+    /// What exported the disks as they were at one moment has ended.
+    #[error("the disks are not to be read any more as they were: nothing was made of them")]
+    SourceGone,
     /// An image could not be read or written.
     #[error(transparent)]
     Image(#[from] ImageError),

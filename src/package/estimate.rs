@@ -8,6 +8,7 @@ use super::stream::Codec;
 use crate::image::{Disk, Extent, Format, ImageError};
 use fs_err as fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Samples that are taken of a disk, and their length in bytes.
 const SAMPLES: u64 = 48;
@@ -15,7 +16,8 @@ const SAMPLE: u64 = 256 * 1024;
 
 /// About how many bytes the disk's images take in a package.
 pub(super) fn packed(plan: &DiskPlan, codec: Codec) -> Result<u64, ImageError> {
-    if codec == Codec::None {
+    // What a running guest writes to has no sound tables to be read by.
+    if codec == Codec::None || plan.in_use && plan.live.is_none() {
         return Ok(plan.bytes());
     }
     // They were allowed when the plan was made.
@@ -25,7 +27,10 @@ pub(super) fn packed(plan: &DiskPlan, codec: Codec) -> Result<u64, ImageError> {
         .filter_map(|image| fs::canonicalize(&image.path).ok())
         .collect();
     let permit = |file: &Path, _: Format| fs::canonicalize(file).is_ok_and(|file| known.contains(&file));
-    let disk = Disk::open(&plan.top().path, plan.top().format, &permit)?;
+    let disk = match &plan.live {
+        Some(live) => Disk::exported(Arc::clone(&live.0), None),
+        None => Disk::open(&plan.top().path, plan.top().format, &permit)?,
+    };
     let mut extents = disk.map()?;
     extents.retain(|extent| !extent.place.reads_zero());
     let bytes: u64 = extents.iter().map(|extent| extent.length).sum();
@@ -100,7 +105,10 @@ struct State([i64; 7]);
 impl Witness {
     /// Looks at the files of these disks.
     pub(super) fn of(disks: &[DiskPlan]) -> Result<Self, RepackError> {
-        let images = disks.iter().flat_map(|disk| &disk.chain);
+        // The guest itself writes to the first one of a disk that is read otherwise.
+        let images = disks
+            .iter()
+            .flat_map(|disk| &disk.chain[usize::from(disk.in_use)..]);
         let look = |path: &PathBuf| Ok::<_, RepackError>((path.clone(), State::of(path)?));
         images
             .map(|image| look(&image.path))

@@ -46,6 +46,11 @@ impl Payload for Image {
 
 /// Opens an image with all that it stands on; nothing but what the plan knows is opened.
 fn open(plan: &DiskPlan, image: &ImageInfo) -> Result<Arc<Disk>, ImageError> {
+    if let Some(live) = &plan.live
+        && std::ptr::eq(image, plan.top())
+    {
+        return Ok(Arc::new(Disk::exported(Arc::clone(&live.0), None)));
+    }
     let known: Vec<_> = plan
         .chain
         .iter()
@@ -61,7 +66,9 @@ pub(super) fn check(plan: &DiskPlan, progress: &dyn Progress) -> Result<(), Imag
         Split::Known(base) => Some(&base.image),
         Split::Bottom | Split::Flat => None,
     };
-    for image in std::iter::once(plan.top()).chain(known) {
+    // Below what a running guest writes to nothing changes.
+    let top = plan.chain.get(usize::from(plan.in_use));
+    for image in top.into_iter().chain(known) {
         if image.format == Format::Raw {
             continue;
         }

@@ -33,7 +33,7 @@ mod verify;
 mod work;
 
 pub use base_file::{UnpackedBase, unpack_base};
-pub use disks::{Base, DiskChoice, DiskPlan, KnownBase, Selected, Split, Volume};
+pub use disks::{Base, DiskChoice, DiskPlan, KnownBase, LiveDisk, Selected, Split, Volume};
 pub use error::RepackError;
 pub use files::{FileRole, FileSection, GuestFile, NetworkFiles, named_network, network_file, network_parts};
 pub use installed::{Installed, InstalledError, Presence, image, list, show};
@@ -45,7 +45,9 @@ pub use manifest::{
 pub use name::{GuestPackage, ImagePackage, PackageNameError, guest_name};
 pub use plan::{Activity, Plan, PlanError, Reservation};
 pub use progress::{Progress, Step};
-pub use repack::{Options, Repacked, Request, build, estimate_packed, prepare, repack};
+pub use repack::{
+    Options, Repacked, Request, build, build_while, estimate_packed, prepare, read_beside, repack,
+};
 pub use seal::Seal;
 pub use stream::Codec;
 pub use target::{OutputFile, Target};

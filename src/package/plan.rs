@@ -72,6 +72,8 @@ pub enum Activity {
     Off,
     /// It runs, is paused, or is in any other state than shut off.
     Active,
+    /// As [`Activity::Active`], and its disks are read as a backup job exports them.
+    Live,
 }
 
 /// A reservation in a network that is registered on this host.
@@ -111,6 +113,13 @@ pub struct Plan {
     /// The package's domain XML.
     #[serde(skip)]
     pub xml: String,
+}
+
+impl Plan {
+    /// Adds what a person should know; it goes into the manifest.
+    pub fn warn(&mut self, text: &str) {
+        self.warnings.push(Line::lossy(text));
+    }
 }
 
 /// The domain's name as a line.

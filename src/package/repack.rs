@@ -93,12 +93,14 @@ pub fn prepare(request: &Request) -> Result<Plan, RepackError> {
     if request.seal.is_some() {
         seal::available()?;
     }
+    let in_use = request.activity == Activity::Live;
     let mut disks = Vec::new();
     for disk in select(&domain, request.activity, &request.disks, &request.volumes)? {
         let chain = image::chain(&disk.path, disk.format, &|backing, format| {
             may_open(&disk, &request.allowed_backing, backing, format)
         })?;
-        for image in &chain.0 {
+        // What a running guest writes to is read as its hypervisor exports it; below that nobody may write.
+        for image in &chain.0[usize::from(in_use)..] {
             image::ensure_unused(image)?;
         }
         let base = request.disks.base.as_ref().filter(|base| match &base.target {
@@ -108,31 +110,18 @@ pub fn prepare(request: &Request) -> Result<Plan, RepackError> {
         let base = base.map(known_base).transpose()?;
         disks.push((disk, chain, base));
     }
-    let mut files: Vec<GuestFile> = firmware::variables(&domain, request.libvirt_knows)?
-        .into_iter()
-        .collect();
-    if request.with_tpm {
-        files.push(firmware::tpm_state(&domain)?);
-    }
-    for network in &request.definitions {
-        let source = InterfaceSource::Network(network.name.to_string());
-        if domain
-            .interfaces
-            .iter()
-            .any(|interface| interface.source == source)
-        {
-            files.extend(network.files());
-        }
-    }
     let reservations = &request.reservations;
-    let plan = plan(
+    let mut plan = plan(
         &request.xml,
         disks,
-        files,
+        beside(request, &domain)?,
         &request.disks,
         request.version.clone(),
         reservations,
     )?;
+    for disk in &mut plan.disks {
+        disk.in_use = in_use;
+    }
     let told = match request.seal {
         Some(_) => seal::warnings(&plan.disks),
         None => vec![seal::SHARED.to_owned()],
@@ -145,6 +134,32 @@ pub fn prepare(request: &Request) -> Result<Plan, RepackError> {
         warnings,
         ..plan
     })
+}
+
+/// The files of the guest package besides domain XML and manifest.
+fn beside(request: &Request, domain: &Domain) -> Result<Vec<GuestFile>, RepackError> {
+    let mut files: Vec<GuestFile> = firmware::variables(domain, request.libvirt_knows)?
+        .into_iter()
+        .collect();
+    if request.with_tpm {
+        files.push(firmware::tpm_state(domain)?);
+    }
+    for network in &request.definitions {
+        let source = InterfaceSource::Network(network.name.to_string());
+        if domain
+            .interfaces
+            .iter()
+            .any(|interface| interface.source == source)
+        {
+            files.extend(network.files());
+        }
+    }
+    Ok(files)
+}
+
+/// Reads anew what belongs to the guest besides its disks: they and its disks have to be of one moment.
+pub fn read_beside(request: &Request) -> Result<Vec<GuestFile>, RepackError> {
+    beside(request, &Domain::parse(&request.xml).map_err(PlanError::from)?)
 }
 
 /// Looks at an image that a disk shall stand on.
@@ -192,11 +207,21 @@ pub fn estimate_packed(plan: &Plan, codec: Codec) -> Result<u64, RepackError> {
 
 /// Carries a plan out.
 pub fn build(plan: &Plan, options: &Options, progress: &dyn Progress) -> Result<Repacked, RepackError> {
+    build_while(plan, options, progress, &|| true)
+}
+
+/// Carries a plan out. The results get their names only if the sources are `still` what they were.
+pub fn build_while(
+    plan: &Plan,
+    options: &Options,
+    progress: &dyn Progress,
+    still: &dyn Fn() -> bool,
+) -> Result<Repacked, RepackError> {
     let output = std::path::absolute(&options.output)?;
     let trees = options.work.as_ref().map(std::path::absolute).transpose()?;
     let trees = trees.as_deref().unwrap_or(&output);
     let made = !output.exists();
-    let result = build_in(&output, trees, plan, options, progress);
+    let result = build_in(&output, trees, plan, options, progress, still);
     if made && result.is_err() {
         work::remove_if_empty(&output);
     }
@@ -209,6 +234,7 @@ fn build_in(
     plan: &Plan,
     options: &Options,
     progress: &dyn Progress,
+    still: &dyn Fn() -> bool,
 ) -> Result<Repacked, RepackError> {
     let texts = Texts::new()?;
     let set = Set {
@@ -274,6 +300,9 @@ fn build_in(
         .extend(remarks.iter().map(|line| Line::lossy(line)));
     let results = maker.finish(&manifest, &plan.xml, &plan.files)?;
     witness.ensure_unchanged()?;
+    if !still() {
+        return Err(RepackError::SourceGone);
+    }
     let files = results.publish(output, trees, if plan.private { 0o600 } else { 0o644 })?;
     Ok(Repacked { files, manifest })
 }

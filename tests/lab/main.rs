@@ -23,6 +23,7 @@ mod import;
 mod instances;
 mod kills;
 mod lifecycle;
+mod live;
 mod luggage;
 mod modes;
 mod netboot;
@@ -84,6 +85,10 @@ fn tests() -> Vec<Trial> {
             disks_of_every_place_and_depth,
             firmware_variables_and_tpm_state,
             a_sealed_guest_leaves_its_identity_behind,
+        }
+        live {
+            a_running_guest_is_packed_as_it_was_at_one_moment,
+            whatever_ends_a_live_pack_the_guest_goes_on,
         }
         import {
             a_network_with_a_running_guest_is_adopted,

@@ -20,7 +20,7 @@ use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_
 
 use super::command::{Command, PATH};
 use super::error::{Context, LabError, Result};
-use super::guest::{CACHE_VARIABLE, boot_image, cache_dir};
+use super::guest::{CACHE_VARIABLE, boot_images, cache_dir};
 use super::namespaces::{has_unmapped_files, needs_user_namespace, require_own_namespaces};
 use super::program::{self, PROGRAM_VARIABLE};
 
@@ -80,7 +80,7 @@ pub(crate) fn aside_with<S: AsRef<OsStr>>(
         return Err(LabError::new("only root can run something as another user"));
     }
     // The user sees root's cache and cannot write there.
-    boot_image()?;
+    boot_images()?;
     let mut argv: Vec<OsString> = ["setpriv", "--pdeathsig", "KILL", "unshare"]
         .map(OsString::from)
         .to_vec();

@@ -6,7 +6,7 @@ use fs_err as fs;
 
 use super::command::{Command, PATH};
 use super::error::LabError;
-use super::guest::boot_image;
+use super::guest::boot_images;
 use super::host::{Host, HostOptions};
 use super::namespaces::{needs_user_namespace, unshare_argv};
 
@@ -66,7 +66,7 @@ pub(crate) fn obstacles() -> Vec<LabError> {
     }
     if found.is_empty() {
         // Once for all tests; it may have to be downloaded.
-        found.extend(boot_image().err());
+        found.extend(boot_images().err());
     }
     if found.is_empty()
         && let Err(error) = Host::try_start(HostOptions::bare().without_miniascape())

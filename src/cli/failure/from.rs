@@ -488,6 +488,7 @@ impl From<RepackError> for Failure {
             RepackError::NoSpace { .. } => Self::failed(message).hint(
                 "--workdir names another place; where the package is installed, give its name instead of the file",
             ),
+            RepackError::SourceGone => Self::failed(message).hint("pack it again"),
             RepackError::NoTpm { .. } => Self::failed(message).hint("leave --with-tpm out"),
             RepackError::File { .. } | RepackError::Template(_) => Self::failed(message),
         }
@@ -498,9 +499,9 @@ impl From<PlanError> for Failure {
     fn from(error: PlanError) -> Self {
         let message = error.to_string();
         match error {
-            PlanError::Active { guest } => {
-                Self::refused(message).hint(format!("miniascape guest shutdown {guest}"))
-            }
+            PlanError::Active { guest } => Self::refused(message).hint(format!(
+                "--live packs it as it is now; or shut it down: `miniascape guest shutdown {guest}`"
+            )),
             PlanError::Xml(_) | PlanError::Value { .. } | PlanError::NoSuchDisk { .. } => {
                 Self::usage(message)
             }

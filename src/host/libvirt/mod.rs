@@ -1,12 +1,14 @@
 //! libvirt, through the `virt` crate: connecting, and errors as this program tells them apart. Networks and domains
 //! have a file each. What XML is handed over is decided elsewhere.
 
+mod backup;
 mod domains;
 mod leases;
 mod networks;
 mod restore_points;
 mod volumes;
 
+pub use backup::Freeze;
 pub use domains::{Blocker, DomainRecord, DomainState, GraceError};
 pub use leases::NetworkLease;
 pub use networks::{DhcpSection, NetworkRecord};

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::cache;
 use super::initramfs;
-use super::kernel::Kernel;
+use super::kernel::{self, Kernel};
 use crate::support::command::Command;
 use crate::support::error::{Context, LabError, Result};
 use crate::support::site::Site;
@@ -37,6 +37,7 @@ pub(crate) struct DiskSpec {
     base_marker: String,
     hostname: String,
     format: &'static str,
+    agent: bool,
 }
 
 impl DiskSpec {
@@ -50,7 +51,14 @@ impl DiskSpec {
             base_marker: base_marker.to_owned(),
             hostname: "guest".to_owned(),
             format: "qcow2",
+            agent: false,
         }
+    }
+
+    /// With QEMU's guest agent, which runs where the domain has a channel for it.
+    pub(crate) fn agent(mut self) -> Self {
+        self.agent = true;
+        self
     }
 
     /// The name that the guest tells the DHCP server; by default `guest`.
@@ -74,7 +82,7 @@ impl DiskSpec {
 
     /// [`make`](Self::make) for those who can go on without.
     pub(crate) fn try_make(&self, site: &dyn Site, path: &str) -> Result<()> {
-        let boot = boot_image()?;
+        let boot = boot_image_with(self.agent)?;
         let work = site.at(&["mktemp", "-d"]).try_check()?.text().to_owned();
         let raw = format!("{work}/disk");
         // Written by the program itself, because another user's pipe cannot be opened by its name.
@@ -154,7 +162,20 @@ impl Markers {
 
 /// The part of the disk that is the same for all guests: a file of the cache.
 pub(crate) fn boot_image() -> Result<PathBuf> {
-    let kernel = Kernel::load()?;
+    boot_image_with(false)
+}
+
+/// Makes all of them, where there is a way to get what they are made of.
+pub(crate) fn boot_images() -> Result<()> {
+    boot_image_with(false)?;
+    boot_image_with(true).map(drop)
+}
+
+fn boot_image_with(agent: bool) -> Result<PathBuf> {
+    let mut kernel = Kernel::load()?;
+    if agent {
+        kernel.parts.agent = kernel::agent()?;
+    }
     let initramfs = initramfs::build(&kernel.parts);
     let mbr = MBR_CODE
         .iter()

@@ -15,6 +15,7 @@ pub(crate) struct DomainSpec {
     disk: String,
     format: String,
     network: Option<(String, String)>,
+    devices: String,
 }
 
 impl DomainSpec {
@@ -25,7 +26,14 @@ impl DomainSpec {
             disk: disk.to_owned(),
             format: "qcow2".to_owned(),
             network: None,
+            devices: String::new(),
         }
+    }
+
+    /// Adds a device by its XML.
+    pub(crate) fn device(mut self, xml: &str) -> Self {
+        self.devices.push_str(xml);
+        self
     }
 
     /// Says the format of the disk.
@@ -47,6 +55,7 @@ impl DomainSpec {
             disk,
             format,
             network,
+            devices,
         } = self;
         let interface = network.as_ref().map_or_else(String::new, |(network, mac)| {
             format!(
@@ -58,7 +67,7 @@ impl DomainSpec {
             "<domain type='qemu'>\n<name>{name}</name>\n<memory unit='MiB'>192</memory>\n<vcpu>1</vcpu>\n\
              <os><type arch='x86_64' machine='pc'>hvm</type><boot dev='hd'/></os>\n<features><acpi/></features>\n\
              <devices>\n<disk type='file' device='disk'><driver name='qemu' type='{format}'/>\
-             <source file='{disk}'/><target dev='vda' bus='virtio'/></disk>\n{interface}\n\
+             <source file='{disk}'/><target dev='vda' bus='virtio'/></disk>\n{interface}{devices}\n\
              <serial type='pty'><log file='{log}' append='off'/><target port='0'/></serial>\n\
              <memballoon model='none'/>\n</devices>\n</domain>\n",
             log = console_log(name),

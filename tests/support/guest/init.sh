@@ -6,7 +6,7 @@
 #   READY                           commands are read from now on, one in a line
 # and it obeys: write-marker TEXT, markers, ip, ping ADDRESS, lookup NAME, run COMMAND,
 # dhcp6 INTERFACE (from now on router advertisements there are followed: addresses of its own, DHCPv6, or both),
-# poweroff, reboot.
+# count, counted (the guest writes a number to both of its disks, one after the other, until it is told to stop), poweroff, reboot.
 
 PATH=/bin
 export PATH
@@ -82,12 +82,45 @@ for net in /sys/class/net/eth*; do
     [ -e "$net" ] && watch_link "${net##*/}" &
 done
 
+# The agent, where there is one and a channel for it.
+for port in /sys/class/virtio-ports/*; do
+    [ -e /bin/qemu-ga ] && [ "$(cat "$port/name" 2>/dev/null)" = org.qemu.guest_agent.0 ] || continue
+    qemu-ga -m virtio-serial -p "/dev/${port##*/}" -t /run -F/freeze-hook.sh >/tmp/agent.log 2>&1 &
+done
+
+# Hundredths of a second since the boot.
+now() {
+    read -r up _ </proc/uptime
+    now=${up%.*}${up#*.}
+}
+
+# Writes 10000001, 10000002, … to a file on the first disk, then to the second disk, each safely; then how long the
+# longest round took.
+count() {
+    number=10000000
+    longest=0
+    now
+    while [ ! -e /tmp/stop ]; do
+        last=$now
+        number=$((number + 1))
+        echo $number | dd of=/data/counter conv=fsync,notrunc 2>/dev/null
+        echo $number | dd of=/dev/vdb conv=fsync,notrunc 2>/dev/null
+        now
+        [ $((now - last)) -gt $longest ] && longest=$((now - last))
+        echo $number >/tmp/number
+    done
+    rm /tmp/stop
+    echo "COUNTED number=$number longest=$longest"
+}
+
 echo READY
 while true; do
     read -r verb rest || { sleep 1; continue; }
     case "$verb" in
         write-marker) echo "$rest" >/data/guest-marker && sync && echo "WROTE $rest" ;;
         markers) markers ;;
+        count) echo 10000000 >/data/counter && sync && echo COUNTING && count & ;;
+        counted) echo >/tmp/stop ;;
         ip) ip -4 -o addr show scope global | while read -r _ dev _ addr _; do echo "IP $dev $addr"; done ;;
         ping) if ping -c 1 -W 5 "$rest" >/dev/null 2>&1; then echo "PONG $rest"; else echo "NOPONG $rest"; fi ;;
         lookup) nslookup "$rest" 2>&1 | sed 's/^/LOOKUP /'; echo "LOOKED $rest" ;;

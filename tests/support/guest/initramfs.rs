@@ -43,6 +43,7 @@ const APPLETS: [&str; 33] = [
 ];
 
 const INIT: &str = include_str!("init.sh");
+const FREEZE_HOOK: &str = include_str!("freeze-hook.sh");
 const LEASE: &str = include_str!("lease.sh");
 const LEASE6: &str = include_str!("lease6.sh");
 
@@ -56,6 +57,8 @@ pub(super) struct Parts {
     pub(super) dhcp6_client: Vec<u8>,
     /// The libraries that it needs, by their paths from the root.
     pub(super) libraries: Vec<(String, Vec<u8>)>,
+    /// QEMU's guest agent with its libraries, for guests that are to have it.
+    pub(super) agent: Vec<(String, Vec<u8>)>,
 }
 
 /// The archive, not compressed. Equal parts make equal bytes.
@@ -79,8 +82,12 @@ pub(super) fn build(parts: &Parts) -> Vec<u8> {
     }
     archive.entry("modules/order", 0o100_644, (0, 0), order.as_bytes());
     archive.entry("bin/dhcpcd", 0o100_755, (0, 0), &parts.dhcp6_client);
-    let mut made = BTreeSet::new();
-    for (path, bytes) in &parts.libraries {
+    let mut made = BTreeSet::from(["bin"]);
+    let mut known = BTreeSet::new();
+    for (path, bytes) in parts.libraries.iter().chain(&parts.agent) {
+        if !known.insert(path) {
+            continue;
+        }
         let dirs = path
             .char_indices()
             .filter(|(_, c)| *c == '/')
@@ -93,6 +100,7 @@ pub(super) fn build(parts: &Parts) -> Vec<u8> {
         archive.entry(path, 0o100_755, (0, 0), bytes);
     }
     archive.entry("init", 0o100_755, (0, 0), INIT.as_bytes());
+    archive.entry("freeze-hook.sh", 0o100_755, (0, 0), FREEZE_HOOK.as_bytes());
     archive.entry("lease.sh", 0o100_755, (0, 0), LEASE.as_bytes());
     archive.entry("lease6.sh", 0o100_755, (0, 0), LEASE6.as_bytes());
     archive.finish()

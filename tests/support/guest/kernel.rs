@@ -12,10 +12,11 @@ use crate::support::command::Command;
 use crate::support::error::{Context, LabError, Result};
 
 /// The modules that a guest needs where they are not built into the kernel.
-const MODULES: [&str; 6] = [
+const MODULES: [&str; 7] = [
     "virtio_pci",
     "virtio_blk",
     "virtio_net",
+    "virtio_console",
     "ext4",
     "button",
     "evdev",
@@ -70,9 +71,25 @@ impl Kernel {
                 modules: modules_in_order(&modules)?,
                 dhcp6_client: fs::read(client).context("the guest's DHCPv6 client")?,
                 libraries: libraries(client)?,
+                agent: Vec::new(),
             },
         })
     }
+}
+
+/// QEMU's guest agent with the libraries that it needs, by their paths from the root.
+pub(super) fn agent() -> Result<Vec<(String, Vec<u8>)>> {
+    let tree = cache::entry("guest-agent", |tree| {
+        fs::create_dir(tree).context("the lab's cache")?;
+        download("qemu-guest-agent", false, tree)
+    })?;
+    let program = tree.join("usr/sbin/qemu-ga");
+    let mut files = libraries(&program)?;
+    files.push((
+        "bin/qemu-ga".to_owned(),
+        fs::read(program).context("the guest's agent")?,
+    ));
+    Ok(files)
 }
 
 /// Downloads a package (the one that it depends on for a `meta` package) and unpacks it into `tree`.
@@ -136,12 +153,12 @@ fn libraries(program: &Path) -> Result<Vec<(String, Vec<u8>)>> {
     });
     let mut all = Vec::new();
     for path in paths {
-        let bytes = fs::read(&path).context("a library of the guest's DHCPv6 client")?;
+        let bytes = fs::read(&path).context("a library of a program of the guest")?;
         all.push((path.trim_start_matches('/').to_owned(), bytes));
     }
     match listed.stdout.lines().find(|line| line.contains("not found")) {
         Some(missing) => Err(LabError::new(format!(
-            "the guest's DHCPv6 client needs {}",
+            "a program of the guest needs {}",
             missing.trim()
         ))),
         None => Ok(all),

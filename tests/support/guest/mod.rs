@@ -7,5 +7,5 @@ mod initramfs;
 mod kernel;
 
 pub(crate) use cache::{CACHE_VARIABLE, cache_dir};
-pub(crate) use disk::{DiskSpec, Markers, boot_image};
+pub(crate) use disk::{DiskSpec, Markers, boot_image, boot_images};
 pub(crate) use domain::{BOOT_TIMEOUT, Console, DomainSpec, Line, create};
