@@ -64,7 +64,7 @@ fn finish_live(context: &Context, libvirt: &Libvirt) {
                         "undone what an interrupted live pack of {guest} had left"
                     )),
                     Err(error) => {
-                        tracing::warn!("what an interrupted live pack of {guest} has left: {error}")
+                        tracing::warn!("what an interrupted live pack of {guest} has left: {error}");
                     }
                 }
             }

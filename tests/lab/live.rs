@@ -1,7 +1,7 @@
 //! Guests that are packed while they run: all disks as they were at one moment, and nothing left behind, whatever ends it.
 
 use crate::support::guest::{Console, DiskSpec, DomainSpec};
-use crate::support::{Host, HostOptions, Output, Running, wait_for, wait_until};
+use crate::support::{Host, HostOptions, Output, Running, note, wait_for, wait_until};
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -150,7 +150,11 @@ pub(crate) fn a_running_guest_is_packed_as_it_was_at_one_moment() {
     let number: u64 = counted.value("number").parse().expect("a number");
     let longest: u64 = counted.value("longest").parse().expect("a number");
     assert!(number > before);
-    eprintln!("longest freeze {longest_freeze} ms, longest round of the guest {longest}0 ms");
+    note(format_args!(
+        "longest freeze {longest_freeze} ms, longest round of the guest {longest}0 ms"
+    ));
+    // Its rounds take long on a busy machine too, but it has not stood still for anything else.
+    assert!(longest * 10 < longest_freeze + 15_000);
     host.miniascape_check(["guest", "shutdown", "pair"]);
     // Everything that the guest has written is on its own disks.
     let own = sh(
@@ -289,6 +293,19 @@ pub(crate) fn whatever_ends_a_live_pack_the_guest_goes_on() {
     host.check(["virsh", "domjobabort", "pair"]);
     goes_on(&mut console);
 
+    agents(&host, &mut console, &mut goes_on);
+
+    // The guest stops half way.
+    let pack = begin(&host);
+    host.check(["virsh", "destroy", "pair"]);
+    let failed = pack.wait(PATIENCE);
+    failed.expect_code(1);
+    assert!(failed.stderr.contains("the guest has stopped"), "{failed}");
+    assert_clean(&host);
+}
+
+/// Freezes that come to no good end. `goes_on` waits until the guest writes.
+fn agents(host: &Host, console: &mut Console, goes_on: &mut dyn FnMut(&mut Console)) {
     // Killed while the agent freezes: the guest stands still, until the next command.
     console.ask("run echo >/tmp/slow", "DONE");
     let pack = host
@@ -302,14 +319,14 @@ pub(crate) fn whatever_ends_a_live_pack_the_guest_goes_on() {
         ])
         .ok()
     });
-    kill(&host, pack);
+    kill(host, pack);
     console.ask("run rm /tmp/slow", "DONE");
-    wait_until("the freeze that nobody waits for", PATIENCE, || is_frozen(&host));
+    wait_until("the freeze that nobody waits for", PATIENCE, || is_frozen(host));
     host.miniascape_check(["daemon", "--once"]);
-    assert!(!is_frozen(&host));
-    sh(&host, "rm -rf /root/out");
-    assert_clean(&host);
-    goes_on(&mut console);
+    assert!(!is_frozen(host));
+    sh(host, "rm -rf /root/out");
+    assert_clean(host);
+    goes_on(console);
 
     // An agent that freezes and is never heard of again.
     console.ask("run echo >/tmp/deaf; echo >/tmp/slow", "DONE");
@@ -332,15 +349,7 @@ pub(crate) fn whatever_ends_a_live_pack_the_guest_goes_on() {
     wait_for("the guest to be thawed", PATIENCE, || {
         host.miniascape(["daemon", "--once"]).ok().then_some(())
     });
-    assert!(!is_frozen(&host));
-    goes_on(&mut console);
-    assert_clean(&host);
-
-    // The guest stops half way.
-    let pack = begin(&host);
-    host.check(["virsh", "destroy", "pair"]);
-    let failed = pack.wait(PATIENCE);
-    failed.expect_code(1);
-    assert!(failed.stderr.contains("the guest has stopped"), "{failed}");
-    assert_clean(&host);
+    assert!(!is_frozen(host));
+    goes_on(console);
+    assert_clean(host);
 }

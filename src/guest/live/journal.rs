@@ -94,10 +94,10 @@ pub(super) fn all(layout: &Layout) -> io::Result<Vec<Journal>> {
     for entry in entries {
         let entry = entry?;
         let name = entry.file_name();
-        if name
+        let uuid = name
             .to_str()
-            .is_some_and(|n| n.starts_with(PREFIX) && n.ends_with(".json"))
-        {
+            .and_then(|name| name.strip_prefix(PREFIX)?.strip_suffix(".json"));
+        if uuid.is_some() {
             found.extend(read(&entry.path())?);
         }
     }
@@ -127,7 +127,7 @@ mod tests {
             ..Journal::new(uuid, "a&b", "qemu:///system", socket)
         };
         journal.write(&layout).unwrap();
-        assert_eq!(all(&layout).unwrap(), [journal.clone()]);
+        assert_eq!(all(&layout).unwrap(), std::slice::from_ref(&journal));
         assert_eq!(Journal::read(&layout, uuid).unwrap(), Some(journal.clone()));
         assert!(journal.is_job(
             "<domainbackup><server socket='/var/lib/libvirt/qemu/domain-3-a&amp;b/miniascape-live.sock'/></domainbackup>"

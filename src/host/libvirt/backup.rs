@@ -73,8 +73,8 @@ impl Libvirt {
 
     /// Ends the job that runs on the domain, whatever it is.
     pub fn abort_job(&self, uuid: Uuid) -> Result<(), LibvirtError> {
-        // SAFETY: the domain outlives the call.
         self.with_running(uuid, "end the backup job of", |domain| {
+            // SAFETY: the domain outlives the call.
             done(unsafe { sys::virDomainAbortJob(domain.as_ptr()) })
         })
     }
@@ -123,8 +123,8 @@ impl Libvirt {
     /// Takes back the limit that [`Libvirt::freeze`] has set on the agent's answers.
     pub fn unlimit_agent(&self, uuid: Uuid) -> Result<(), LibvirtError> {
         let block = sys::VIR_DOMAIN_AGENT_RESPONSE_TIMEOUT_BLOCK;
-        // SAFETY: the domain outlives the call.
         self.with_running(uuid, "reset the time limit of the agent of", |domain| {
+            // SAFETY: the domain outlives the call.
             done(unsafe { sys::virDomainAgentSetResponseTimeout(domain.as_ptr(), block, 0) })
         })
     }
