@@ -165,15 +165,23 @@ pub fn for_instance(xml: &str, spec: &InstanceSpec) -> Result<Instance, DomainXm
 }
 
 /// Gives a domain the identity of an instance, our mark, and below each of the instance's overlays the images that it
-/// stands on; all else stays as it is.
-pub fn with_identity(xml: &str, spec: &InstanceSpec) -> Result<String, DomainXmlError> {
+/// stands on; its name only if there is one. All else stays as it is.
+pub fn with_identity(
+    xml: &str,
+    spec: &InstanceSpec,
+    name: Option<&XmlValue>,
+) -> Result<String, DomainXmlError> {
     let document = Document::parse(xml)?;
     let root = document.root();
     let mut editor = Editor::new(&document);
-    let name = root.child("name").ok_or(DomainXmlError::Missing {
+    let element = root.child("name").ok_or(DomainXmlError::Missing {
         place: root.place(),
         what: "<name>",
     })?;
+    if let Some(name) = name {
+        editor.set_text(element, name);
+    }
+    let name = element;
     let uuid = XmlValue::from(spec.uuid);
     match root.child("uuid") {
         Some(element) => editor.set_text(element, &uuid),

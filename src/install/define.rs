@@ -132,6 +132,14 @@ impl History {
         })
     }
 
+    /// What users have changed.
+    pub(super) fn edits(&self) -> Result<Vec<Edit>, domain::DomainXmlError> {
+        match (self.defined.as_ref().or(self.applied.as_ref()), &self.current) {
+            (Some(base), Some(current)) => domain::differences(base, current),
+            _ => Ok(Vec::new()),
+        }
+    }
+
     /// True if this is what was last given.
     pub(super) fn is_applied(&self, wanted: &Wanted) -> bool {
         self.applied.as_deref() == Some(&*wanted.xml)
@@ -161,7 +169,15 @@ pub(super) fn define(
         (None, Some(current)) => (current.clone(), Vec::new()),
         (_, None) => (wanted.xml.clone(), Vec::new()),
     };
-    let xml = domain::with_identity(&xml, &wanted.spec).map_err(wrong)?;
+    // What begins anew keeps its name.
+    let called = libvirt
+        .domain_by_uuid(instance.uuid)?
+        .filter(|_| history.current.is_none());
+    let called = called
+        .map(|domain| XmlValue::new(domain.name))
+        .transpose()
+        .map_err(wrong)?;
+    let xml = domain::with_identity(&xml, &wanted.spec, called.as_ref()).map_err(wrong)?;
     let name = Domain::parse(&xml).map_err(wrong)?.name;
     libvirt.define_domain(&name, &xml)?;
     let now = libvirt.definition(instance.uuid)?.unwrap_or(xml);

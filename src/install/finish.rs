@@ -1,7 +1,7 @@
 //! Taking up pending work: called by every run that may change things, and by the daemon.
 
 use super::pending::{self, Pending, PendingKind};
-use super::{InstallError, Wish, register, unregister};
+use super::{InstallError, Wish, register, reset, unregister};
 use crate::domain::VirtType;
 use crate::host::kvm::KvmError;
 use crate::host::{Layout, Libvirt, LibvirtError, files};
@@ -51,6 +51,10 @@ pub fn finish(
                     register(layout, libvirt, &wish)
                 })
                 .map(|_| true),
+            PendingKind::ResetGuest { guest, .. } => virt()
+                .map_err(InstallError::from)
+                .and_then(|virt| reset::complete(layout, libvirt, guest, virt))
+                .map(|()| true),
             PendingKind::UnregisterGuest { package } => {
                 unregister(layout, libvirt, package, false).map(|done| done.running.is_empty())
             }

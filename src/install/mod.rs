@@ -14,7 +14,9 @@ mod overlay;
 mod pending;
 mod record;
 mod register;
+mod reset;
 mod start;
+mod status;
 mod trust;
 mod unregister;
 
@@ -25,9 +27,11 @@ pub use chain::ChainError;
 pub use finish::{Finished, finish, note_failure};
 pub use kept::after_start;
 pub use pending::{Pending, PendingKind, SYSTEM, list as pending};
-pub use record::{DiskRecord, Identity, ImageRecord, Instance, InstanceState};
+pub use record::{DiskRecord, Identity, ImageRecord, Instance, InstanceState, ResetPhase, Resetting};
 pub use register::{Registered, Wish, register};
+pub use reset::{Reset, reset};
 pub use start::check_images;
+pub use status::{DiskStatus, InstanceStatus, status, statuses};
 pub use unregister::{Unregistered, unregister};
 
 use crate::domain::DomainXmlError;
@@ -148,6 +152,24 @@ pub enum InstallError {
         /// What finishes the work.
         remedy: String,
     },
+    /// There is no guest from a package of that name.
+    #[error("{0} is no guest from a package")]
+    NoInstance(String),
+    /// It runs.
+    #[error("the guest {0} is running; nothing was changed")]
+    Running(String),
+    /// A disk of an instance is another file than its overlay, as an external snapshot makes it.
+    #[error(
+        "the disk {target} of {guest} is {file}, which stands on the disk of its package; nothing was changed"
+    )]
+    Elsewhere {
+        /// The guest, made printable.
+        guest: String,
+        /// The disk.
+        target: String,
+        /// Its file.
+        file: String,
+    },
     /// The record of an instance is damaged.
     #[error("{}: {reason}", path.display())]
     Record {
@@ -209,6 +231,9 @@ impl InstallError {
             | Self::Overlay { .. }
             | Self::NameTaken { .. }
             | Self::Record { .. }
+            | Self::NoInstance(_)
+            | Self::Running(_)
+            | Self::Elsewhere { .. }
             | Self::Image(_) => false,
         }
     }

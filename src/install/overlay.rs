@@ -6,9 +6,10 @@ use super::record::{DiskRecord, Instance};
 use crate::host::{Layout, files};
 use crate::image::{self, Format};
 use crate::name::{Digest, GuestName, printable};
-use crate::package::{Manifest, Word};
+use crate::package::{DiskSection, Manifest, Word};
 use fs_err as fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 /// Decides what each disk of the manifest stands on: what its overlay was made on if there is one, whether that is on
 /// record or only in its header, and the manifest's images otherwise. Disks that the manifest no longer has stay
@@ -19,18 +20,14 @@ pub(super) fn settle(
     instance: &mut Instance,
 ) -> Result<(), InstallError> {
     for disk in &manifest.disks {
-        let packaged = DiskRecord {
-            target: disk.target.clone(),
-            layers: disk.layers.iter().map(|layer| layer.digest).collect(),
-            version: Some(manifest.package.version.clone()),
-        };
-        let mut made = packaged;
+        let mut made = packaged(disk, manifest);
         if exists(layout, &instance.name, &disk.target) {
             if let Some(known) = instance.disk(&disk.target) {
                 check_header(layout, &instance.name, known)?;
                 continue;
             }
-            if let Some(layers) = layers_of(layout, &instance.name, &disk.target)?
+            let overlay = layout.instance_disk(&instance.name, &disk.target);
+            if let Some(layers) = layers_of(layout, &instance.name, overlay.on_disk())?
                 && layers != made.layers
             {
                 made = DiskRecord {
@@ -53,11 +50,23 @@ pub(super) fn settle(
     Ok(())
 }
 
+/// What a new overlay of the manifest's disk stands on.
+pub(super) fn packaged(disk: &DiskSection, manifest: &Manifest) -> DiskRecord {
+    DiskRecord {
+        target: disk.target.clone(),
+        layers: disk.layers.iter().map(|layer| layer.digest).collect(),
+        version: Some(manifest.package.version.clone()),
+    }
+}
+
 /// The images below an overlay as the headers say, from the base upwards; `None` if it does not stand on links of ours.
 /// Whether they are what they are called is verified when they are linked.
-fn layers_of(layout: &Layout, guest: &GuestName, target: &Word) -> Result<Option<Vec<Digest>>, InstallError> {
-    let overlay = layout.instance_disk(guest, target);
-    let mut backing = image::info(overlay.on_disk(), Format::Qcow2)?.backing;
+pub(super) fn layers_of(
+    layout: &Layout,
+    guest: &GuestName,
+    overlay: &Path,
+) -> Result<Option<Vec<Digest>>, InstallError> {
+    let mut backing = image::info(overlay, Format::Qcow2)?.backing;
     let mut layers: Vec<Digest> = Vec::new();
     while let Some(below) = backing {
         let name = below.recorded.strip_prefix("chain/");
@@ -127,7 +136,7 @@ pub(super) fn make(layout: &Layout, name: &GuestName, disk: &DiskRecord) -> Resu
 }
 
 /// Fails if a layer names another file below it than the next layer: opening the chain would open that file.
-fn check_layers(layout: &Layout, name: &GuestName, disk: &DiskRecord) -> Result<(), InstallError> {
+pub(super) fn check_layers(layout: &Layout, name: &GuestName, disk: &DiskRecord) -> Result<(), InstallError> {
     let mut below: Option<String> = None;
     for layer in &disk.layers {
         let path = layout

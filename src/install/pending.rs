@@ -24,6 +24,13 @@ pub enum PendingKind {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         trust: bool,
     },
+    /// Finish the reset of an instance.
+    ResetGuest {
+        /// Its package.
+        package: GuestPackage,
+        /// The instance.
+        guest: GuestName,
+    },
     /// Take away what a removed guest package leaves in libvirt.
     UnregisterGuest {
         /// The package.
@@ -62,6 +69,7 @@ impl std::fmt::Display for PendingKind {
                 ..
             } => write!(f, "register {package} as {name}"),
             Self::RegisterGuest { package, .. } => write!(f, "register {package}"),
+            Self::ResetGuest { guest, .. } => write!(f, "reset {guest}"),
             Self::UnregisterGuest { package } => write!(f, "unregister {package}"),
         }
     }
@@ -71,14 +79,16 @@ impl PendingKind {
     /// The package that it is about.
     pub const fn package(&self) -> &GuestPackage {
         match self {
-            Self::RegisterGuest { package, .. } | Self::UnregisterGuest { package } => package,
+            Self::RegisterGuest { package, .. }
+            | Self::ResetGuest { package, .. }
+            | Self::UnregisterGuest { package } => package,
         }
     }
 
     /// The instance that it is about, or the first one.
     pub fn guest(&self) -> &GuestName {
         match self {
-            Self::RegisterGuest { name: Some(name), .. } => name,
+            Self::RegisterGuest { name: Some(name), .. } | Self::ResetGuest { guest: name, .. } => name,
             _ => self.package().guest(),
         }
     }
@@ -89,6 +99,7 @@ impl PendingKind {
         layout.pending().join(match self {
             // No package has this sign in its name.
             Self::RegisterGuest { name: Some(name), .. } => format!("guest-{package}@{name}.json"),
+            Self::ResetGuest { guest, .. } => format!("guest-{package}@{guest}@reset.json"),
             _ => format!("guest-{package}.json"),
         })
     }

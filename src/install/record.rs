@@ -36,6 +36,25 @@ pub enum Identity {
     Own,
 }
 
+/// A reset that was begun.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resetting {
+    /// How far it has come.
+    pub phase: ResetPhase,
+    /// What is added to the names of the old disks, if they are put aside.
+    pub aside: Option<String>,
+}
+
+/// How far a reset has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ResetPhase {
+    /// What was written is being taken away.
+    Removing,
+    /// It is gone, and new disks are being made.
+    Making,
+}
+
 /// A guest made from a package on this host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Instance {
@@ -67,6 +86,9 @@ pub struct Instance {
     /// What it was given on `--trust` although its package does not declare it.
     #[serde(default)]
     pub trusted: BTreeSet<String>,
+    /// A reset that was begun and is to be finished.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resetting: Option<Resetting>,
     /// Its disks, as they were when their overlays were made. An upgrade of the package does not change them.
     #[serde(default)]
     pub disks: Vec<DiskRecord>,
@@ -127,6 +149,7 @@ impl Instance {
             macs: BTreeMap::new(),
             chosen: BTreeSet::new(),
             trusted: BTreeSet::new(),
+            resetting: None,
             disks: Vec::new(),
             images: Vec::new(),
         }

@@ -3,7 +3,7 @@
 
 use super::define::{self, History};
 use super::record::{Identity, ImageRecord, Instance, InstanceState};
-use super::{InstallError, chain, firmware, identity, kept, networks, overlay, trust};
+use super::{InstallError, chain, firmware, identity, kept, networks, overlay, reset, trust};
 use crate::domain::{Domain, Edit, VirtType};
 use crate::host::{Layout, Libvirt, files, instance_dir};
 use crate::name::{Digest, GuestName};
@@ -137,6 +137,8 @@ fn one(
         });
     }
 
+    let resetting = instance.resetting.is_some();
+    reset::clear_away(layout, libvirt, &mut instance)?;
     let macs = identity::settle_macs(layout, libvirt, domain, &mut instance, &mut notes)?;
     networks::settle(layout, libvirt, &mut instance, manifest, &mut notes)?;
     instance_dir::make_chain(layout, &name)?;
@@ -161,7 +163,11 @@ fn one(
     }
     let running = libvirt.domain_by_uuid(instance.uuid)?;
     let wanted = define::wanted(layout, manifest, &instance, xml, &macs, wish.virt)?;
-    let history = History::read(layout, libvirt, &instance)?;
+    let history = if resetting {
+        History::default()
+    } else {
+        History::read(layout, libvirt, &instance)?
+    };
     let mut kept = Vec::new();
     if running.is_none() || !history.is_applied(&wanted) {
         if running.as_ref().is_some_and(|d| d.state.is_active()) {
@@ -189,6 +195,10 @@ fn one(
     instance.state = InstanceState::Registered;
     instance.domain_xml = Some(digest);
     instance.version = Some(manifest.package.version.clone());
+    if resetting {
+        reset::prune(layout, &mut instance)?;
+        instance.resetting = None;
+    }
     instance.write(layout)?;
     Ok(Registered {
         guest: name,

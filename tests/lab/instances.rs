@@ -266,6 +266,86 @@ fn removed_and_back_they_are_what_they_were(lab: &Lab<'_>) {
     lab.stop(&["web-b"]);
 }
 
+fn sleeping_and_with_a_snapshot_it_goes_and_comes_back(lab: &Lab<'_>) {
+    lab.start("web-b");
+    lab.sh("virsh snapshot-create-as web-b before");
+    lab.writes("web-b", "after-the-snapshot");
+    lab.sh("virsh managedsave web-b");
+    let inode = lab.inode("web-b");
+    lab.kind.remove(lab.host, "vm-web");
+    assert_eq!(lab.host.domains(), ["web2"]);
+    let away = lab.tool(["guest", "status", "web-b"]);
+    assert!(away.stdout.contains("which is not installed"), "{away}");
+    lab.kind.install(lab.host, "/root/next/vm-web*");
+    assert_eq!(lab.inode("web-b"), inode);
+    let snapshots = lab.sh("virsh snapshot-list web-b --name; virsh snapshot-current web-b --name");
+    assert_eq!(
+        snapshots.stdout.split_whitespace().collect::<Vec<_>>(),
+        ["before", "before"]
+    );
+    // It wakes up where it fell asleep: nothing boots.
+    let boot = "run cat /proc/sys/kernel/random/boot_id";
+    lab.tool(["guest", "start", "web-b", "--wait", "running"]);
+    let mut console = Console::attach(lab.host, "web-b");
+    console.send(boot);
+    console.wait("DONE", Duration::from_secs(60));
+    assert!(
+        !console.transcript().contains("READY"),
+        "{}",
+        console.transcript()
+    );
+    assert_eq!(lab.reads("web-b"), "after-the-snapshot");
+    lab.sh("virsh destroy web-b; virsh snapshot-revert web-b before");
+    assert_eq!(lab.reads("web-b"), "second");
+    lab.sh("virsh destroy web-b; virsh snapshot-delete web-b before");
+}
+
+fn reset_it_begins_anew_and_the_old_disk_is_kept(lab: &Lab<'_>) {
+    let status = || lab.tool(["guest", "status", "web-b", "--format", "json"]).json()["instance"].clone();
+    let before = status();
+    assert_eq!(before["disks"][0]["current"], false, "{before}");
+    assert_eq!(before["disks"][0]["version"], "0.1", "{before}");
+    let edits: Vec<&str> = before["edits"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|e| e["place"].as_str())
+        .collect();
+    assert!(edits.contains(&"memory"), "{before}");
+    let (inode, mac) = (lab.inode("web-b"), lab.addresses("web-b").0);
+    let unsure = lab.host.miniascape(["guest", "reset", "web-b"]);
+    unsure.expect_code(3);
+    assert!(unsure.stderr.contains("hint: say so: --yes"), "{unsure}");
+    let done = lab.tool([
+        "guest",
+        "reset",
+        "web-b",
+        "--yes",
+        "--keep-overlay",
+        "--format",
+        "json",
+    ]);
+    let aside = done.json()["aside"][0].as_str().expect("a path").to_owned();
+    assert_eq!(lab.host.check(["stat", "-c", "%i", &aside]).text(), inode);
+    let after = status();
+    assert!(
+        after["disks"][0]["current"] == true && after["edits"].as_array().is_some_and(Vec::is_empty),
+        "{after}"
+    );
+    assert!(lab.xml("web-b").contains(">262144</memory>"));
+    assert_eq!(lab.addresses("web-b").0, mac);
+    lab.start("web-b");
+    assert_eq!(lab.reads("web-b"), "second-version");
+    let running = lab.host.miniascape(["guest", "reset", "web-b", "--yes"]);
+    running.expect_code(3);
+    lab.stop(&["web-b"]);
+    // The old disk still reads, in its place.
+    let old = lab.sh(&format!(
+        "qemu-img check -q {aside}; qemu-img info --backing-chain {aside}"
+    ));
+    assert!(old.stdout.matches("sha256-").count() >= 2, "{old}");
+}
+
 fn one_of_several_is_deleted_and_stays_away(lab: &Lab<'_>) {
     lab.tool(["guest", "delete", "web-b", "--yes"]);
     lab.tool(["guest", "register", "vm-web"]);
@@ -275,7 +355,7 @@ fn one_of_several_is_deleted_and_stays_away(lab: &Lab<'_>) {
     lab.tool(["guest", "register", "vm-web", "--as", "web-b"]);
     assert_eq!(lab.inode("web-b"), before);
     lab.start("web-b");
-    assert_eq!(lab.reads("web-b"), "second");
+    assert_eq!(lab.reads("web-b"), "second-version");
     lab.stop(&["web-b"]);
     lab.tool(["guest", "delete", "web-b", "--yes", "--disks"]);
     assert!(!lab.host.exists(format!("{GUESTS}/web-b")));
@@ -306,6 +386,11 @@ pub(crate) fn instances_live_side_by_side_through_everything() {
         ),
         ("lost records", a_lost_record_is_made_anew_from_the_domain),
         ("removal and return", removed_and_back_they_are_what_they_were),
+        (
+            "sleep and a snapshot",
+            sleeping_and_with_a_snapshot_it_goes_and_comes_back,
+        ),
+        ("reset", reset_it_begins_anew_and_the_old_disk_is_kept),
         ("deletion of one", one_of_several_is_deleted_and_stays_away),
     ]);
 }

@@ -439,6 +439,15 @@ impl From<InstallError> for Failure {
                     .named()
                     .display()
             )),
+            InstallError::NoInstance(_) => {
+                Self::failed(message).hint("`miniascape guest status` shows those that there are")
+            }
+            InstallError::Running(name) => {
+                Self::refused(message).hint(format!("shut it down first: `miniascape guest shutdown {name}`"))
+            }
+            InstallError::Elsewhere { guest, .. } => Self::refused(message).hint(format!(
+                "merge or delete its external snapshots first (`virsh snapshot-list {guest}`, `virsh blockcommit`)"
+            )),
             InstallError::Unverified { .. } => {
                 Self::refused(message).hint("register its package again: `miniascape guest register PACKAGE`")
             }

@@ -2,7 +2,7 @@
 
 use crate::cli::{Context, Failure};
 use miniascape::guest::{self, Deleted};
-use miniascape::name::{NetworkName, printable};
+use miniascape::name::{GuestName, NetworkName, printable};
 use std::io::{IsTerminal, Write};
 
 pub(super) fn delete(
@@ -25,19 +25,27 @@ pub(super) fn delete(
     context.output().report(&done, || told(&done, dry_run))
 }
 
-/// Asks whoever sits at the terminal; where nobody does, that is a refusal.
 fn confirm(would: &Deleted) -> Result<(), Failure> {
     let guest = &would.guest;
-    let refused = |why: &str| Err(Failure::refused(format!("{guest} {why}; nothing was changed")));
-    if !std::io::stdin().is_terminal() {
-        return refused("is not deleted without being sure").map_err(|failure| failure.hint("say so: --yes"));
-    }
     let disks = match &would.removed {
         Some(dir) => format!(" and its disks in {}", dir.display()),
         None => String::new(),
     };
+    ask(
+        guest,
+        &format!("delete the guest {guest}{disks}"),
+        "is not deleted without being sure",
+    )
+}
+
+/// Asks whoever sits at the terminal; where nobody does, that is a refusal.
+pub(super) fn ask(guest: &GuestName, what: &str, unsure: &str) -> Result<(), Failure> {
+    let refused = |why: &str| Err(Failure::refused(format!("{guest} {why}; nothing was changed")));
+    if !std::io::stdin().is_terminal() {
+        return refused(unsure).map_err(|failure| failure.hint("say so: --yes"));
+    }
     // Without a terminal to write to nobody answers.
-    let _ = write!(std::io::stderr(), "delete the guest {guest}{disks}? [y/N] ");
+    let _ = write!(std::io::stderr(), "{what}? [y/N] ");
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;
     if matches!(answer.trim(), "y" | "Y" | "yes") {

@@ -4,6 +4,8 @@ mod create;
 mod delete;
 mod life;
 mod packaged;
+mod reset;
+mod status;
 
 use self::create::Create;
 use self::life::{Goal, StartGoal};
@@ -97,6 +99,27 @@ pub(crate) enum Args {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Tell what a guest stands on, what was changed about it, and what a reset would change
+    #[command(after_help = "Example: miniascape guest status web")]
+    Status {
+        /// The guest; without it, all guests from packages
+        name: Option<String>,
+    },
+    /// Begin a guest from a package anew: its disks and what was changed about it go, name and addresses stay
+    #[command(after_help = "Example: miniascape guest reset web --keep-overlay")]
+    Reset {
+        /// The guest
+        name: String,
+        /// Keep the old disks, beside the new ones
+        #[arg(long)]
+        keep_overlay: bool,
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
+        /// Only tell what would be done
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Wait until a guest runs, is off, or has a lease
     #[command(after_help = "Example: miniascape guest wait web --for lease --timeout 60s")]
     Wait {
@@ -142,6 +165,13 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
             trust,
             dry_run,
         } => packaged::register(context, package, name.as_ref(), *trust, *dry_run)?,
+        Args::Status { name } => status::status(context, name.as_deref())?,
+        Args::Reset {
+            name,
+            keep_overlay,
+            yes,
+            dry_run,
+        } => reset::reset(context, name, *keep_overlay, *yes, *dry_run)?,
         Args::Unregister { package, dry_run } => packaged::unregister(context, package, *dry_run)?,
         Args::Start {
             name,
