@@ -294,7 +294,9 @@ fn sleeping_and_with_a_snapshot_it_goes_and_comes_back(lab: &Lab<'_>) {
         "{}",
         console.transcript()
     );
-    assert_eq!(lab.reads("web-b"), "after-the-snapshot");
+    let markers = console.ask("markers", "MARKER");
+    assert_eq!(markers.value("guest"), "after-the-snapshot");
+    drop(console);
     lab.sh("virsh destroy web-b; virsh snapshot-revert web-b before");
     assert_eq!(lab.reads("web-b"), "second");
     lab.sh("virsh destroy web-b; virsh snapshot-delete web-b before");
