@@ -4,13 +4,14 @@
 use super::define::{self, History};
 use super::record::{Identity, ImageRecord, Instance, InstanceState};
 use super::{InstallError, chain, firmware, identity, kept, networks, overlay, reset, trust};
+use crate::domain::scan::MAX_BYTES;
 use crate::domain::{Domain, Edit, VirtType};
 use crate::host::{Layout, Libvirt, files, instance_dir};
 use crate::name::{Digest, GuestName};
 use crate::package::{self, DiskSection, GuestPackage, ImagePackage, Manifest};
-use fs_err as fs;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
+use std::io;
 
 /// What is to be registered.
 #[derive(Debug, Clone, Copy)]
@@ -51,7 +52,12 @@ pub(super) struct Packaged {
 impl Packaged {
     pub(super) fn read(layout: &Layout, package: &GuestPackage) -> Result<Self, InstallError> {
         let installed = package::show(layout, package)?;
-        let xml = fs::read_to_string(installed.domain_xml.on_disk())?;
+        let path = installed.domain_xml.on_disk();
+        let bytes = files::read_at_most(path, MAX_BYTES as u64)?;
+        let xml = String::from_utf8(bytes).map_err(|_| {
+            let text = format!("{}: it is not UTF-8", path.display());
+            io::Error::new(io::ErrorKind::InvalidData, text)
+        })?;
         let domain = Domain::parse(&xml).map_err(|source| InstallError::Xml {
             package: package.clone(),
             source,

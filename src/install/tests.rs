@@ -732,3 +732,93 @@ fn a_reset_that_was_killed_is_finished() {
         );
     }
 }
+
+#[test]
+fn hostile_packages_make_nothing_and_say_so_in_plain_text() {
+    let bench = Bench::new("hostile");
+    let layers = bench.install("0.1", 2);
+    let place = bench.layout.guest_package(bench.name());
+    let (manifest, xml) = (place.join("manifest.json"), place.join("domain.xml"));
+    let good_xml = fs::read_to_string(xml.on_disk()).unwrap();
+    let refused = |what: &str| {
+        let refused = bench.register().expect_err(what).to_string();
+        assert!(
+            !refused.chars().any(|c| c.is_control() || c == '\u{202e}'),
+            "{refused:?}"
+        );
+        assert!(bench.libvirt.domain("hostile").unwrap().is_none(), "{what}");
+        for made in [
+            bench.layout.instance_disks(bench.name()),
+            bench.layout.instance(bench.name()),
+        ] {
+            assert!(!made.on_disk().exists(), "{what}: {}", made.on_disk().display());
+        }
+    };
+    let good: serde_json::Value = serde_json::from_slice(&fs::read(manifest.on_disk()).unwrap()).unwrap();
+    let file =
+        |name: &str| json!([{ "name": name, "role": "firmware-variables", "size": 1, "digest": layers[0] }]);
+    let host = |name: &str| json!([{ "name": "net-1", "hosts": [{ "name": name, "mac": "52:54:00:00:00:01", "addresses": ["10.0.0.1"] }] }]);
+    for (pointer, value) in [
+        ("/files", file("../../../../etc/passwd")),
+        ("/files", file("/etc/passwd")),
+        ("/disks/0/target", json!("../../vda")),
+        ("/disks/0/layers/0/digest", json!("../../../etc/passwd")),
+        ("/disks/0/layers/0/file_size", json!(u64::MAX)),
+        ("/disks/0/layers/0/file_size", json!(1e300)),
+        ("/disks/0/layers/0/file_size", json!(-1)),
+        ("/domain/memory", json!(u64::MAX)),
+        ("/domain/vcpus", json!(0)),
+        ("/package/name", json!("vm-../../etc")),
+        ("/package/version", json!("1\u{1b}[2J")),
+        ("/package/guest", json!("a\u{1b}]0;owned\u{7}")),
+        ("/networks", host("a\u{1b}[31m")),
+        ("/networks", host("a,b\ndhcp-script=/x")),
+        ("/warnings", json!(["\u{202e}txt"])),
+        ("/renamed_from", json!(["vm-web\n"])),
+    ] {
+        let mut bad = good.clone();
+        let (parent, key) = pointer.rsplit_once('/').unwrap();
+        bad.pointer_mut(parent).unwrap()[key] = value.clone();
+        fs::write(manifest.on_disk(), bad.to_string()).unwrap();
+        refused(&format!("{pointer} {value}"));
+    }
+    for text in [
+        "{",
+        "",
+        "[[[[",
+        &"[".repeat(100_000),
+        &" ".repeat(5 << 20),
+        "{\"format\": 99}",
+    ] {
+        fs::write(manifest.on_disk(), text).unwrap();
+        refused("a manifest that is none");
+    }
+    fs::write(manifest.on_disk(), good.to_string()).unwrap();
+
+    let bomb = "<!DOCTYPE d [<!ENTITY a '&b;&b;'><!ENTITY b '&a;&a;'>]><domain>&a;</domain>";
+    let deep = format!("<domain>{}</domain>", "<a>".repeat(100_000));
+    let wide = good_xml.replace("</devices>", &format!("{}</devices>", "<a/>".repeat(200_000)));
+    let long = good_xml.replace("</devices>", &format!("<!--{}--></devices>", "x".repeat(5 << 20)));
+    let escape = good_xml.replace("<memory>", "<memory unit='\u{1b}[31m'>");
+    let huge = good_xml.replace(">65536<", ">99999999999999999999999999<");
+    let climbing = good_xml.replace("dev='vda'", "dev='../../vda'");
+    for text in [
+        bomb,
+        &deep,
+        &wide,
+        &long,
+        &escape,
+        &huge,
+        &climbing,
+        "",
+        "\u{0}",
+        "<domain/>",
+    ] {
+        fs::write(xml.on_disk(), text).unwrap();
+        refused(&text.chars().take(60).collect::<String>());
+    }
+    fs::write(xml.on_disk(), [0xff, 0xfe, 0x00]).unwrap();
+    refused("no text");
+    fs::write(xml.on_disk(), good_xml).unwrap();
+    assert!(bench.register().unwrap().changed);
+}

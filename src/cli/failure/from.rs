@@ -439,6 +439,9 @@ impl From<InstallError> for Failure {
                     .named()
                     .display()
             )),
+            InstallError::Xml { package, .. } => {
+                Self::usage(message).hint(format!("reinstall {package}, or pack the guest again"))
+            }
             InstallError::NoInstance(_) => {
                 Self::failed(message).hint("`miniascape guest status` shows those that there are")
             }
@@ -460,7 +463,6 @@ impl From<InstallError> for Failure {
             InstallError::Package(error) => error.into(),
             InstallError::Kvm(error) => error.into(),
             InstallError::Layer { .. }
-            | InstallError::Xml { .. }
             | InstallError::ImageMissing { .. }
             | InstallError::File { .. }
             | InstallError::Record { .. }
@@ -552,7 +554,9 @@ impl From<InstalledError> for Failure {
                 "install it, or give its package file instead of its name (--base ./miniascape-image-….deb)",
             ),
             InstalledError::Io(error) => error.into(),
-            InstalledError::Manifest { .. } => Self::failed(message),
+            InstalledError::Manifest { package, .. } => {
+                Self::usage(message).hint(format!("reinstall {package}, or pack the guest again"))
+            }
         }
     }
 }
