@@ -12,8 +12,9 @@ use miniascape::image::{self, Format, Guess};
 use miniascape::name::{Digest, PackageVersion, is_path, printable};
 use miniascape::network;
 use miniascape::package::{
-    self, Activity, Base, Codec, DiskChoice, GuestPackage, HostSection, ImagePackage, Manifest, NetworkFiles,
-    Options, Plan, Repacked, Request, Reservation, Seal, Split, Target, Timestamp, UnpackedBase, Volume,
+    self, Activity, Base, Codec, DiskChoice, Earlier, GuestPackage, HostSection, ImagePackage, Manifest,
+    NetworkFiles, Options, Plan, Repacked, Request, Reservation, Seal, Split, Target, Timestamp,
+    UnpackedBase, UnpackedSet, Volume,
 };
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -61,6 +62,9 @@ pub(crate) struct Args {
     /// Make the delta of the first disk (or of TARGET) against this image, or against the base in a package: installed, or a file
     #[arg(long, value_name = "[TARGET=]IMAGE|PACKAGE|FILE", conflicts_with = "flatten")]
     base: Option<String>,
+    /// Pack only what has changed since this package: installed, or an RPM or Debian package with its images' packages beside it
+    #[arg(long, value_name = "PACKAGE|FILE", conflicts_with_all = ["base", "flatten", "seal", "until"])]
+    since: Option<String>,
     /// Pack the state of the guest's emulated TPM, with the keys that are in it
     #[arg(long)]
     with_tpm: bool,
@@ -125,6 +129,8 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
     let source = Source::read(context, &args.guest, args)?;
     let known = args.base.as_deref().map(|text| base(context, args, text));
     let (base, _unpacked) = known.transpose()?.unzip();
+    let known = args.since.as_deref().map(|text| earlier(context, args, text));
+    let (earlier, _unpacked_set) = known.transpose()?.unzip();
     let definitions = if args.with_networks {
         definitions(context, &source.xml)?
     } else {
@@ -151,6 +157,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
         } else {
             None
         },
+        earlier,
         reservations: reservations(context, args.progress),
         allowed_backing: args.allow_backing.clone(),
     };
@@ -332,6 +339,40 @@ fn base(context: &Context, args: &Args, text: &str) -> Result<(Base, Option<Unpa
     }
 }
 
+/// The package set that `text` of `--since` stands for. One out of package files lasts as long as the second value.
+fn earlier(context: &Context, args: &Args, text: &str) -> Result<(Earlier, Option<UnpackedSet>), Failure> {
+    let others: Vec<&str> = args
+        .to
+        .iter()
+        .filter(|to| !matches!(to, Target::Rpm | Target::Deb))
+        .map(|to| to.as_str())
+        .collect();
+    if !others.is_empty() {
+        return Err(Failure::usage(format!(
+            "--since makes RPM and Debian packages, which require the earlier images; {} would have to hold them all",
+            others.join(", ")
+        )));
+    }
+    if !is_path(text)
+        && let Ok(package) = text.parse::<GuestPackage>()
+    {
+        let installed = package::show(context.layout(), &package)?;
+        return Ok((Earlier::installed(context.layout(), &installed), None));
+    }
+    if ![".rpm", ".deb"].iter().any(|ending| text.ends_with(ending)) {
+        return Err(Failure::usage(format!(
+            "--since {}: that is neither an installed guest package (vm-…) nor an RPM or Debian package's file",
+            printable(text, 200)
+        )));
+    }
+    let teller = Teller::new(context, args.progress);
+    let dir = args.workdir.as_ref().unwrap_or(&args.output);
+    let unpacked = Earlier::unpack(Path::new(text), dir, args.caller, &teller);
+    teller.finish(unpacked.is_ok());
+    let (earlier, unpacked) = unpacked?;
+    Ok((earlier, Some(unpacked)))
+}
+
 /// The base that an installed package called `name` holds; `None` if no package is called so.
 fn installed_base(context: &Context, target: Option<&str>, name: &str) -> Option<Result<Digest, Failure>> {
     if is_path(name) {
@@ -483,6 +524,13 @@ fn tell_plan(context: &Context, plan: &Plan, options: &Options) -> Result<(), Fa
         )];
         let shown = |path: &Path| printable(&path.to_string_lossy(), 400);
         for disk in &plan.disks {
+            if let Split::Since(below) = &disk.split {
+                for image in below.chain.iter().rev() {
+                    lines.push(format!("  stays: {}", shown(&image.path)));
+                }
+                lines.push(format!("  change of {}: what differs from these", disk.target));
+                continue;
+            }
             let one = disk.split == Split::Flat;
             let last = disk.chain.len() - 1;
             let known = matches!(disk.split, Split::Known(_));

@@ -148,6 +148,14 @@ impl Disk {
         }
     }
 
+    /// What the disk is called in messages: its uppermost file, or the socket of its export.
+    pub(super) fn path(&self) -> &Path {
+        match &self.export {
+            Some(export) => export.socket(),
+            None => &self.layers[0].path,
+        }
+    }
+
     /// The files, the image itself first. An export is none.
     pub fn files(&self) -> impl ExactSizeIterator<Item = (&Path, Format)> {
         self.layers

@@ -130,11 +130,12 @@ impl Plan {
     pub fn delta_with_content(
         disk: &Arc<Disk>,
         base: &Disk,
-        known: &Content,
+        known: Option<&Content>,
         cluster_size: u64,
         advance: &mut dyn FnMut(u64),
     ) -> Result<(Self, Content), ImageError> {
-        let (plan, content) = Self::new(disk, Some(base), cluster_size, Digests::Without(known), advance)?;
+        let digests = known.map_or(Digests::All, Digests::Without);
+        let (plan, content) = Self::new(disk, Some(base), cluster_size, digests, advance)?;
         Ok((plan, content.finish()))
     }
 

@@ -132,7 +132,7 @@ impl<'a> PlanStream<'a> {
     fn ensure_same(&mut self) -> Result<(), ImageError> {
         match self.data.take() {
             Some(seen) if Some(seen.finish()) != self.plan.data => Err(ImageError::Changed {
-                path: self.plan.disk.layers[0].path.clone(),
+                path: self.plan.disk.path().to_owned(),
             }),
             _ => Ok(()),
         }

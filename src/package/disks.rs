@@ -2,6 +2,7 @@
 //! image descriptions in, decisions out. What the package's domain XML says of them is in `plan`.
 
 use super::plan::PlanError;
+use super::since::Below;
 use super::text::{Line, Word};
 use crate::domain::{Disk, DiskSource, Domain};
 use crate::image::{Chain, Export, Format, ImageInfo};
@@ -116,6 +117,8 @@ pub enum Split {
     Flat,
     /// This becomes the base, and the delta is what of the disk differs from it.
     Known(Box<KnownBase>),
+    /// The layers of an earlier package set stay, and what of the disk differs from them is put on top.
+    Since(Box<Below>),
 }
 
 impl DiskPlan {
@@ -151,8 +154,9 @@ impl DiskPlan {
     /// All images that are read.
     pub(super) fn images(&self) -> impl Iterator<Item = &ImageInfo> {
         let known = match &self.split {
-            Split::Known(base) => Some(&base.image),
-            Split::Bottom | Split::Flat => None,
+            Split::Known(base) => std::slice::from_ref(&base.image),
+            Split::Since(below) => &below.chain,
+            Split::Bottom | Split::Flat => &[],
         };
         self.chain.iter().chain(known)
     }

@@ -13,6 +13,14 @@ pub enum RepackError {
     /// It cannot be packed as it is; nothing was written.
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// A package set cannot be gone on from.
+    #[error("{package} cannot be gone on from: {reason}")]
+    NoEarlier {
+        /// The guest package, or its file.
+        package: String,
+        /// Why not.
+        reason: String,
+    },
     /// A package file holds nothing that a disk could stand on.
     #[error("{} cannot be the base: {reason}", path.display())]
     NoBase {

@@ -78,7 +78,7 @@ pub(super) fn fits_deb(plan: &DiskPlan, codec: Codec) -> Result<(), RepackError>
             let bottom = plan.bottom().disk_usage;
             bottom.max(bytes - bottom)
         }
-        Split::Flat | Split::Known(_) => bytes,
+        Split::Flat | Split::Known(_) | Split::Since(_) => bytes,
     };
     let packed = packed(plan, codec)?;
     let packed = u128::from(packed) * u128::from(largest) / u128::from(bytes);

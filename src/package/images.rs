@@ -52,8 +52,7 @@ fn open(plan: &DiskPlan, image: &ImageInfo) -> Result<Arc<Disk>, ImageError> {
         return Ok(Arc::new(Disk::exported(Arc::clone(&live.0), None)));
     }
     let known: Vec<_> = plan
-        .chain
-        .iter()
+        .images()
         .filter_map(|image| fs::canonicalize(&image.path).ok())
         .collect();
     let permit = |file: &Path, _| known.iter().any(|known| known == file);
@@ -64,6 +63,10 @@ fn open(plan: &DiskPlan, image: &ImageInfo) -> Result<Arc<Disk>, ImageError> {
 pub(super) fn check(plan: &DiskPlan, progress: &dyn Progress) -> Result<(), ImageError> {
     let known = match &plan.split {
         Split::Known(base) => Some(&base.image),
+        Split::Since(below) => {
+            below.check(progress)?;
+            below.chain.first()
+        }
         Split::Bottom | Split::Flat => None,
     };
     // Below what a running guest writes to nothing changes.
@@ -91,7 +94,7 @@ pub(super) fn check(plan: &DiskPlan, progress: &dyn Progress) -> Result<(), Imag
 /// Plans the base of a disk.
 pub(super) fn base(plan: &DiskPlan, progress: &dyn Progress) -> Result<Image, ImageError> {
     let source = match &plan.split {
-        Split::Bottom => plan.bottom(),
+        Split::Bottom | Split::Since(_) => plan.bottom(),
         Split::Flat => plan.top(),
         Split::Known(base) => &base.image,
     };
@@ -118,16 +121,17 @@ pub(super) fn base(plan: &DiskPlan, progress: &dyn Progress) -> Result<Image, Im
     })
 }
 
-/// Plans the delta of a disk. `below` is the base's digest, and `known` its content.
+/// Plans the delta of a disk. `below` is the digest of what it stands on, and `known` the content of that, if it was read.
 pub(super) fn delta(
     plan: &DiskPlan,
     below: &Digest,
-    known: &Content,
+    known: Option<&Content>,
     progress: &dyn Progress,
 ) -> Result<Image, ImageError> {
     let disk = open(plan, plan.top())?;
     let base = match &plan.split {
         Split::Known(base) => open(plan, &base.image)?,
+        Split::Since(below) => open(plan, &below.chain[0])?,
         Split::Bottom | Split::Flat => open(plan, plan.bottom())?,
     };
     let title = format!("compare {} with its base", plan.target);

@@ -25,6 +25,7 @@ mod results;
 mod rpm;
 mod seal;
 mod set;
+mod since;
 mod stream;
 mod target;
 mod text;
@@ -49,6 +50,7 @@ pub use repack::{
     Options, Repacked, Request, build, build_while, estimate_packed, prepare, read_beside, repack,
 };
 pub use seal::Seal;
+pub use since::{Below, Earlier, UnpackedSet};
 pub use stream::Codec;
 pub use target::{OutputFile, Target};
 pub use text::{Line, TextError, Word};

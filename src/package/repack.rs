@@ -15,6 +15,7 @@ use super::progress::Progress;
 use super::render::Texts;
 use super::seal::{self, Seal};
 use super::set::Set;
+use super::since::{Below, Earlier};
 use super::stream::{Codec, Payload as _};
 use super::target::{OutputFile, Target};
 use super::text::Line;
@@ -54,6 +55,8 @@ pub struct Request {
     pub definitions: Vec<NetworkFiles>,
     /// Reset in the copy what clones must not share.
     pub seal: Option<Seal>,
+    /// The package set that this one goes on from: RPM and Debian packages only.
+    pub earlier: Option<Earlier>,
     /// What this host's networks reserve; entries for other guests are ignored.
     pub reservations: Vec<Reservation>,
     /// Directories (or files) outside the disk's own directory where a raw backing file may lie. A qcow2 backing
@@ -121,6 +124,12 @@ pub fn prepare(request: &Request) -> Result<Plan, RepackError> {
     )?;
     for disk in &mut plan.disks {
         disk.in_use = in_use;
+    }
+    if let Some(earlier) = &request.earlier {
+        earlier.refuse(&plan.package, &plan.version)?;
+        for disk in &mut plan.disks {
+            earlier.go_on(disk)?;
+        }
     }
     let told = match request.seal {
         Some(_) => seal::warnings(&plan.disks),
@@ -323,12 +332,13 @@ fn layers(
             }
             &[Role::Base, Role::Delta]
         }
+        Split::Since(below) => return go_on(disk, below, maker, progress),
     };
     let mut below = None;
     for &role in roles {
         let image = match &below {
             None => images::base(disk, progress)?,
-            Some((digest, content)) => images::delta(disk, digest, content, progress)?,
+            Some((digest, content)) => images::delta(disk, digest, Some(content), progress)?,
         };
         let digest = maker.image(&disk.target, role, &image, progress)?;
         if let (Role::Base, Split::Known(base)) = (role, &disk.split)
@@ -347,6 +357,30 @@ fn layers(
             image.content.digest(),
         ));
         below = Some((digest, image.content));
+    }
+    Ok(layers)
+}
+
+/// Packs what of a disk differs from an earlier package set, if anything does.
+fn go_on(
+    disk: &DiskPlan,
+    below: &Below,
+    maker: &mut Maker<'_>,
+    progress: &dyn Progress,
+) -> Result<Vec<Layer>, RepackError> {
+    let mut layers = below.layers.clone();
+    let top = below.top();
+    let image = images::delta(disk, &top.digest, None, progress)?;
+    let content = image.content.digest();
+    if (content, image.virtual_size) != (top.content_digest, top.virtual_size) {
+        let digest = maker.image(&disk.target, Role::Delta, &image, progress)?;
+        layers.push(Layer::new(
+            Role::Delta,
+            digest,
+            image.size(),
+            image.virtual_size,
+            content,
+        ));
     }
     Ok(layers)
 }

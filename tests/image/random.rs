@@ -168,7 +168,8 @@ fn case(seed: u64) {
     let disk = Arc::new(open(image));
     let below = open(base);
     let known = Content::of(&below, &mut |_| {}).unwrap();
-    let (delta, content) = Plan::delta_with_content(&disk, &below, &known, cluster, &mut |_| {}).unwrap();
+    let (delta, content) =
+        Plan::delta_with_content(&disk, &below, Some(&known), cluster, &mut |_| {}).unwrap();
     assert_eq!(content.digest(), digest(&disk));
     let simple = Plan::delta(&disk, &below, cluster, &mut |_| {}).unwrap();
     assert_eq!(

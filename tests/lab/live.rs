@@ -145,6 +145,26 @@ pub(crate) fn a_running_guest_is_packed_as_it_was_at_one_moment() {
         before = first;
     }
 
+    // What has changed since a live pack, by another.
+    let pack = |more: &[&str]| {
+        let args = ["repack", "pair", "--live", "--to", "deb"];
+        host.miniascape_check(args.iter().chain(more));
+    };
+    pack(&["--output", "/root/first"]);
+    let since = "/root/first/vm-pair_0.1-1_all.deb";
+    pack(&[
+        "--since",
+        since,
+        "--package-version",
+        "0.2",
+        "--output",
+        "/root/next",
+    ]);
+    assert_eq!(host.list_dir("/root/next").len(), 3, "both disks have changed");
+    let size = sh(&host, "du -k --apparent-size /root/next | cut -f 1");
+    assert!(size.text().parse::<u64>().is_ok_and(|kib| kib < 2000), "{size}");
+    assert_clean(&host);
+
     console.send("counted");
     let counted = console.wait("COUNTED", PATIENCE);
     let number: u64 = counted.value("number").parse().expect("a number");

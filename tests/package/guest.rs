@@ -134,6 +134,7 @@ pub(crate) fn request(xml: String) -> Request {
         with_tpm: false,
         definitions: Vec::new(),
         seal: None,
+        earlier: None,
         reservations: Vec::new(),
         allowed_backing: Vec::new(),
     }

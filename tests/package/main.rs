@@ -12,6 +12,7 @@ mod install;
 mod kills;
 mod large;
 mod refuse;
+mod since;
 mod tools;
 mod verify;
 mod what;

@@ -495,7 +495,7 @@ impl From<RepackError> for Failure {
             RepackError::SourceChanged { .. } => Self::failed(message)
                 .hint("see to it that nothing writes there, and pack again"),
             RepackError::Verify(error) => error.into(),
-            RepackError::NoBase { .. } => Self::usage(message),
+            RepackError::NoBase { .. } | RepackError::NoEarlier { .. } => Self::usage(message),
             RepackError::NoSpace { .. } => Self::failed(message).hint(
                 "--workdir names another place; where the package is installed, give its name instead of the file",
             ),

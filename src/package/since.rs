@@ -1,0 +1,304 @@
+//! An earlier package set that a new one goes on from: its images stay as they are, and the new set adds one image on top of
+//! those of each disk that has changed.
+
+use super::disks::{DiskPlan, Split};
+use super::error::RepackError;
+use super::installed::Installed;
+use super::manifest::{Layer, Manifest};
+use super::progress::{Progress, Step};
+use super::verify::{self, Verified};
+use super::work::{self, WorkDir};
+use crate::host::{Layout, access, files};
+use crate::image::{self, Format, ImageError, ImageInfo};
+use crate::name::{Digest, PackageVersion};
+use fs_err as fs;
+use serde::Serialize;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// The longest manifest, in bytes.
+const MAX_MANIFEST: usize = 16 << 20;
+
+/// An earlier package set whose images are at hand.
+#[derive(Debug, Clone)]
+pub struct Earlier {
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// Where its images are, under the names that their digests give them.
+    pub images: PathBuf,
+    /// True if the images' digests were computed just now.
+    checked: bool,
+}
+
+/// Images of an earlier package set, unpacked from its files. They go with this value, or, if the run is killed, with the
+/// next run in that directory.
+#[derive(Debug)]
+pub struct UnpackedSet {
+    dir: Option<WorkDir>,
+    /// The directory around it, if that was made for it.
+    made: Option<PathBuf>,
+}
+
+impl Drop for UnpackedSet {
+    fn drop(&mut self) {
+        self.dir.take();
+        if let Some(made) = &self.made {
+            work::remove_if_empty(made);
+        }
+    }
+}
+
+/// What a disk of an earlier package set stands on.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Below {
+    /// The layers as the earlier manifest has them, lowest first.
+    pub layers: Vec<Layer>,
+    /// Their images: the uppermost first.
+    pub chain: Vec<ImageInfo>,
+    #[serde(skip)]
+    checked: bool,
+}
+
+impl Below {
+    /// The uppermost layer.
+    pub(super) fn top(&self) -> &Layer {
+        self.layers.last().expect("a manifest's disk has a layer")
+    }
+
+    /// Refuses images that are not what their names say: what is made of a difference to them would be nonsense elsewhere.
+    pub(super) fn check(&self, progress: &dyn Progress) -> Result<(), ImageError> {
+        if self.checked {
+            return Ok(());
+        }
+        for (image, layer) in self.chain.iter().zip(self.layers.iter().rev()) {
+            progress.step(&Step {
+                name: "check",
+                title: format!("digest of {}", image.path.display()),
+                bytes: Some(image.file_size),
+            });
+            let found = image::sha256_file(&image.path, &mut |bytes| progress.advance(bytes))?;
+            if found != layer.digest {
+                return Err(ImageError::Damaged {
+                    path: image.path.clone(),
+                    reason: "it is not what its name says; reinstall its package".to_owned(),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Earlier {
+    /// An installed package set.
+    pub fn installed(layout: &Layout, installed: &Installed) -> Self {
+        Self {
+            manifest: installed.manifest.clone(),
+            images: layout.packaged_images().on_disk().to_owned(),
+            checked: false,
+        }
+    }
+
+    /// The package set of the guest package `package` (RPM or DEB, with the packages of its images beside it), unpacked
+    /// below `dir`. `caller` is the user on whose behalf root runs this.
+    pub fn unpack(
+        package: &Path,
+        dir: &Path,
+        caller: Option<u32>,
+        progress: &dyn Progress,
+    ) -> Result<(Self, UnpackedSet), RepackError> {
+        let bad = |reason: String| RepackError::NoEarlier {
+            package: package.display().to_string(),
+            reason,
+        };
+        let found = checked(package, progress)?;
+        let manifest = found
+            .files
+            .iter()
+            .find(|file| file.path.ends_with("/manifest.json"));
+        let manifest = manifest.ok_or_else(|| bad("it is no guest package".to_owned()))?;
+        let mut json = Limited(Vec::new());
+        verify::extract(package, &manifest.path, &mut json, &mut |_| {})?;
+        let manifest = Manifest::parse(&json.0).map_err(|error| bad(error.to_string()))?;
+        let dir = std::path::absolute(dir)?;
+        let made = (!dir.exists()).then(|| dir.clone());
+        fs::create_dir_all(&dir)?;
+        if let Some(reason) = access::in_other_hands(&dir, caller)? {
+            return Err(RepackError::OtherHands { path: dir, reason });
+        }
+        let work = WorkDir::create(&dir)?;
+        let images = work.path().to_owned();
+        let unpacked = UnpackedSet {
+            dir: Some(work),
+            made,
+        };
+        let needed: u64 = manifest.images().iter().map(|layer| layer.file_size).sum();
+        let free = files::free_space(&dir)?;
+        if free < needed {
+            return Err(RepackError::NoSpace {
+                path: package.to_owned(),
+                needed,
+                free,
+                dir,
+            });
+        }
+        for layer in manifest.images() {
+            let file = beside(package, layer)?.ok_or_else(|| {
+                bad(format!(
+                    "the package {} of one of its images is not beside it",
+                    layer.package
+                ))
+            })?;
+            unpack_image(&file, layer.digest, &images, progress)?;
+        }
+        let earlier = Self {
+            manifest,
+            images,
+            checked: true,
+        };
+        Ok((earlier, unpacked))
+    }
+
+    /// Has the disk go on from the earlier one of its name, if there is one.
+    pub(super) fn go_on(&self, disk: &mut DiskPlan) -> Result<(), RepackError> {
+        let Some(section) = self
+            .manifest
+            .disks
+            .iter()
+            .find(|section| section.target == disk.target)
+        else {
+            return Ok(());
+        };
+        let layers = section.layers.clone();
+        let Some(top) = layers.last() else { return Ok(()) };
+        let file = |digest: &Digest| self.images.join(digest.file_name());
+        let ours: Vec<PathBuf> = layers.iter().map(|layer| file(&layer.digest)).collect();
+        let chain = image::chain(&file(&top.digest), Format::Qcow2, &|path, _| {
+            ours.iter().any(|own| own == path)
+        })?;
+        let named = chain.0.iter().map(|image| image.path.clone());
+        if !named.eq(ours.iter().rev().cloned()) {
+            return Err(RepackError::NoEarlier {
+                package: self.manifest.package.name.to_string(),
+                reason: format!(
+                    "the images of the disk {} do not stand on each other as its manifest says",
+                    disk.target
+                ),
+            });
+        }
+        disk.split = Split::Since(Box::new(Below {
+            layers,
+            chain: chain.0,
+            checked: self.checked,
+        }));
+        Ok(())
+    }
+
+    /// Why a package of that name and version cannot go on from this one.
+    pub(super) fn refuse(
+        &self,
+        name: &super::GuestPackage,
+        version: &PackageVersion,
+    ) -> Result<(), RepackError> {
+        let own = &self.manifest.package;
+        let no = |reason: String| {
+            Err(RepackError::NoEarlier {
+                package: own.name.to_string(),
+                reason,
+            })
+        };
+        if own.name != *name {
+            return no(format!("the guest's package is {name}"));
+        }
+        if own.version == *version {
+            return no(format!(
+                "it has the version {version} itself; give a later one with --package-version"
+            ));
+        }
+        if self.manifest.sealed {
+            return no(
+                "it was sealed, and the difference to the guest would bring back what was taken out"
+                    .to_owned(),
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Reads a package file to the end.
+fn checked(package: &Path, progress: &dyn Progress) -> Result<Verified, RepackError> {
+    progress.step(&Step {
+        name: "check",
+        title: format!("check {}", package.display()),
+        bytes: Some(fs::metadata(package)?.len()),
+    });
+    Ok(verify::verify(package, &mut |bytes| progress.advance(bytes))?)
+}
+
+/// The package of an image, in the directory and of the kind of `package`.
+fn beside(package: &Path, layer: &Layer) -> io::Result<Option<PathBuf>> {
+    let dir = match package.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        _ => Path::new("."),
+    };
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let rest = name.strip_prefix(&layer.package.to_string());
+        if rest.is_some_and(|rest| rest.starts_with(['-', '_'])) && path.extension() == package.extension() {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
+}
+
+fn unpack_image(
+    package: &Path,
+    digest: Digest,
+    dir: &Path,
+    progress: &dyn Progress,
+) -> Result<(), RepackError> {
+    let found = checked(package, progress)?;
+    let bad = || RepackError::NoEarlier {
+        package: package.display().to_string(),
+        reason: format!("it does not hold the image {digest}"),
+    };
+    let image = found
+        .files
+        .iter()
+        .find(|file| file.digest == digest)
+        .ok_or_else(bad)?;
+    progress.step(&Step {
+        name: "unpack",
+        title: format!("unpack {}", package.display()),
+        bytes: Some(fs::metadata(package)?.len()),
+    });
+    let file = fs::File::create(dir.join(digest.file_name()))?;
+    let mut out = io::BufWriter::with_capacity(1 << 20, file);
+    let again = verify::extract(package, &image.path, &mut out, &mut |bytes| {
+        progress.advance(bytes);
+    })?;
+    out.flush()?;
+    if again != found {
+        return Err(RepackError::SourceChanged {
+            path: package.to_owned(),
+        });
+    }
+    Ok(())
+}
+
+/// Takes no more than a manifest may have.
+struct Limited(Vec<u8>);
+
+impl Write for Limited {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > MAX_MANIFEST {
+            return Err(io::Error::other("the manifest is too long"));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
