@@ -173,7 +173,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
         created: created(args.created)?,
         caller: args.caller,
     };
-    let mut plan = package::prepare(&request)?;
+    let plan = package::prepare(&request)?;
     if args.with_networks {
         let packed = |name: &str| {
             plan.files
@@ -203,30 +203,45 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
     if args.dry_run {
         tell_plan(context, &plan, &options)?;
     } else {
-        let begun = Instant::now();
-        let live = match &source.running {
-            Some(running) => Some(live::begin(context, running, &request, &mut plan, args.progress)?),
-            None => None,
-        };
-        let teller = Teller::new(context, args.progress);
-        let still = || live.as_ref().is_none_or(|live| live.ensure_running().is_ok());
-        let result = package::build_while(&plan, &options, &teller, &still).map_err(Failure::from);
-        let steps = teller.finish(result.is_ok());
-        let result = match &live {
-            Some(live) => result.map_err(|failure| {
-                tracing::debug!("{}", failure.message());
-                live.explain(failure)
-            }),
-            None => result,
-        };
-        for disk in &mut plan.disks {
-            disk.live = None;
-        }
-        let ended = live.map_or(Ok(()), guest::live::Live::end);
-        tell(context, args.progress, &result?, &steps, begun.elapsed())?;
-        ended?;
+        carry_out(context, args, source.running.as_ref(), &request, plan, &options)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Carries a plan out, of a guest that may be running.
+fn carry_out(
+    context: &Context,
+    args: &Args,
+    running: Option<&live::Running>,
+    request: &Request,
+    mut plan: Plan,
+    options: &Options,
+) -> Result<(), Failure> {
+    let begun = Instant::now();
+    let live = match running {
+        Some(running) => Some(live::begin(context, running, request, &mut plan, args.progress)?),
+        None => None,
+    };
+    let teller = Teller::new(context, args.progress);
+    let still = || live.as_ref().is_none_or(|live| live.ensure_running().is_ok());
+    let result = package::build_while(&plan, options, &teller, &still).map_err(Failure::from);
+    let steps = teller.finish(result.is_ok());
+    let result = match &live {
+        Some(live) => result.map_err(|failure| {
+            tracing::debug!("{}", failure.message());
+            live.explain(failure)
+        }),
+        None => result,
+    };
+    for disk in &mut plan.disks {
+        disk.live = None;
+    }
+    let ended = live.map_or(Ok(()), guest::live::Live::end);
+    if let (Err(_), Err(left)) = (&result, &ended) {
+        tracing::error!("{left}");
+    }
+    tell(context, args.progress, &result?, &steps, begun.elapsed())?;
+    Ok(ended?)
 }
 
 /// Where a guest's description comes from.

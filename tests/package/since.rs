@@ -51,7 +51,7 @@ fn only_what_has_changed_is_packed_and_it_installs_over_the_earlier_one() {
     let layers = &second.manifest.disks[0].layers;
     assert_eq!((layers.len(), &layers[..2]), (3, &before[..]));
     for kind in BOTH {
-        assert_eq!(names(&second, kind), ["vm-web", &layers[2].package.to_string()]);
+        assert_eq!(names(&second, kind), ["vm-web", layers[2].package.as_ref()]);
     }
     assert!(layers[2].file_size < 1 << 20, "{}", layers[2].file_size);
 
