@@ -3,6 +3,7 @@
 use super::generate::{Dice, chain};
 use super::sure;
 use miniascape::image::{Disk, Export, Format, Plan, content_digest};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::Arc;
@@ -36,7 +37,8 @@ impl Server {
             .unwrap();
         let server = Self { child, socket };
         let begun = Instant::now();
-        while !server.socket.exists() {
+        // Its file is there before anybody listens.
+        while UnixStream::connect(&server.socket).is_err() {
             assert!(
                 begun.elapsed() < Duration::from_secs(20),
                 "qemu-nbd does not come up"
