@@ -6,7 +6,7 @@ use crate::support::{Host, MINIASCAPE, Output};
 
 /// Command, status, what happened to which object, what to do.
 #[rustfmt::skip]
-const REFUSED: [(&str, i32, &str, &str); 25] = [
+const REFUSED: [(&str, i32, &str, &str); 27] = [
     ("net regsiter ours", 2, "unrecognized subcommand 'regsiter'", "tip: "),
     ("net register bad", 2, "bad.yaml:3:9: `isoltaed` is not a mode", "help: did you mean `isolated`?"),
     ("net register nosuch", 2, "no definition of a network nosuch", "hint: `miniascape net list`"),
@@ -17,7 +17,7 @@ const REFUSED: [(&str, i32, &str, &str); 25] = [
     ("net register taken-bridge", 3, "already has an interface taken22", "hint: choose another `bridge:`"),
     ("net unregister ours", 3, "the guest busy is plugged into", "hint: shut them down first: `miniascape guest shutdown busy`"),
     ("daemon", 3, "another `miniascape daemon` is running", ""),
-    ("repack busy --output /root/out", 3, "busy is not shut off", "hint: miniascape guest shutdown busy"),
+    ("repack busy --output /root/out", 3, "busy is not shut off", "hint: --live packs it as it is now"),
     ("repack baseless --output /root/out", 1, "/srv/images/baseless-base.qcow2", "hint: bring the file back"),
     ("repack diskless --output /root/out", 1, "/srv/images/diskless.qcow2", "hint: bring the file back"),
     ("repack nosuch --output /root/out", 1, "no guest nosuch", "hint: `miniascape guest list`"),
@@ -29,6 +29,8 @@ const REFUSED: [(&str, i32, &str, &str); 25] = [
     ("guest start nosuch", 1, "no guest nosuch", "hint: `miniascape guest list`"),
     ("guest shutdown nosuch", 1, "no guest nosuch", "hint: `miniascape guest list`"),
     ("guest register vm-nosuch", 1, "vm-nosuch is not installed", "hint: `miniascape package list`"),
+    ("guest reset idle --yes", 1, "idle is no guest from a package", "hint: `miniascape guest status`"),
+    ("guest status nosuch", 1, "no guest nosuch", "hint: `miniascape guest list`"),
     ("guest wait idle --for running --timeout 1s", 1, "idle", ""),
     ("guest wait idle --for lease --timeout 1s", 1, "idle", ""),
     ("lease list fresh", 1, "fresh is not registered", "hint: miniascape net register fresh"),
