@@ -4,6 +4,7 @@
 use super::Context;
 use super::output::size;
 use miniascape::package::{Progress, Step};
+use rustix::termios::tcgetwinsize;
 use serde_json::json;
 use std::cell::RefCell;
 use std::io::{IsTerminal, Write};
@@ -85,6 +86,12 @@ impl<'a> Teller<'a> {
         self.state.into_inner().steps
     }
 
+    /// How wide the terminal is now. None without one, or if it does not tell.
+    fn columns(&self) -> Option<usize> {
+        let size = self.terminal.then(|| tcgetwinsize(std::io::stderr()).ok())??;
+        Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+    }
+
     fn end_step(&self, how: &str) {
         let mut state = self.state.borrow_mut();
         let begun = state.begun.take();
@@ -111,9 +118,12 @@ impl Progress for Teller<'_> {
         match self.style {
             Style::Text => {
                 let bytes = step.bytes.filter(|b| *b > 0).map(|b| format!(" ({})", size(b)));
-                self.context
-                    .output()
-                    .note(format!("{}{}", step.title, bytes.unwrap_or_default()));
+                let bytes = bytes.unwrap_or_default();
+                let title = self.columns().map_or_else(
+                    || step.title.clone(),
+                    |columns| shortened(&step.title, columns.saturating_sub(bytes.len())),
+                );
+                self.context.output().note(format!("{title}{bytes}"));
             }
             Style::Json => tell(&spent.json("begun")),
             Style::None => {}
@@ -137,7 +147,12 @@ impl Progress for Teller<'_> {
         last.time = begun.elapsed();
         match self.style {
             Style::Json => tell(&last.json("going")),
-            Style::Text if self.terminal && !self.context.output().is_quiet() => tell_over(&last.line()),
+            Style::Text if self.terminal && !self.context.output().is_quiet() => {
+                let line = last.line();
+                // In the last column the cursor would stand on the next line in some terminals.
+                let fits = self.columns().map(|columns| shortened(&line, columns - 1));
+                tell_over(&fits.unwrap_or(line));
+            }
             Style::Text | Style::None => {}
         }
         state.told = Some(Instant::now());
@@ -188,6 +203,29 @@ impl Spent {
     }
 }
 
+/// `text` in at most so many columns, with an ellipsis in the middle if that takes something away: names begin alike.
+fn shortened(text: &str, columns: usize) -> String {
+    // From the Hangul letters on characters may take two columns.
+    let width = |c: char| if c < '\u{1100}' { 1 } else { 2 };
+    if text.chars().map(width).sum::<usize>() <= columns {
+        return text.to_owned();
+    }
+    let room = columns.saturating_sub(1);
+    let fitting = |chars: &mut dyn Iterator<Item = char>, room: usize| {
+        let mut used = 0;
+        chars
+            .take_while(|c| {
+                used += width(*c);
+                used <= room
+            })
+            .collect::<String>()
+    };
+    let begin = fitting(&mut text.chars(), room - room / 2);
+    let end: String = fitting(&mut text.chars().rev(), room / 2).chars().rev().collect();
+    let ellipsis = if columns > 0 { "…" } else { "" };
+    format!("{begin}{ellipsis}{end}")
+}
+
 /// Seconds, as people read them.
 fn duration(seconds: u64) -> String {
     match seconds {
@@ -219,6 +257,21 @@ fn tell_over(text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_fits_the_terminal() {
+        let title = "unpack the base in /srv/packages/miniascape-image-0123456789abcdef.deb";
+        assert_eq!(shortened(title, 80), title);
+        assert_eq!(shortened(title, title.len()), title);
+        assert_eq!(
+            shortened(title, 60),
+            "unpack the base in /srv/packag…pe-image-0123456789abcdef.deb"
+        );
+        for columns in 0..title.len() {
+            assert_eq!(shortened(title, columns).chars().count(), columns);
+        }
+        assert_eq!(shortened("漢字漢字漢字", 8), "漢字…漢");
+    }
 
     #[test]
     fn a_line_tells_rate_and_rest() {

@@ -3,6 +3,7 @@
 
 use super::error::shown;
 use super::host_bound::{Fate, HostBound, HostBoundKind};
+use super::host_device::host_device;
 use super::scan::Element;
 
 /// A host-bound thing with its element.
@@ -395,23 +396,4 @@ pub(super) fn generated_channel(device: Element<'_>) -> bool {
 
 fn is_digit(c: char) -> bool {
     c.is_ascii_digit()
-}
-
-fn host_device(device: Element<'_>) -> String {
-    let kind = device.attribute("type").filter(|kind| *kind != "hostdev");
-    let source = device.child("source");
-    let address = source.and_then(|source| source.child("address").or(source.child("vendor")));
-    let named: Vec<&str> = address
-        .or(source)
-        .into_iter()
-        .flat_map(Element::attributes)
-        .map(|(_, v)| v)
-        .collect();
-    let product = source
-        .and_then(|source| source.child("product"))
-        .and_then(|product| product.attribute("id"));
-    let mut words = vec!["host device".to_owned()];
-    words.extend(kind.map(shown));
-    words.extend(named.into_iter().chain(product).map(shown));
-    words.join(" ")
 }

@@ -245,7 +245,11 @@ fn set_nvram<'d>(editor: &mut Editor<'d>, root: Element<'d>, path: &XmlValue) {
         editor.remove_attribute(nvram, "type");
         return editor.set_text(nvram, path);
     }
-    // libvirt refuses variables without a firmware that has them.
+    // libvirt refuses variables without a firmware that has them, or where it shall keep none.
+    let stateless = |loader: Element<'_>| loader.attribute("stateless") == Some("yes");
+    if os.child("loader").is_some_and(stateless) {
+        return;
+    }
     let flash = os
         .child("loader")
         .filter(|loader| loader.attribute("type") == Some("pflash"));

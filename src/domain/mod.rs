@@ -12,6 +12,7 @@ mod error;
 mod finder;
 mod host_bound;
 mod identity;
+mod host_device;
 mod instance;
 mod merge;
 mod package;

@@ -217,6 +217,8 @@ fn remove_run_time<'d>(editor: &mut Editor<'d>, device: Element<'d>) {
 fn interface<'d>(editor: &mut Editor<'d>, interface: Element<'d>) {
     let connected: &[&str] = match interface.attribute("type") {
         Some("network") => &["portid", "bridge", "dev", "mode"],
+        // There it is not libvirt's own, but names the port of a distributed switch.
+        Some("vds") => &[],
         _ => &["portid"],
     };
     for source in interface.children_named("source") {

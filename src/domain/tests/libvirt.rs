@@ -22,21 +22,44 @@ fn through_libvirt(xml: &str, name: &str) -> String {
     printed[start..].to_owned()
 }
 
-/// Whether the simulator takes a domain; its words if not.
-pub(super) fn defines(xml: &str) -> Result<(), String> {
-    let mut file = tempfile::NamedTempFile::new().unwrap();
-    file.write_all(xml.as_bytes()).unwrap();
-    let output = Command::new("virsh")
-        .args(["-q", "-c", "test:///default", "define"])
-        .arg(file.path())
-        .env("LC_ALL", "C.UTF-8")
-        .stdin(Stdio::null())
-        .output()
-        .expect("virsh runs (Debian: libvirt-clients)");
-    if output.status.success() {
-        return Ok(());
+/// Whether the simulator takes domains, with its schema; its words about each that it does not.
+pub(super) fn define(all: &[String]) -> Vec<Result<(), String>> {
+    let dir = tempfile::tempdir().unwrap();
+    let mut commands = String::new();
+    for (index, xml) in all.iter().enumerate() {
+        let path = dir.path().join(index.to_string());
+        fs_err::write(&path, xml).unwrap();
+        // With a new connection the simulator begins anew.
+        commands.push_str(&format!(
+            "echo --err @@{index}\nconnect test:///default\ndefine --validate {}\n",
+            path.display()
+        ));
     }
-    Err(String::from_utf8_lossy(&output.stderr).into_owned())
+    let mut virsh = Command::new("virsh")
+        .args(["-q", "-c", "test:///default"])
+        .env("LC_ALL", "C.UTF-8")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("virsh runs (Debian: libvirt-clients)");
+    let mut input = virsh.stdin.take().unwrap();
+    let writer = std::thread::spawn(move || input.write_all(commands.as_bytes()));
+    let output = virsh.wait_with_output().unwrap();
+    writer.join().unwrap().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    let said: Vec<_> = text.split("@@").skip(1).collect();
+    assert_eq!(said.len(), all.len(), "{text}");
+    let refused = |text: &str| text.contains("Failed to define domain");
+    said.into_iter()
+        .map(|text| {
+            if refused(text) {
+                Err(text.to_owned())
+            } else {
+                Ok(())
+            }
+        })
+        .collect()
 }
 
 #[test]

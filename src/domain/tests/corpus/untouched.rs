@@ -48,6 +48,7 @@ pub(super) fn package(element: Element<'_>) -> May {
             "disk",
             "source" | "backingStore" | "mirror" | "auth" | "shareable" | "model",
         ] => Anything,
+        ["domain", "devices", "interface", "source"] if of_switch(element) => Nothing,
         ["domain", "devices", "interface", "source"] => Attributes(&["portid", "bridge", "dev", "mode"]),
         ["domain", "devices", "interface", "target"] if generated(element) => Anything,
         ["domain", "devices", "graphics"] => Attributes(&["passwd", "passwdValidTo", "connected", "socket"]),
@@ -109,6 +110,12 @@ fn plain(driver: Element<'_>) -> bool {
         && driver
             .attributes()
             .all(|(name, _)| matches!(name, "name" | "type"))
+}
+
+fn of_switch(source: Element<'_>) -> bool {
+    source
+        .parent()
+        .is_some_and(|interface| interface.attribute("type") == Some("vds"))
 }
 
 fn generated(target: Element<'_>) -> bool {
