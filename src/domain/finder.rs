@@ -178,6 +178,15 @@ impl<'d> Finder<'d> {
                 let path = device.at(&["source", "path"]).and_then(Element::trimmed_text);
                 let path = path.or_else(|| device.attribute("name").map(str::to_owned));
                 self.path(device, "memory shared with the host", path.as_deref());
+                let server = device.child("server").and_then(|server| server.attribute("path"));
+                self.path(device, "server of shared memory", server);
+                let node = device.at(&["model", "acceleration"]);
+                let node = node.and_then(|node| node.attribute("rendernode"));
+                self.path(device, "render node", node);
+            }
+            "audio" => {
+                let path = device.attribute("path").or(device.attribute("serverName"));
+                self.path(device, "sound", path);
             }
             _ => {}
         }
@@ -228,6 +237,22 @@ impl<'d> Finder<'d> {
         };
         if !what.is_empty() {
             self.add(interface, HostBoundKind::HostNetwork, Fate::Kept, what);
+        }
+        if let Some(backend) = interface.child("backend") {
+            for (name, what) in [
+                ("tap", "network device"),
+                ("vhost", "network device"),
+                ("logFile", "log of the network's back end"),
+            ] {
+                self.path(backend, what, backend.attribute(name));
+            }
+        }
+        if let Some(filter) = interface.child("filterref") {
+            let what = format!(
+                "network filter {}",
+                shown(filter.attribute("filter").unwrap_or("?"))
+            );
+            self.add(filter, HostBoundKind::HostNetwork, Fate::Kept, what);
         }
         for name in ["script", "downscript"] {
             let script = interface.child(name);

@@ -9,7 +9,7 @@ use super::host_bound::{Fate, HostBound, HostBoundKind};
 use super::scan::{Document, Element};
 use super::value::XmlValue;
 use super::view::{Domain, InterfaceSource};
-use super::{NAMESPACE, read};
+use super::{NAMESPACE, carried, read};
 
 /// What the packager has decided about a domain.
 #[derive(Debug, Clone, Default)]
@@ -57,6 +57,8 @@ pub struct Report {
     pub networks: Vec<String>,
     /// What was tied to the host, and what became of it.
     pub host_bound: Vec<HostBound>,
+    /// What was kept as it is and may hold secrets.
+    pub carried: Vec<&'static str>,
 }
 
 /// Makes domain XML fit for a package. Every data disk must be in `spec`, packed or left behind. Best given the
@@ -72,6 +74,7 @@ pub fn for_package(xml: &str, spec: &PackageSpec) -> Result<Packaged, DomainXmlE
         emulator: domain.emulator.clone(),
         machine: domain.machine.clone(),
         arch: domain.arch.clone(),
+        carried: carried::find(root),
         ..Report::default()
     };
     for found in finder::find(root) {

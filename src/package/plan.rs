@@ -183,6 +183,12 @@ pub(super) fn plan(
     let packaged = for_package(xml, &spec)?;
     let (mut not_packed, mut warnings) = left_behind(&packaged.report.host_bound, &files);
     not_packed.extend(planned.iter().flat_map(snapshots));
+    if !packaged.report.carried.is_empty() {
+        let what = packaged.report.carried.join(", ");
+        warnings.push(Line::lossy(&format!(
+            "{what}: in the package as written; no secret may be in there"
+        )));
+    }
     warnings.extend(disks::warnings(&domain, &planned));
     let images = || planned.iter().flat_map(DiskPlan::images);
     Ok(Plan {

@@ -305,3 +305,34 @@ proptest! {
         prop_assert_eq!(without_noise(instance, &lines), for_instance(&clean, &spec).unwrap().xml);
     }
 }
+
+#[test]
+fn what_the_other_host_needs_is_told() {
+    let xml = "<domain type='kvm'><name>a</name><memory>1</memory><devices>\
+        <interface type='user'><backend type='passt' logFile='/l/passt'/></interface>\
+        <interface type='network'><source network='n'/><backend tap='/d/tun' vhost='/d/vhost'/><filterref filter='f'/></interface>\
+        <audio id='1' type='file' path='/a.wav'/><audio id='2' type='none'/>\
+        <shmem name='s' role='peer'><server path='/s.sock'/></shmem>\
+        <video><model type='virtio'><acceleration rendernode='/r'/></model></video></devices></domain>";
+    let packaged = for_package(xml, &package_spec(xml)).expect("a package");
+    let told: Vec<_> = packaged
+        .report
+        .host_bound
+        .iter()
+        .map(|bound| bound.what.as_str())
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "log of the network's back end /l/passt",
+            "network device /d/tun",
+            "network device /d/vhost",
+            "network filter f",
+            "sound /a.wav",
+            "memory shared with the host s",
+            "server of shared memory /s.sock",
+            "render node /r",
+        ]
+    );
+    assert_eq!(packaged.xml, xml);
+}

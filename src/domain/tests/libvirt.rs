@@ -25,12 +25,12 @@ fn through_libvirt(xml: &str, name: &str) -> String {
 /// Whether the simulator takes domains, with its schema; its words about each that it does not.
 pub(super) fn define(all: &[String]) -> Vec<Result<(), String>> {
     let dir = tempfile::tempdir().unwrap();
-    let mut commands = String::new();
+    let mut commands = Vec::new();
     for (index, xml) in all.iter().enumerate() {
         let path = dir.path().join(index.to_string());
         fs_err::write(&path, xml).unwrap();
         // With a new connection the simulator begins anew.
-        commands.push_str(&format!(
+        commands.push(format!(
             "echo --err @@{index}\nconnect test:///default\ndefine --validate {}\n",
             path.display()
         ));
@@ -44,7 +44,7 @@ pub(super) fn define(all: &[String]) -> Vec<Result<(), String>> {
         .spawn()
         .expect("virsh runs (Debian: libvirt-clients)");
     let mut input = virsh.stdin.take().unwrap();
-    let writer = std::thread::spawn(move || input.write_all(commands.as_bytes()));
+    let writer = std::thread::spawn(move || input.write_all(commands.concat().as_bytes()));
     let output = virsh.wait_with_output().unwrap();
     writer.join().unwrap().unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
