@@ -92,7 +92,13 @@ impl Libvirt {
             let Ok(count) = u32::try_from(frozen) else {
                 let error = Error::last_error();
                 let words = error.message().to_owned();
+                // One code for an agent that could not even be spoken to, and for one that was told and has not answered:
+                // that one may still do it. libvirt's qemu_agent.c has the words.
+                let not_told = ["not connected", "synchronization"]
+                    .iter()
+                    .any(|part| words.contains(part));
                 return match error.code().known() {
+                    Some(ErrorNumber::AgentUnresponsive) if !not_told => Ok(Freeze::Unknown(words)),
                     Some(
                         ErrorNumber::ArgumentUnsupported
                         | ErrorNumber::OperationUnsupported
