@@ -236,6 +236,41 @@ fn a_repack_killed_at_any_point_is_made_up_for() {
     }
 }
 
+/// The base is unpacked beside the results first: the next run takes that away, too.
+#[test]
+fn a_repack_on_a_packages_base_killed_at_any_point_is_made_up_for() {
+    let bench = Bench::new();
+    let xml = bench.path("web.xml");
+    fs::write(&xml, domain("web", &small(&bench), "qcow2")).unwrap();
+    let repack = |more: &[&str], output: &str| {
+        let fixed = ["repack", "--to", "deb", "--created", "1767323045", "--quiet"];
+        words(&[&fixed[..], more, &["--output", output]].concat(), &[&xml])
+    };
+    let first = bench.path("first");
+    let made = Command::new(env!("CARGO_BIN_EXE_miniascape"))
+        .args(repack(&[], &first.display().to_string()))
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let base = image_of_base(&first).display().to_string();
+    let operation = Operation {
+        bench: &bench,
+        arguments: &repack(&["--base", &base], "@OUT@"),
+        results: "based",
+        every: 5,
+    };
+    operation.killed_at_its_points();
+}
+
+/// The largest package of an image in `dir`: that of the base.
+fn image_of_base(dir: &Path) -> std::path::PathBuf {
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let images = entries.filter(|path| path.to_string_lossy().contains("miniascape-image-"));
+    images
+        .max_by_key(|path| fs::metadata(path).unwrap().len())
+        .expect("the package of an image")
+}
+
 #[test]
 fn a_new_image_killed_at_any_point_is_made_up_for() {
     let bench = Bench::new();

@@ -423,3 +423,33 @@ fn a_disk_that_is_full() {
     }
     assert!(failed >= 3 && done >= 1, "{failed} failed, {done} done");
 }
+
+/// The image in a package is larger than the room that is left beside the results: said before it is unpacked.
+#[test]
+fn no_room_for_a_base() {
+    let bench = Bench::below("room-");
+    let xml = bench.path("web.xml");
+    fs::write(&xml, domain("web", &bench.raw("a.raw"), "raw")).unwrap();
+    let script = r#"
+        set -e
+        mount --make-rprivate /
+        "$2" repack "$1/web.xml" --to deb --quiet --output "$1/first"
+        base=$(ls -S "$1"/first/miniascape-image-* | head -n 1)
+        mkdir "$1/small"
+        mount -t tmpfs -o size=200k none "$1/small"
+        status=0
+        "$2" repack "$1/web.xml" --to deb --quiet --base "$base" --output "$1/small/out" || status=$?
+        ls -A "$1/small"
+        exit $status
+    "#;
+    let output = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"])
+        .arg(bench.path(""))
+        .arg(env!("CARGO_BIN_EXE_miniascape"))
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "", "{text}");
+    assert!(text.contains("bytes free"), "{text}");
+}
