@@ -108,6 +108,10 @@ impl<'a> Teller<'a> {
 }
 
 impl Progress for Teller<'_> {
+    fn warn(&self, text: &str) {
+        warn(self.context, self.style, text);
+    }
+
     fn step(&self, step: &Step) {
         self.end_step(DONE);
         let spent = Spent {

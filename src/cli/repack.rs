@@ -1,22 +1,24 @@
 //! `miniascape repack`: a libvirt guest as packages.
 
 mod live;
+mod many;
+mod report;
 
-use super::output::{size, table};
 use super::progress::{self, Spent, Style, Teller};
 use super::{Context, Failure};
 use miniascape::domain::{Disk, DiskSource, Domain, InterfaceSource, VirtType};
 use miniascape::guest;
+use miniascape::guest::live::LiveError;
 use miniascape::host::{Libvirt, access, files};
 use miniascape::image::{self, Format, Guess};
 use miniascape::name::{Digest, PackageVersion, is_path, printable};
 use miniascape::network;
 use miniascape::package::{
-    self, Activity, Base, Codec, DiskChoice, Earlier, GuestPackage, HostSection, ImagePackage, Manifest,
-    NetworkFiles, Options, Plan, Repacked, Request, Reservation, Seal, Split, Target, Timestamp,
-    UnpackedBase, UnpackedSet, Volume,
+    self, Activity, Base, Codec, DiskChoice, Earlier, GuestPackage, HostSection, ImagePackage, NetworkFiles,
+    Options, Plan, Repacked, Request, Reservation, Seal, Target, Timestamp, UnpackedBase, UnpackedSet,
+    Volume,
 };
-use serde_json::json;
+use report::{tell, tell_plan};
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -29,12 +31,21 @@ const MAX_DEFINITION: u64 = 4 * 1024 * 1024;
 const MAX_XML: u64 = 16 * 1024 * 1024;
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: miniascape repack web --to rpm,deb --output packages --package-version 1.0")]
+#[command(
+    after_help = "Example: miniascape repack web --to rpm,deb --output packages --package-version 1.0\n\
+    A repository: miniascape repack --all --to deb --repo /srv/guests --format json"
+)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct Args {
-    /// A guest that is off (or runs, with --live), or a file with domain XML
-    #[arg(value_name = "DOMAIN|FILE.xml")]
-    guest: String,
+    /// A guest that is off (or runs, with --live), or a file with domain XML; several with --repo
+    #[arg(value_name = "DOMAIN|FILE.xml", required_unless_present = "all")]
+    guests: Vec<String>,
+    /// Pack all guests that libvirt knows
+    #[arg(long, conflicts_with = "guests", requires = "repo")]
+    all: bool,
+    /// Pack the guests into this repository: image packages in it are shared, and createrepo_c and apt-ftparchive make its indexes
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["output", "until", "since", "dry_run"])]
+    repo: Option<PathBuf>,
     /// What to make [default: packages for this host: deb or rpm]
     #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = target)]
     to: Vec<Target>,
@@ -125,12 +136,80 @@ fn target(text: &str) -> Result<Target, String> {
         .ok_or_else(|| format!("what can be made: {}", names.join(", ")))
 }
 
+impl Args {
+    fn output(&self) -> &Path {
+        self.repo.as_ref().unwrap_or(&self.output)
+    }
+
+    fn targets(&self) -> BTreeSet<Target> {
+        match self.until {
+            Some(stage) => stage.targets(),
+            None if self.to.is_empty() => [Target::of_host()].into(),
+            None => self.to.iter().copied().collect(),
+        }
+    }
+}
+
 pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
-    let source = Source::read(context, &args.guest, args)?;
+    if let Some(dir) = &args.repo {
+        return many::run(context, args, dir);
+    }
+    let [guest] = args.guests.as_slice() else {
+        return Err(Failure::usage(
+            "several guests are packed into a repository: --repo DIR",
+        ));
+    };
+    if args.dry_run {
+        let (job, _unpacked) = prepare(context, args, guest)?;
+        tell_plan(context, &job.plan, &job.options)?;
+    } else {
+        let packed = pack(context, args, guest, &|_| Ok(()))?;
+        tell(context, args.progress, &packed)?;
+        packed.ended?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A guest that can be packed.
+struct Job {
+    running: Option<live::Running>,
+    request: Request,
+    plan: Plan,
+    options: Options,
+}
+
+/// What was unpacked for a job, which lasts as long as this.
+type Unpacked = (Option<UnpackedBase>, Option<UnpackedSet>);
+
+/// A guest that was packed.
+struct Packed {
+    repacked: Repacked,
+    steps: Vec<Spent>,
+    /// The whole time.
+    whole: Duration,
+    /// Whether everything that a running guest needed for it was undone.
+    ended: Result<(), LiveError>,
+}
+
+/// Packs one guest, if `allow` has nothing against the plan.
+fn pack(
+    context: &Context,
+    args: &Args,
+    guest: &str,
+    allow: &dyn Fn(&Plan) -> Result<(), Failure>,
+) -> Result<Packed, Failure> {
+    let (job, _unpacked) = prepare(context, args, guest)?;
+    allow(&job.plan)?;
+    carry_out(context, args, job)
+}
+
+/// Looks at one guest, and says what will stay behind and what else is to be known.
+fn prepare(context: &Context, args: &Args, guest: &str) -> Result<(Job, Unpacked), Failure> {
+    let source = Source::read(context, guest, args)?;
     let known = args.base.as_deref().map(|text| base(context, args, text));
-    let (base, _unpacked) = known.transpose()?.unzip();
+    let (base, unpacked_base) = known.transpose()?.unzip();
     let known = args.since.as_deref().map(|text| earlier(context, args, text));
-    let (earlier, _unpacked_set) = known.transpose()?.unzip();
+    let (earlier, unpacked_set) = known.transpose()?.unzip();
     let definitions = if args.with_networks {
         definitions(context, &source.xml)?
     } else {
@@ -162,12 +241,9 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
         allowed_backing: args.allow_backing.clone(),
     };
     let options = Options {
-        targets: match args.until {
-            Some(stage) => stage.targets(),
-            None if args.to.is_empty() => [Target::of_host()].into(),
-            None => args.to.iter().copied().collect(),
-        },
-        output: args.output.clone(),
+        targets: args.targets(),
+        output: args.output().to_owned(),
+        repository: args.repo.is_some(),
         work: args.workdir.clone(),
         codec: args.compress,
         created: created(args.created)?,
@@ -200,31 +276,31 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
     for warning in &plan.warnings {
         progress::warn(context, args.progress, warning.as_str());
     }
-    if args.dry_run {
-        tell_plan(context, &plan, &options)?;
-    } else {
-        carry_out(context, args, source.running.as_ref(), &request, plan, &options)?;
-    }
-    Ok(ExitCode::SUCCESS)
+    let job = Job {
+        running: source.running,
+        request,
+        plan,
+        options,
+    };
+    Ok((job, (unpacked_base.flatten(), unpacked_set.flatten())))
 }
 
 /// Carries a plan out, of a guest that may be running.
-fn carry_out(
-    context: &Context,
-    args: &Args,
-    running: Option<&live::Running>,
-    request: &Request,
-    mut plan: Plan,
-    options: &Options,
-) -> Result<(), Failure> {
+fn carry_out(context: &Context, args: &Args, job: Job) -> Result<Packed, Failure> {
+    let Job {
+        running,
+        request,
+        mut plan,
+        options,
+    } = job;
     let begun = Instant::now();
-    let live = match running {
-        Some(running) => Some(live::begin(context, running, request, &mut plan, args.progress)?),
+    let live = match &running {
+        Some(running) => Some(live::begin(context, running, &request, &mut plan, args.progress)?),
         None => None,
     };
     let teller = Teller::new(context, args.progress);
     let still = || live.as_ref().is_none_or(|live| live.ensure_running().is_ok());
-    let result = package::build_while(&plan, options, &teller, &still).map_err(Failure::from);
+    let result = package::build_while(&plan, &options, &teller, &still).map_err(Failure::from);
     let steps = teller.finish(result.is_ok());
     let result = match &live {
         Some(live) => result.map_err(|failure| {
@@ -240,8 +316,12 @@ fn carry_out(
     if let (Err(_), Err(left)) = (&result, &ended) {
         tracing::error!("{left}");
     }
-    tell(context, args.progress, &result?, &steps, begun.elapsed())?;
-    Ok(ended?)
+    Ok(Packed {
+        repacked: result?,
+        steps,
+        whole: begun.elapsed(),
+        ended,
+    })
 }
 
 /// Where a guest's description comes from.
@@ -260,7 +340,7 @@ struct Source {
 
 impl Source {
     fn read(context: &Context, text: &str, args: &Args) -> Result<Self, Failure> {
-        if is_path(text) {
+        if !args.all && is_path(text) {
             let mut source = Self::of_file(Path::new(text)).map_err(|e| Failure::usage(e.to_string()))?;
             // Only volumes need libvirt; without it they are refused with the reason.
             if !volumes_of(&source.xml).is_empty()
@@ -335,7 +415,7 @@ fn base(context: &Context, args: &Args, text: &str) -> Result<(Base, Option<Unpa
     }
     if is_package_file(name) {
         let teller = Teller::new(context, args.progress);
-        let dir = args.workdir.as_ref().unwrap_or(&args.output);
+        let dir = args.workdir.as_deref().unwrap_or(args.output());
         let unpacked = package::unpack_base(path, target.as_deref(), dir, args.caller, &teller);
         teller.finish(unpacked.is_ok());
         let unpacked = unpacked?;
@@ -381,7 +461,7 @@ fn earlier(context: &Context, args: &Args, text: &str) -> Result<(Earlier, Optio
         )));
     }
     let teller = Teller::new(context, args.progress);
-    let dir = args.workdir.as_ref().unwrap_or(&args.output);
+    let dir = args.workdir.as_deref().unwrap_or(args.output());
     let unpacked = Earlier::unpack(Path::new(text), dir, args.caller, &teller);
     teller.finish(unpacked.is_ok());
     let (earlier, unpacked) = unpacked?;
@@ -512,172 +592,4 @@ fn created(asked: Option<i64>) -> Result<Timestamp, Failure> {
     Timestamp::from_epoch(seconds)
         .filter(|_| seconds >= 0)
         .ok_or_else(|| Failure::usage(format!("{seconds} is no time that a package can carry")))
-}
-
-fn tell_plan(context: &Context, plan: &Plan, options: &Options) -> Result<(), Failure> {
-    let reads: u64 = plan.disks.iter().map(package::DiskPlan::bytes).sum();
-    let packed = package::estimate_packed(plan, options.codec)?;
-    let value = json!({
-        "dry_run": true,
-        "targets": options.targets,
-        "plan": plan,
-        "bytes": reads,
-        "packed_about": packed,
-    });
-    context.output().report(&value, || {
-        let mut lines = vec![format!(
-            "{} {} would be made of the guest {}: {}",
-            plan.package,
-            plan.version,
-            plan.guest,
-            options
-                .targets
-                .iter()
-                .map(|t| t.as_str())
-                .collect::<Vec<_>>()
-                .join(", ")
-        )];
-        let shown = |path: &Path| printable(&path.to_string_lossy(), 400);
-        for disk in &plan.disks {
-            if let Split::Since(below) = &disk.split {
-                for image in below.chain.iter().rev() {
-                    lines.push(format!("  stays: {}", shown(&image.path)));
-                }
-                lines.push(format!("  change of {}: what differs from these", disk.target));
-                continue;
-            }
-            let one = disk.split == Split::Flat;
-            let last = disk.chain.len() - 1;
-            let known = matches!(disk.split, Split::Known(_));
-            let bottom = if one || known { 0 } else { last };
-            // The base is at the bottom, and all above it become one delta.
-            let (above, base) = disk.chain.split_at(bottom);
-            for (what, images) in [("base", base), ("delta", above)] {
-                let what = if known { "delta" } else { what };
-                if !images.is_empty() {
-                    let paths: Vec<String> = images.iter().rev().map(|image| shown(&image.path)).collect();
-                    let bytes = images.iter().map(|image| image.disk_usage).sum();
-                    let line = format!(
-                        "  {what} of {}: {}, {}",
-                        disk.target,
-                        paths.join(" + "),
-                        size(bytes)
-                    );
-                    lines.push(line);
-                }
-            }
-            if let Split::Known(base) = &disk.split {
-                let path = shown(&base.image.path);
-                lines.push(format!("  base of {}: {path} (known)", disk.target));
-            } else if !one && last == 0 {
-                lines.push(format!("  delta of {}: empty", disk.target));
-            }
-        }
-        for target in &options.targets {
-            let about = if *target == Target::BuildTree {
-                reads
-            } else {
-                packed
-            };
-            lines.push(format!("  {}: about {}", target.as_str(), size(about)));
-        }
-        lines.join("\n")
-    })
-}
-
-fn tell(
-    context: &Context,
-    style: Style,
-    repacked: &Repacked,
-    steps: &[Spent],
-    whole: Duration,
-) -> Result<(), Failure> {
-    let manifest = &repacked.manifest;
-    let images: u64 = manifest.images().iter().map(|layer| layer.file_size).sum();
-    let mut times: Vec<(&str, Duration)> = Vec::new();
-    for spent in steps {
-        match times.iter_mut().find(|(name, _)| *name == spent.step.name) {
-            Some((_, time)) => *time += spent.time,
-            None => times.push((spent.step.name, spent.time)),
-        }
-    }
-    let seconds: serde_json::Map<_, _> = times
-        .iter()
-        .map(|(name, time)| ((*name).to_owned(), time.as_secs_f64().into()))
-        .collect();
-    let value = json!({
-        "package": manifest.package,
-        "files": repacked.files,
-        "images_bytes": images,
-        "seconds": whole.as_secs_f64(),
-        "seconds_by_step": seconds,
-        "not_packed": manifest.not_packed,
-        "warnings": manifest.warnings,
-    });
-    if style != Style::Json {
-        context.output().note(summary(repacked, images, &times, whole));
-    }
-    context.output().report(&value, || {
-        let rows: Vec<_> = repacked
-            .files
-            .iter()
-            .map(|file| {
-                [
-                    file.kind.as_str().to_owned(),
-                    size(file.size),
-                    held(&repacked.manifest, &file.package),
-                    printable(&file.path.to_string_lossy(), 400),
-                ]
-            })
-            .collect();
-        table(["KIND", "SIZE", "HOLDS", "FILE"], &rows, "nothing was made")
-    })
-}
-
-/// What the package called `name` holds: the guest, or images of its disks.
-fn held(manifest: &Manifest, name: &str) -> String {
-    let mut images = Vec::new();
-    for disk in &manifest.disks {
-        for layer in disk.layers.iter().filter(|layer| layer.package.as_str() == name) {
-            images.push(format!("{} of {}", layer.role.as_str(), disk.target));
-        }
-    }
-    if images.is_empty() {
-        "guest".to_owned()
-    } else {
-        images.join(", ")
-    }
-}
-
-/// One line: what became how large, and where the time went.
-fn summary(repacked: &Repacked, images: u64, times: &[(&str, Duration)], whole: Duration) -> String {
-    let mut kinds: Vec<(Target, u64)> = Vec::new();
-    for file in &repacked.files {
-        match kinds.last_mut().filter(|(kind, _)| *kind == file.kind) {
-            Some((_, sum)) => *sum += file.size,
-            None => kinds.push((file.kind, file.size)),
-        }
-    }
-    let kinds: Vec<String> = kinds
-        .iter()
-        .map(|(kind, sum)| {
-            let percent = (u128::from(*sum) * 100).checked_div(images.into()).unwrap_or(100);
-            format!("{} {} ({percent} %)", kind.as_str(), size(*sum))
-        })
-        .collect();
-    let times: Vec<String> = times
-        .iter()
-        .filter(|(_, time)| *time >= Duration::from_millis(50))
-        .map(|(name, time)| format!("{name} {:.1} s", time.as_secs_f64()))
-        .collect();
-    let times = match times.as_slice() {
-        [] => String::new(),
-        times => format!(" ({})", times.join(", ")),
-    };
-    format!(
-        "{} of images became {} in {:.1} s{times}",
-        size(images),
-        kinds.join(", "),
-        whole.as_secs_f64(),
-    )
 }

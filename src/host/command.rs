@@ -62,6 +62,13 @@ pub enum CommandError {
     },
 }
 
+impl CommandError {
+    /// True if the program is not installed.
+    pub const fn is_missing(&self) -> bool {
+        matches!(self, Self::Missing { .. })
+    }
+}
+
 fn tail(stderr: &str) -> String {
     let text = stderr.trim();
     if text.is_empty() {
@@ -94,6 +101,7 @@ impl Program {
             program: self.path.clone(),
             arguments: Vec::new(),
             environment: Vec::new(),
+            dir: None,
         }
     }
 }
@@ -104,6 +112,7 @@ pub struct Run {
     program: PathBuf,
     arguments: Vec<OsString>,
     environment: Vec<(&'static str, OsString)>,
+    dir: Option<PathBuf>,
 }
 
 impl Run {
@@ -126,6 +135,13 @@ impl Run {
     #[must_use]
     pub fn env(mut self, name: &'static str, value: impl AsRef<OsStr>) -> Self {
         self.environment.push((name, value.as_ref().to_owned()));
+        self
+    }
+
+    /// Runs it in the directory `dir` instead of our own.
+    #[must_use]
+    pub fn within(mut self, dir: &Path) -> Self {
+        self.dir = Some(dir.to_owned());
         self
     }
 
@@ -159,6 +175,9 @@ impl Run {
             .stdin(Stdio::null());
         for (name, value) in &self.environment {
             command.env(name, value);
+        }
+        if let Some(dir) = &self.dir {
+            command.current_dir(dir);
         }
         // SAFETY: the closure runs between fork and exec and makes a single prctl system call.
         unsafe {

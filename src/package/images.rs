@@ -7,7 +7,7 @@ use super::stream::Payload;
 use crate::image::{Content, Disk, Format, ImageError, ImageInfo, Plan};
 use crate::name::Digest;
 use fs_err as fs;
-use std::io::Read;
+use std::io::{Read, Seek};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -39,7 +39,12 @@ impl Payload for Image {
     fn open(&self) -> Box<dyn Read + '_> {
         match &self.bytes {
             Bytes::Planned(plan) => Box::new(plan.stream()),
-            Bytes::File(file, _) => Box::new(file),
+            Bytes::File(file, _) => {
+                let mut file = file;
+                // Should it fail, the length is not what was announced.
+                let _ = file.rewind();
+                Box::new(file)
+            }
         }
     }
 }

@@ -9,13 +9,16 @@ use super::progress::{Progress, Step};
 use super::results::Results;
 use super::rpm::{self, ImageRpm, SourceRpm};
 use super::set::{Built, Set};
+use super::shared::Shared;
 use super::stream::{Payload, Sink, pump};
-use super::target::Target;
+use super::target::{OutputFile, Target};
 use super::text::Word;
 use super::tree::{self, Tarball, Tree, plain_name};
 use crate::image::ImageError;
 use crate::name::Digest;
+use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeSet, HashSet};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// A package set that is being made.
@@ -30,6 +33,8 @@ pub(super) struct Maker<'a> {
     made: Vec<(Target, Built)>,
     /// Images that have a package.
     packed: HashSet<Digest>,
+    /// Packages that are there already.
+    shared: Option<Shared>,
     drafts: u32,
 }
 
@@ -64,13 +69,21 @@ impl<'a> Maker<'a> {
             tarball,
             made: Vec::new(),
             packed: HashSet::new(),
+            shared: None,
             drafts: 0,
         })
     }
 
-    /// Says that the image of `digest` has a package already, and needs no other.
+    /// Says that the image of `digest` has a package elsewhere, and needs no other unless it is for a repository.
     pub(super) fn has_package(&mut self, digest: Digest) {
-        self.packed.insert(digest);
+        if self.shared.is_none() {
+            self.packed.insert(digest);
+        }
+    }
+
+    /// Shares these packages where they hold the same images.
+    pub(super) fn share(&mut self, shared: Shared) {
+        self.shared = Some(shared);
     }
 
     /// Takes the next image: of the disk `target`, in the role `role`. Returns its digest.
@@ -82,14 +95,30 @@ impl<'a> Maker<'a> {
         progress: &dyn Progress,
     ) -> Result<Digest, RepackError> {
         let size = payload.size();
+        if self.wanted(Target::Deb) {
+            deb::fits(self.set, target.as_str(), size)?;
+        }
+        // Reading twice costs less than compressing for nothing.
+        if role == Role::Base
+            && self.tree.is_none()
+            && self.tarball.is_none()
+            && self.shared.as_ref().is_some_and(Shared::any)
+        {
+            progress.step(&Step {
+                name: "digest",
+                title: format!("digest of the base of {target}"),
+                bytes: Some(size),
+            });
+            let digest = digest(payload, progress).map_err(of_image)?;
+            if self.is_packed(&digest, progress) {
+                return Ok(digest);
+            }
+        }
         progress.step(&Step {
             name: "pack",
             title: format!("pack the {} of {target}", role.as_str()),
             bytes: Some(size),
         });
-        if self.wanted(Target::Deb) {
-            deb::fits(self.set, target.as_str(), size)?;
-        }
         let name = plain_name(target.as_str(), role);
         let mut rpm = if self.wanted(Target::Rpm) {
             Some(ImageRpm::create(self.set, &self.draft(), size)?)
@@ -112,22 +141,16 @@ impl<'a> Maker<'a> {
         }
         sinks.extend(rpm.as_mut().map(|rpm| rpm as &mut dyn Sink));
         sinks.extend(deb.as_mut().map(|deb| deb as &mut dyn Sink));
-        let (digest, listing) = pump(payload, self.set.codec, &mut sinks, progress).map_err(|error| {
-            // What reads the image has errors of its own.
-            match error.downcast::<ImageError>() {
-                Ok(ImageError::Changed { path }) => RepackError::SourceChanged { path },
-                Ok(error) => RepackError::Image(error),
-                Err(error) => error.into(),
-            }
-        })?;
+        let (digest, listing) = pump(payload, self.set.codec, &mut sinks, progress).map_err(of_image)?;
         if let Some(tree) = &mut self.tree {
             tree.end(&digest)?;
         }
         if let Some(tarball) = &mut self.tarball {
             tarball.end(&name, &digest, &listing)?;
         }
-        // The same image on another disk is in its package already; the working directory takes the draft away.
-        if self.packed.insert(digest) {
+        // An image that has its package already needs no other; the working directory takes the draft away.
+        if !self.is_packed(&digest, progress) {
+            self.packed.insert(digest);
             if let Some(rpm) = rpm {
                 self.made.push((Target::Rpm, rpm.finish(&digest, &listing)?));
             }
@@ -144,7 +167,7 @@ impl<'a> Maker<'a> {
         manifest: &Manifest,
         xml: &str,
         files: &[GuestFile],
-    ) -> Result<Results, RepackError> {
+    ) -> Result<(Results, Vec<OutputFile>), RepackError> {
         let json = manifest.to_json();
         let contents = files::contents(xml, &json, files);
         let texts = self.set.texts.guest(self.set, manifest)?;
@@ -187,7 +210,28 @@ impl<'a> Maker<'a> {
         if let Some(tree) = tree {
             results.add(Target::BuildTree, tree);
         }
-        Ok(results)
+        let shared = self.shared.map(Shared::into_found).unwrap_or_default();
+        Ok((results, shared))
+    }
+
+    /// Whether the image of `digest` has a package of each kind that is wanted.
+    fn is_packed(&mut self, digest: &Digest, progress: &dyn Progress) -> bool {
+        if self.packed.contains(digest) {
+            return true;
+        }
+        let kinds = [Target::Rpm, Target::Deb].map(|kind| (kind, self.wanted(kind)));
+        let Some(shared) = &mut self.shared else {
+            return false;
+        };
+        let all = kinds
+            .iter()
+            .all(|(kind, wanted)| !wanted || shared.has(*kind, digest, progress));
+        if all {
+            self.packed.insert(*digest);
+        } else {
+            shared.forget(digest);
+        }
+        all
     }
 
     fn wanted(&self, target: Target) -> bool {
@@ -198,5 +242,30 @@ impl<'a> Maker<'a> {
     fn draft(&mut self) -> PathBuf {
         self.drafts += 1;
         self.beside.join(format!("draft-{}", self.drafts))
+    }
+}
+
+/// What reads the image has errors of its own.
+fn of_image(error: io::Error) -> RepackError {
+    match error.downcast::<ImageError>() {
+        Ok(ImageError::Changed { path }) => RepackError::SourceChanged { path },
+        Ok(error) => RepackError::Image(error),
+        Err(error) => error.into(),
+    }
+}
+
+/// The SHA-256 of an image.
+fn digest(payload: &dyn Payload, progress: &dyn Progress) -> io::Result<Digest> {
+    let mut from = payload.open();
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match from.read(&mut buffer)? {
+            0 => return Ok(Digest::from_bytes(hasher.finalize().into())),
+            n => {
+                hasher.update(&buffer[..n]);
+                progress.advance(n as u64);
+            }
+        }
     }
 }

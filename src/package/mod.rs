@@ -21,10 +21,12 @@ mod plan;
 mod progress;
 mod render;
 mod repack;
+mod repository;
 mod results;
 mod rpm;
 mod seal;
 mod set;
+mod shared;
 mod since;
 mod stream;
 mod target;
@@ -49,6 +51,7 @@ pub use progress::{Progress, Step};
 pub use repack::{
     Options, Repacked, Request, build, build_while, estimate_packed, prepare, read_beside, repack,
 };
+pub use repository::index;
 pub use seal::Seal;
 pub use since::{Below, Earlier, UnpackedSet};
 pub use stream::Codec;

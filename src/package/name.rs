@@ -123,6 +123,8 @@ pub(super) fn network_deb_capability(name: &str) -> String {
 pub struct ImagePackage(String);
 
 impl ImagePackage {
+    /// What the name of each of them starts with.
+    pub(super) const PREFIX: &'static str = IMAGE_PREFIX;
     /// The version of every image package: a name stands for one content, which never changes.
     pub const VERSION: &'static str = "1";
 

@@ -17,6 +17,10 @@ pub trait Progress {
     fn step(&self, step: &Step);
     /// That many more bytes of the present step are done.
     fn advance(&self, bytes: u64);
+    /// Something that does not stop the work, and that the user should know.
+    fn warn(&self, text: &str) {
+        let _ = text;
+    }
 }
 
 /// Nobody wants to know.

@@ -15,6 +15,7 @@ use super::progress::Progress;
 use super::render::Texts;
 use super::seal::{self, Seal};
 use super::set::Set;
+use super::shared::Shared;
 use super::since::{Below, Earlier};
 use super::stream::{Codec, Payload as _};
 use super::target::{OutputFile, Target};
@@ -75,6 +76,8 @@ pub struct Options {
     pub work: Option<PathBuf>,
     /// How the packages are compressed.
     pub codec: Codec,
+    /// The output directory is a repository: an image package that it holds already is checked, and not made again.
+    pub repository: bool,
     /// The time that everything made carries.
     pub created: Timestamp,
     /// The user on whose behalf root runs this, if so: his directories may be used, too.
@@ -86,6 +89,8 @@ pub struct Options {
 pub struct Repacked {
     /// The results, guest package first in each kind.
     pub files: Vec<OutputFile>,
+    /// Packages of its images that the repository had already.
+    pub shared: Vec<OutputFile>,
     /// The manifest that is in them.
     pub manifest: Manifest,
 }
@@ -282,6 +287,9 @@ fn build_in(
         beside.path(),
         &scratch.path().join("tree"),
     )?;
+    if options.repository {
+        maker.share(Shared::new(output, RELEASE));
+    }
     for disk in &plan.disks {
         images::check(disk, progress)?;
     }
@@ -307,13 +315,17 @@ fn build_in(
     manifest
         .warnings
         .extend(remarks.iter().map(|line| Line::lossy(line)));
-    let results = maker.finish(&manifest, &plan.xml, &plan.files)?;
+    let (results, shared) = maker.finish(&manifest, &plan.xml, &plan.files)?;
     witness.ensure_unchanged()?;
     if !still() {
         return Err(RepackError::SourceGone);
     }
     let files = results.publish(output, trees, if plan.private { 0o600 } else { 0o644 })?;
-    Ok(Repacked { files, manifest })
+    Ok(Repacked {
+        files,
+        shared,
+        manifest,
+    })
 }
 
 /// Packs the images of one disk.

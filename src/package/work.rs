@@ -43,7 +43,7 @@ impl WorkDir {
 }
 
 /// The lock on a directory in which working directories are made.
-struct Gate {
+pub(super) struct Gate {
     _file: fs::File,
     /// False where the file system has no locks.
     locked: bool,
@@ -51,7 +51,7 @@ struct Gate {
 
 impl Gate {
     /// Locks `parent`, which is made when missing.
-    fn close(parent: &Path) -> io::Result<Self> {
+    pub(super) fn close(parent: &Path) -> io::Result<Self> {
         loop {
             make(parent)?;
             if let Some(gate) = Self::close_if_there(parent)? {

@@ -9,6 +9,7 @@ mod net;
 mod offline;
 mod pending;
 mod repack;
+mod repository;
 mod show;
 mod usage;
 

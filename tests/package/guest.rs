@@ -86,6 +86,7 @@ impl Bench {
 
     pub(crate) fn options(&self, targets: &[Target]) -> Options {
         Options {
+            repository: false,
             targets: targets.iter().copied().collect(),
             output: self.output(),
             work: None,

@@ -11,6 +11,7 @@ mod hostile;
 mod install;
 mod kills;
 mod large;
+mod many;
 mod refuse;
 mod since;
 mod tools;

@@ -85,6 +85,21 @@ fn dnf_installs_from_a_repository() {
     let dir = repository(&bench, &repacked, &stub_rpm(&bench));
     run("createrepo_c", |c| c.arg("-q").arg(&dir));
     let root = tempfile::tempdir().unwrap();
+    dnf_install(&dir, root.path(), &["vm-web"]);
+    installed(root.path(), &repacked);
+}
+
+/// All images of a guest are there, whole.
+fn installed(root: &Path, repacked: &Repacked) {
+    for layer in repacked.manifest.images() {
+        let image = root.join("var/lib/libvirt/images/miniascape/packaged");
+        let digest = miniascape::image::sha256_file(&image.join(layer.digest.file_name()), &mut |_| {});
+        assert_eq!(digest.unwrap(), layer.digest);
+    }
+}
+
+/// Has dnf install packages of the repository `dir` into `root`.
+pub(crate) fn dnf_install(dir: &Path, root: &Path, packages: &[&str]) {
     let mut dnf = Command::new("dnf");
     dnf.args([
         "-q",
@@ -94,16 +109,12 @@ fn dnf_installs_from_a_repository() {
         "--nogpgcheck",
     ])
     .arg("--setopt=tsflags=noscripts")
-    .arg(format!("--installroot={}", root.path().display()))
+    .arg(format!("--installroot={}", root.display()))
     .arg(format!("--repofrompath=guests,file://{}", dir.display()))
-    .args(["install", "vm-web"]);
+    .arg("install")
+    .args(packages);
     let output = dnf.output().unwrap();
     assert!(output.status.success(), "{output:?}");
-    for layer in repacked.manifest.images() {
-        let image = root.path().join("var/lib/libvirt/images/miniascape/packaged");
-        let digest = miniascape::image::sha256_file(&image.join(layer.digest.file_name()), &mut |_| {});
-        assert_eq!(digest.unwrap(), layer.digest);
-    }
 }
 
 #[test]
@@ -114,58 +125,8 @@ fn apt_installs_from_a_repository_and_debsums_agrees() {
     let index = stdout("apt-ftparchive", |c| c.arg("packages").arg(".").current_dir(&dir));
     fs::write(dir.join("Packages"), index).unwrap();
     let root = tempfile::tempdir().unwrap();
-    let place = |name: &str| {
-        let path = root.path().join(name);
-        fs::create_dir_all(&path).unwrap();
-        path
-    };
-    for dir in [
-        "var/lib/dpkg/info",
-        "var/lib/dpkg/updates",
-        "lists/partial",
-        "cache/archives/partial",
-        "log",
-        "etc",
-    ] {
-        place(dir);
-    }
-    fs::write(root.path().join("var/lib/dpkg/status"), "").unwrap();
-    fs::write(
-        root.path().join("etc/sources.list"),
-        format!("deb [trusted=yes] file:{} ./\n", dir.display()),
-    )
-    .unwrap();
-    let apt = |arguments: &[&str]| {
-        let option = |name: &str, path: PathBuf| format!("{name}={}", path.display());
-        let mut command = Command::new("apt-get");
-        for set in [
-            option("Dir::State::status", root.path().join("var/lib/dpkg/status")),
-            option("Dir::State::lists", root.path().join("lists")),
-            option("Dir::State::extended_states", root.path().join("extended")),
-            option("Dir::Cache", root.path().join("cache")),
-            option("Dir::Etc::sourcelist", root.path().join("etc/sources.list")),
-            option("Dir::Etc::sourceparts", root.path().join("etc/none")),
-            option("Dir::Log", root.path().join("log")),
-            "APT::Sandbox::User=root".to_owned(),
-            "APT::Architecture=amd64".to_owned(),
-            "Dpkg::Options::=--force-not-root".to_owned(),
-            "Dpkg::Options::=--force-bad-path".to_owned(),
-            "Dpkg::Options::=--force-script-chrootless".to_owned(),
-            format!("Dpkg::Options::=--log={}", root.path().join("dpkg.log").display()),
-            format!("Dpkg::Options::=--root={}", root.path().display()),
-        ] {
-            command.arg("-o").arg(set);
-        }
-        let output = command.args(arguments).env("LC_ALL", "C.UTF-8").output().unwrap();
-        assert!(output.status.success(), "{output:?}");
-    };
-    apt(&["update"]);
-    apt(&["-y", "install", "vm-web"]);
-    for layer in repacked.manifest.images() {
-        let image = root.path().join("var/lib/libvirt/images/miniascape/packaged");
-        let digest = miniascape::image::sha256_file(&image.join(layer.digest.file_name()), &mut |_| {});
-        assert_eq!(digest.unwrap(), layer.digest);
-    }
+    apt_install(&dir, root.path(), &["vm-web"]);
+    installed(root.path(), &repacked);
     let debsums = |status: bool| {
         let output = Command::new("debsums")
             .arg(format!("--root={}", root.path().display()))
@@ -182,6 +143,52 @@ fn apt_installs_from_a_repository_and_debsums_agrees() {
     )
     .unwrap();
     assert!(debsums(false).contains("FAILED"));
+}
+
+/// Has apt install packages of the repository `dir` into the empty directory `root`.
+pub(crate) fn apt_install(dir: &Path, root: &Path, packages: &[&str]) {
+    for dir in [
+        "var/lib/dpkg/info",
+        "var/lib/dpkg/updates",
+        "lists/partial",
+        "cache/archives/partial",
+        "log",
+        "etc",
+    ] {
+        fs::create_dir_all(root.join(dir)).unwrap();
+    }
+    fs::write(root.join("var/lib/dpkg/status"), "").unwrap();
+    fs::write(
+        root.join("etc/sources.list"),
+        format!("deb [trusted=yes] file:{} ./\n", dir.display()),
+    )
+    .unwrap();
+    let apt = |arguments: &[&str]| {
+        let option = |name: &str, path: PathBuf| format!("{name}={}", path.display());
+        let mut command = Command::new("apt-get");
+        for set in [
+            option("Dir::State::status", root.join("var/lib/dpkg/status")),
+            option("Dir::State::lists", root.join("lists")),
+            option("Dir::State::extended_states", root.join("extended")),
+            option("Dir::Cache", root.join("cache")),
+            option("Dir::Etc::sourcelist", root.join("etc/sources.list")),
+            option("Dir::Etc::sourceparts", root.join("etc/none")),
+            option("Dir::Log", root.join("log")),
+            "APT::Sandbox::User=root".to_owned(),
+            "APT::Architecture=amd64".to_owned(),
+            "Dpkg::Options::=--force-not-root".to_owned(),
+            "Dpkg::Options::=--force-bad-path".to_owned(),
+            "Dpkg::Options::=--force-script-chrootless".to_owned(),
+            format!("Dpkg::Options::=--log={}", root.join("dpkg.log").display()),
+            format!("Dpkg::Options::=--root={}", root.display()),
+        ] {
+            command.arg("-o").arg(set);
+        }
+        let output = command.args(arguments).env("LC_ALL", "C.UTF-8").output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    };
+    apt(&["update"]);
+    apt(&[&["-y", "install"], packages].concat());
 }
 
 /// rpmsign writes into the place that was kept for it; the rest stays whole.

@@ -120,14 +120,28 @@ impl Failure {
         ExitCode::from(self.kind as u8)
     }
 
+    /// Prints a failure that does not end the program, with what it is about.
+    pub(crate) fn tell(&self, format: Format, about: &str) {
+        let mut text = self.text(format);
+        if format == Format::Text {
+            text.insert_str(0, &format!("{about}:\n"));
+        }
+        let _ = std::io::stderr().lock().write_all(text.as_bytes());
+    }
+
+    /// What programs are told.
+    pub(crate) fn json(&self) -> serde_json::Value {
+        let kind = format!("{:?}", self.kind).to_lowercase();
+        let mut error = serde_json::json!({ "kind": kind, "message": self.message, "hints": self.hints });
+        if !self.problems.is_empty() {
+            error["problems"] = serde_json::json!(self.problems);
+        }
+        error
+    }
+
     fn text(&self, format: Format) -> String {
         if format == Format::Json {
-            let kind = format!("{:?}", self.kind).to_lowercase();
-            let mut error = serde_json::json!({ "kind": kind, "message": self.message, "hints": self.hints });
-            if !self.problems.is_empty() {
-                error["problems"] = serde_json::json!(self.problems);
-            }
-            return format!("{}\n", serde_json::json!({ "error": error }));
+            return format!("{}\n", serde_json::json!({ "error": self.json() }));
         }
         let prefix = if self.message.starts_with("error") {
             ""

@@ -7,6 +7,7 @@ use miniascape::host::Libvirt;
 use miniascape::package::{LiveDisk, Plan, Request, read_beside};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::low_level::emulate_default_handler;
+use std::sync::{Mutex, PoisonError};
 use uuid::Uuid;
 
 /// A guest that runs and is to be packed so.
@@ -60,17 +61,25 @@ pub(super) fn begin(
     Ok(live)
 }
 
-/// From here on a signal that ends this program undoes the live pack first.
+/// The guest that is being packed, for those who undo that.
+static CURRENT: Mutex<Option<Uuid>> = Mutex::new(None);
+
+/// From here on a signal that ends this program undoes the live pack of this guest first.
 fn undo_at_signals(context: &Context, running: &Running) -> Result<(), Failure> {
+    // One watches, whichever guest it is.
+    let watched = CURRENT
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .replace(running.uuid);
+    if watched.is_some() {
+        return Ok(());
+    }
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])?;
-    let (layout, uri, uuid) = (
-        context.layout().clone(),
-        running.libvirt.uri().to_owned(),
-        running.uuid,
-    );
+    let (layout, uri) = (context.layout().clone(), running.libvirt.uri().to_owned());
     std::thread::spawn(move || {
         for signal in signals.forever() {
-            if let Err(error) = live::undo_own(&layout, &uri, uuid) {
+            let uuid = *CURRENT.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(Err(error)) = uuid.map(|uuid| live::undo_own(&layout, &uri, uuid)) {
                 tracing::error!("the next run will try again: {error}");
             }
             // Then as if there were no handler.
