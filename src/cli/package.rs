@@ -1,5 +1,7 @@
 //! `miniascape package`: guest packages, installed on this host or in files.
 
+mod preflight;
+
 use super::output::{size, table};
 use super::{Context, Failure};
 use clap::Subcommand;
@@ -29,6 +31,16 @@ pub(crate) enum Args {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
+    /// Tell whether package files can be installed here, and what their guests would meet
+    #[command(after_help = "Example: miniascape package preflight packages/*.deb\n\n\
+        Looks at space, storage pools, emulator, machine type, processor, firmware, networks, names and addresses, and at \
+        what confines guests. Nothing is changed. The status is 0 for go, also with warnings, and 3 if something stands \
+        in the way.")]
+    Preflight {
+        /// RPM or Debian packages of guests and images, or tar files
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
 }
 
 pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
@@ -36,6 +48,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
         Args::List => list(context),
         Args::Show { package } => show(context, package),
         Args::Verify { files } => verify(context, files),
+        Args::Preflight { files } => preflight::run(context, files),
     }
 }
 

@@ -5,9 +5,9 @@ use super::InstallError;
 use super::record::{Identity, Instance};
 use crate::domain::{Domain, Mark};
 use crate::host::{DomainRecord, Layout, Libvirt};
-use crate::name::{GuestName, Mac};
+use crate::name::{GuestName, Mac, printable};
 use crate::package::{GuestPackage, Manifest};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
 
 /// The instances of the package, also those of packages whose place it has taken, by name.
@@ -88,7 +88,7 @@ pub(super) fn settle_macs(
     let mut taken = if known {
         HashSet::new()
     } else {
-        taken_macs(layout, libvirt, instance)?
+        taken_macs(layout, libvirt, instance)?.into_keys().collect()
     };
     let mut macs = Vec::new();
     for key in keys {
@@ -123,14 +123,19 @@ pub(super) fn settle_macs(
     Ok(macs)
 }
 
-/// The hardware addresses of all other guests, also of those that are to come back.
-fn taken_macs(layout: &Layout, libvirt: &Libvirt, instance: &Instance) -> Result<HashSet<Mac>, InstallError> {
-    let mut taken = HashSet::new();
+/// The hardware addresses of all other guests, also of those that are to come back, each with whose it is.
+pub(super) fn taken_macs(
+    layout: &Layout,
+    libvirt: &Libvirt,
+    instance: &Instance,
+) -> Result<HashMap<Mac, String>, InstallError> {
+    let mut taken = HashMap::new();
     for other in Instance::all(layout)?
         .iter()
         .filter(|other| other.uuid != instance.uuid)
     {
-        taken.extend(other.macs.values());
+        let name = other.name.to_string();
+        taken.extend(other.macs.values().map(|mac| (*mac, name.clone())));
     }
     for domain in libvirt
         .domains()?
@@ -140,7 +145,8 @@ fn taken_macs(layout: &Layout, libvirt: &Libvirt, instance: &Instance) -> Result
         // What cannot be read has no addresses that we could know of.
         let interfaces = Domain::parse(&domain.xml).map(|domain| domain.interfaces);
         let macs = interfaces.unwrap_or_default().into_iter();
-        taken.extend(macs.filter_map(|interface| interface.mac?.parse::<Mac>().ok()));
+        let macs = macs.filter_map(|interface| interface.mac?.parse::<Mac>().ok());
+        taken.extend(macs.map(|mac| (mac, printable(&domain.name, 64))));
     }
     Ok(taken)
 }

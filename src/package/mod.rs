@@ -6,6 +6,7 @@
 
 mod archive;
 mod base_file;
+mod contents;
 mod deb;
 mod disks;
 mod error;
@@ -36,6 +37,7 @@ mod verify;
 mod work;
 
 pub use base_file::{UnpackedBase, unpack_base};
+pub use contents::{Contents, GuestContents, contents};
 pub use disks::{Base, DiskChoice, DiskPlan, KnownBase, LiveDisk, Selected, Split, Volume};
 pub use error::RepackError;
 pub use files::{FileRole, FileSection, GuestFile, NetworkFiles, named_network, network_file, network_parts};

@@ -1,6 +1,7 @@
 //! An earlier package set that a new one goes on from: its images stay as they are, and the new set adds one image on top of
 //! those of each disk that has changed.
 
+use super::contents::Limited;
 use super::disks::{DiskPlan, Split};
 use super::error::RepackError;
 use super::installed::Installed;
@@ -15,9 +16,6 @@ use fs_err as fs;
 use serde::Serialize;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-
-/// The longest manifest, in bytes.
-const MAX_MANIFEST: usize = 16 << 20;
 
 /// An earlier package set whose images are at hand.
 #[derive(Debug, Clone)]
@@ -284,21 +282,4 @@ fn unpack_image(
         });
     }
     Ok(())
-}
-
-/// Takes no more than a manifest may have.
-struct Limited(Vec<u8>);
-
-impl Write for Limited {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.0.len() + bytes.len() > MAX_MANIFEST {
-            return Err(io::Error::other("the manifest is too long"));
-        }
-        self.0.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }

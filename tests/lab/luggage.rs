@@ -38,12 +38,22 @@ pub(crate) fn a_packaged_guests_entry_comes_and_goes_with_its_package() {
     let (host, _daemon) = bare_target(kind);
     // This host is to have a net-1 of its own, which nobody has written yet.
     host.remove("/usr/share/miniascape/networks/net-1.yaml");
+    let preflight = || host.run(["sh", "-c", "miniascape package preflight /root/packages/*"]);
+    let told = preflight();
+    told.expect_code(3);
+    assert!(told.stdout.contains("net-1 is not there"), "{told}");
     kind.install(&host, "/root/packages/*");
     assert_eq!(host.list_dir(HOSTS), ["web.yaml", "web2.yaml"]);
     host.write_file(FILE, definition("net-1", "192.168.151", "virbr151"));
     let registered = host.miniascape_check(["net", "register", "net-1"]);
     assert!(!registered.stderr.contains("warning"), "{registered}");
     assert!(is_known(&host), "{registered}{}", lookup(&host));
+    let told = preflight();
+    told.expect_code(0);
+    assert!(
+        told.stdout.contains("web is here, and follows the package"),
+        "{told}"
+    );
     let leased = dhcp_client(&host, "virbr151", MAC, "x");
     assert!(leased.ok(), "{leased}");
     let leases = host.miniascape_check(["lease", "list", "--format", "json"]);

@@ -29,6 +29,7 @@ mod modes;
 mod netboot;
 mod networks;
 mod pending;
+mod preflight;
 mod reference;
 mod refusals;
 mod travel;
@@ -89,6 +90,9 @@ fn tests() -> Vec<Trial> {
         live {
             a_running_guest_is_packed_as_it_was_at_one_moment,
             whatever_ends_a_live_pack_the_guest_goes_on,
+        }
+        preflight {
+            what_stands_in_the_way_is_named_and_nothing_is_changed,
         }
         import {
             a_network_with_a_running_guest_is_adopted,

@@ -2,6 +2,7 @@
 //! have a file each. What XML is handed over is decided elsewhere.
 
 mod backup;
+mod capabilities;
 mod domains;
 mod leases;
 mod networks;
@@ -9,6 +10,7 @@ mod restore_points;
 mod volumes;
 
 pub use backup::Freeze;
+pub use capabilities::PoolRecord;
 pub use domains::{Blocker, DomainRecord, DomainState, GraceError};
 pub use leases::NetworkLease;
 pub use networks::{DhcpSection, NetworkRecord};

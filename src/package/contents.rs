@@ -1,0 +1,106 @@
+//! What a package file would bring to a host: a guest's manifest and domain XML, and images. The file is read to its end
+//! and checked first (`verify`); nothing is written.
+
+use super::manifest::Manifest;
+use super::verify::{self, PackageKind, Verified, VerifyError};
+use crate::name::Digest;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// The longest manifest and domain XML, in bytes.
+const MAX_TEXT: usize = 16 << 20;
+
+/// A package file that is whole, and what is in it.
+#[derive(Debug, Clone)]
+pub struct Contents {
+    /// The file.
+    pub path: PathBuf,
+    /// The package.
+    pub found: Verified,
+    /// The guest, if it is a guest's package or a tar file.
+    pub guest: Option<GuestContents>,
+    /// The images in it, each with its length.
+    pub images: Vec<(Digest, u64)>,
+}
+
+/// The guest in a package.
+#[derive(Debug, Clone)]
+pub struct GuestContents {
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// Its domain XML.
+    pub domain_xml: String,
+}
+
+/// Reads all of the package file `path`.
+pub fn contents(path: &Path) -> Result<Contents, VerifyError> {
+    let found = verify::verify(path, &mut |_| {})?;
+    let refused = |place: &str, fault: String| VerifyError::Refused {
+        path: path.to_owned(),
+        place: place.to_owned(),
+        fault,
+    };
+    if found.kind == PackageKind::Srpm {
+        let fault = "a source package cannot be installed; build it, or take the tar file that is in it";
+        return Err(refused("its kind", fault.to_owned()));
+    }
+    let is = |file: &str, name: &str| file.rsplit('/').next() == Some(name);
+    let guest = if found.files.iter().any(|file| is(&file.path, "manifest.json")) {
+        let manifest = text(path, &found, "manifest.json")?;
+        let manifest = Manifest::parse(manifest.as_bytes());
+        Some(GuestContents {
+            manifest: manifest.map_err(|error| refused("manifest.json", error.to_string()))?,
+            domain_xml: text(path, &found, "domain.xml")?,
+        })
+    } else {
+        None
+    };
+    // The images in a tree have second names.
+    let images = found.files.iter().filter_map(|file| {
+        let digest = Digest::of_file_name(file.path.rsplit('/').next()?)?;
+        Some((digest, file.size))
+    });
+    Ok(Contents {
+        path: path.to_owned(),
+        images: images.collect(),
+        guest,
+        found,
+    })
+}
+
+/// The text `name` in the package.
+fn text(path: &Path, found: &Verified, name: &str) -> Result<String, VerifyError> {
+    let refused = |fault: &str| VerifyError::Refused {
+        path: path.to_owned(),
+        place: name.to_owned(),
+        fault: fault.to_owned(),
+    };
+    let file = found
+        .files
+        .iter()
+        .find(|file| file.path.rsplit('/').next() == Some(name));
+    let file = file.ok_or_else(|| refused("it is missing"))?;
+    let mut text = Limited(Vec::new());
+    let again = verify::extract(path, &file.path, &mut text, &mut |_| {})?;
+    if again != *found {
+        return Err(refused("the file was changed while it was read"));
+    }
+    String::from_utf8(text.0).map_err(|_| refused("it is not UTF-8"))
+}
+
+/// Text up to a length.
+pub(super) struct Limited(pub(super) Vec<u8>);
+
+impl Write for Limited {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > MAX_TEXT {
+            return Err(io::Error::other("the manifest or domain XML is too long"));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
