@@ -3,13 +3,10 @@
 
 use super::error::RepackError;
 use super::name::GuestPackage;
-use super::progress::{Progress, Step};
-use super::verify::{self, PackageKind, Verified, VerifiedFile};
-use super::work::{self, WorkDir};
-use crate::host::{access, files};
+use super::progress::Progress;
+use super::unpacked::{self, Unpacked};
+use super::verify::{PackageKind, Verified, VerifiedFile};
 use crate::name::Digest;
-use fs_err as fs;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// How the names of bases end in a tree's tar file.
@@ -24,18 +21,7 @@ pub struct UnpackedBase {
     pub digest: Digest,
     /// True if the file that it came from is the image's own package.
     pub has_package: bool,
-    dir: Option<WorkDir>,
-    /// The directory around it, if that was made for it.
-    made: Option<PathBuf>,
-}
-
-impl Drop for UnpackedBase {
-    fn drop(&mut self) {
-        self.dir.take();
-        if let Some(made) = &self.made {
-            work::remove_if_empty(made);
-        }
-    }
+    _unpacked: Unpacked,
 }
 
 /// Unpacks the image of `package`, an image package or a tree's tar file (then the base of the disk `target`, or the
@@ -47,55 +33,21 @@ pub fn unpack_base(
     caller: Option<u32>,
     progress: &dyn Progress,
 ) -> Result<UnpackedBase, RepackError> {
-    let size = fs::metadata(package)?.len();
-    let begin = |name, title: String| {
-        progress.step(&Step {
-            name,
-            title,
-            bytes: Some(size),
-        });
-    };
-    begin("check", format!("check {}", package.display()));
-    let found = verify::verify(package, &mut |bytes| progress.advance(bytes))?;
+    let found = unpacked::checked(package, progress)?;
     let image = image_in(&found, target).map_err(|reason| RepackError::NoBase {
         path: package.to_owned(),
         reason,
     })?;
-    let dir = std::path::absolute(dir)?;
-    let made = (!dir.exists()).then(|| dir.clone());
-    work::make(&dir)?;
-    if let Some(reason) = access::in_other_hands(&dir, caller)? {
-        return Err(RepackError::OtherHands { path: dir, reason });
-    }
-    let work = WorkDir::create(&dir)?;
-    let base = UnpackedBase {
-        path: work.path().join(image.digest.file_name()),
+    let unpacked = Unpacked::create(dir, caller)?;
+    unpacked.ensure_room(package, image.size)?;
+    let name = image.digest.file_name();
+    unpacked.take(package, &found, &image.path, &name, progress)?;
+    Ok(UnpackedBase {
+        path: unpacked.path().join(name),
         digest: image.digest,
         has_package: matches!(found.kind, PackageKind::Rpm | PackageKind::Deb),
-        dir: Some(work),
-        made,
-    };
-    let free = files::free_space(&dir)?;
-    if free < image.size {
-        return Err(RepackError::NoSpace {
-            path: package.to_owned(),
-            needed: image.size,
-            free,
-            dir,
-        });
-    }
-    begin("unpack", format!("unpack the base in {}", package.display()));
-    let mut out = io::BufWriter::with_capacity(1 << 20, fs::File::create(&base.path)?);
-    let again = verify::extract(package, &image.path, &mut out, &mut |bytes| {
-        progress.advance(bytes);
-    })?;
-    out.flush()?;
-    if again != found {
-        return Err(RepackError::SourceChanged {
-            path: package.to_owned(),
-        });
-    }
-    Ok(base)
+        _unpacked: unpacked,
+    })
 }
 
 /// The image in a package that can be a base, or why there is none.

@@ -29,15 +29,15 @@ pub enum RepackError {
         /// Why not.
         reason: String,
     },
-    /// A base does not fit where it has to be unpacked.
+    /// The images in package files do not fit where they have to be unpacked.
     #[error(
-        "the base in {} takes {needed} bytes while the guest is packed, and {} has {free} bytes free",
+        "what is needed of {} takes {needed} bytes while the guest is packed, and {} has {free} bytes free",
         path.display(), dir.display()
     )]
     NoSpace {
         /// The package file.
         path: PathBuf,
-        /// Bytes of the image.
+        /// Bytes of the images.
         needed: u64,
         /// Bytes that are free.
         free: u64,

@@ -33,6 +33,7 @@ mod stream;
 mod target;
 mod text;
 mod tree;
+mod unpacked;
 mod verify;
 mod work;
 

@@ -7,14 +7,14 @@ use super::error::RepackError;
 use super::installed::Installed;
 use super::manifest::{Layer, Manifest};
 use super::progress::{Progress, Step};
-use super::verify::{self, Verified};
-use super::work::{self, WorkDir};
-use crate::host::{Layout, access, files};
+use super::unpacked::{self, Unpacked};
+use super::verify;
+use crate::host::Layout;
 use crate::image::{self, Format, ImageError, ImageInfo};
 use crate::name::{Digest, PackageVersion};
 use fs_err as fs;
 use serde::Serialize;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// An earlier package set whose images are at hand.
@@ -32,18 +32,7 @@ pub struct Earlier {
 /// next run in that directory.
 #[derive(Debug)]
 pub struct UnpackedSet {
-    dir: Option<WorkDir>,
-    /// The directory around it, if that was made for it.
-    made: Option<PathBuf>,
-}
-
-impl Drop for UnpackedSet {
-    fn drop(&mut self) {
-        self.dir.take();
-        if let Some(made) = &self.made {
-            work::remove_if_empty(made);
-        }
-    }
+    _unpacked: Unpacked,
 }
 
 /// What a disk of an earlier package set stands on.
@@ -108,7 +97,7 @@ impl Earlier {
             package: package.display().to_string(),
             reason,
         };
-        let found = checked(package, progress)?;
+        let found = unpacked::checked(package, progress)?;
         let manifest = found
             .files
             .iter()
@@ -117,28 +106,9 @@ impl Earlier {
         let mut json = Limited(Vec::new());
         verify::extract(package, &manifest.path, &mut json, &mut |_| {})?;
         let manifest = Manifest::parse(&json.0).map_err(|error| bad(error.to_string()))?;
-        let dir = std::path::absolute(dir)?;
-        let made = (!dir.exists()).then(|| dir.clone());
-        fs::create_dir_all(&dir)?;
-        if let Some(reason) = access::in_other_hands(&dir, caller)? {
-            return Err(RepackError::OtherHands { path: dir, reason });
-        }
-        let work = WorkDir::create(&dir)?;
-        let images = work.path().to_owned();
-        let unpacked = UnpackedSet {
-            dir: Some(work),
-            made,
-        };
-        let needed: u64 = manifest.images().iter().map(|layer| layer.file_size).sum();
-        let free = files::free_space(&dir)?;
-        if free < needed {
-            return Err(RepackError::NoSpace {
-                path: package.to_owned(),
-                needed,
-                free,
-                dir,
-            });
-        }
+        let unpacked = Unpacked::create(dir, caller)?;
+        let needed = manifest.images().iter().map(|layer| layer.file_size).sum();
+        unpacked.ensure_room(package, needed)?;
         for layer in manifest.images() {
             let file = beside(package, layer)?.ok_or_else(|| {
                 bad(format!(
@@ -146,14 +116,14 @@ impl Earlier {
                     layer.package
                 ))
             })?;
-            unpack_image(&file, layer.digest, &images, progress)?;
+            unpack_image(&file, layer.digest, &unpacked, progress)?;
         }
         let earlier = Self {
             manifest,
-            images,
+            images: unpacked.path().to_owned(),
             checked: true,
         };
-        Ok((earlier, unpacked))
+        Ok((earlier, UnpackedSet { _unpacked: unpacked }))
     }
 
     /// Has the disk go on from the earlier one of its name, if there is one.
@@ -222,16 +192,6 @@ impl Earlier {
     }
 }
 
-/// Reads a package file to the end.
-fn checked(package: &Path, progress: &dyn Progress) -> Result<Verified, RepackError> {
-    progress.step(&Step {
-        name: "check",
-        title: format!("check {}", package.display()),
-        bytes: Some(fs::metadata(package)?.len()),
-    });
-    Ok(verify::verify(package, &mut |bytes| progress.advance(bytes))?)
-}
-
 /// The package of an image, in the directory and of the kind of `package`.
 fn beside(package: &Path, layer: &Layer) -> io::Result<Option<PathBuf>> {
     let dir = match package.parent() {
@@ -252,34 +212,14 @@ fn beside(package: &Path, layer: &Layer) -> io::Result<Option<PathBuf>> {
 fn unpack_image(
     package: &Path,
     digest: Digest,
-    dir: &Path,
+    unpacked: &Unpacked,
     progress: &dyn Progress,
 ) -> Result<(), RepackError> {
-    let found = checked(package, progress)?;
-    let bad = || RepackError::NoEarlier {
+    let found = unpacked::checked(package, progress)?;
+    let image = found.files.iter().find(|file| file.digest == digest);
+    let image = image.ok_or_else(|| RepackError::NoEarlier {
         package: package.display().to_string(),
         reason: format!("it does not hold the image {digest}"),
-    };
-    let image = found
-        .files
-        .iter()
-        .find(|file| file.digest == digest)
-        .ok_or_else(bad)?;
-    progress.step(&Step {
-        name: "unpack",
-        title: format!("unpack {}", package.display()),
-        bytes: Some(fs::metadata(package)?.len()),
-    });
-    let file = fs::File::create(dir.join(digest.file_name()))?;
-    let mut out = io::BufWriter::with_capacity(1 << 20, file);
-    let again = verify::extract(package, &image.path, &mut out, &mut |bytes| {
-        progress.advance(bytes);
     })?;
-    out.flush()?;
-    if again != found {
-        return Err(RepackError::SourceChanged {
-            path: package.to_owned(),
-        });
-    }
-    Ok(())
+    unpacked.take(package, &found, &image.path, &digest.file_name(), progress)
 }
