@@ -274,7 +274,7 @@ mod tests {
         for columns in 0..title.len() {
             assert_eq!(shortened(title, columns).chars().count(), columns);
         }
-        assert_eq!(shortened("漢字漢字漢字", 8), "漢字…漢");
+        assert_eq!(shortened("漢字漢字漢字", 8), "漢字…字");
     }
 
     #[test]
