@@ -6,7 +6,7 @@
 //! After each kill the same command runs again, and everything has to be as after the undisturbed run.
 //!
 //! Register is killed at every point; of the others, unless the environment has MINIASCAPE_TEST_FULL, every third
-//! point is taken, and always the messages to libvirt and the daemon; of an adoption, which has many, every eighth.
+//! point is taken; of an adoption, which has many, every eighth.
 
 use crate::networks::host_with_daemon;
 use crate::support::guest::DomainSpec;
@@ -27,7 +27,6 @@ struct Point {
     call: String,
     ordinal: usize,
     what: String,
-    talk: bool,
 }
 
 /// What is tried: a command, how its beginning is brought about, and what holds when it is done.
@@ -41,8 +40,6 @@ struct Operation<'a> {
     settled: &'a str,
     /// Each of how many points is taken.
     every: usize,
-    /// Whether each message to libvirt and the daemon is a point, whatever `every` says.
-    talk: bool,
 }
 
 fn definition(domain: &str, subnet: &str, hosts: &[(&str, u8)]) -> String {
@@ -133,7 +130,6 @@ impl Operation<'_> {
                     call: call.to_owned(),
                     ordinal: *count,
                     what: rest.chars().take(120).collect(),
-                    talk: libvirt || daemon,
                 });
             }
         }
@@ -175,12 +171,7 @@ impl Operation<'_> {
         let wanted = self.state();
         let full = std::env::var_os("MINIASCAPE_TEST_FULL").is_some();
         let every = if full { 1 } else { self.every };
-        let chosen: Vec<&Point> = points
-            .iter()
-            .enumerate()
-            .filter(|(index, point)| index % every == 0 || point.talk && (self.talk || full))
-            .map(|(_, point)| point)
-            .collect();
+        let chosen: Vec<&Point> = points.iter().step_by(every).collect();
         let mut killed = 0;
         for point in &chosen {
             (self.reset)();
@@ -247,7 +238,6 @@ pub(crate) fn a_register_killed_at_every_point_is_made_up_for() {
         probe: &probe("one", "lab.internal", "10.66.6.1"),
         settled: "nothing to do",
         every: 1,
-        talk: true,
     }
     .run();
 }
@@ -261,7 +251,6 @@ pub(crate) fn an_unregister_killed_at_any_point_is_made_up_for() {
         probe: "miniascape net list",
         settled: "nothing to do",
         every: 3,
-        talk: true,
     }
     .run();
 }
@@ -282,7 +271,6 @@ fn update(before: &str, after: &str, probe: &str) {
         probe,
         settled: "nothing to do",
         every: 3,
-        talk: true,
     }
     .run();
 }
@@ -314,7 +302,6 @@ pub(crate) fn an_update_under_a_guest_killed_at_any_point_is_made_up_for() {
         probe: &probe,
         settled: "nothing to do",
         every: 6,
-        talk: false,
     };
     // The daemon would be at it as well.
     let (pending, watched) = ("/var/lib/miniascape/pending", "/var/lib/miniascape/watched");
@@ -393,7 +380,6 @@ pub(crate) fn an_adoption_of_reservations_killed_at_any_point_is_made_up_for() {
         probe: &probe("seventy", "lab.internal", "10.66.6.1"),
         settled: "nothing to do",
         every: 8,
-        talk: false,
     }
     .run();
 }
@@ -421,7 +407,6 @@ pub(crate) fn an_adoption_killed_at_any_point_is_made_up_for() {
         probe: &probe("one", "lab.internal", "10.66.6.1"),
         settled: "nothing to do",
         every: 8,
-        talk: false,
     }
     .run();
 }
@@ -437,7 +422,6 @@ pub(crate) fn putting_on_record_killed_at_every_point_is_made_up_for() {
         probe: "miniascape net list",
         settled: "pending already",
         every: 1,
-        talk: true,
     }
     .run();
 }
@@ -458,7 +442,6 @@ pub(crate) fn finishing_what_is_pending_killed_at_any_point_is_made_up_for() {
         probe: &probe("one", "lab.internal", "10.66.6.1"),
         settled: "",
         every: 3,
-        talk: true,
     }
     .run();
     Operation {
@@ -471,7 +454,6 @@ pub(crate) fn finishing_what_is_pending_killed_at_any_point_is_made_up_for() {
         probe: "miniascape net list; ls /var/lib/miniascape/pending",
         settled: "",
         every: 3,
-        talk: true,
     }
     .run();
 }
