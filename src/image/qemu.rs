@@ -6,6 +6,7 @@
 
 use super::{Format, ImageError};
 use crate::host::{CommandError, Program, command::Run};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 fn qemu_img() -> Result<Run, CommandError> {
@@ -51,41 +52,33 @@ pub fn create_overlay(
     format: Format,
     virtual_size: Option<u64>,
 ) -> Result<(), ImageError> {
-    let mut run = qemu_img()?
-        .args([
-            "create",
-            "-q",
-            "-f",
-            "qcow2",
-            "-o",
-            "compat=1.1,cluster_size=65536",
-        ])
-        .args(["-b", backing, "-F", format.as_str()])
-        .arg(absolute(target)?);
-    if let Some(size) = virtual_size {
-        run = run.arg(size.to_string());
-    }
-    run.output()?;
-    Ok(())
+    overlay(target, backing.as_ref(), format, 65536, virtual_size)
 }
 
 /// Makes an empty qcow2 overlay `target` on the file `backing`, in clusters of 4 KiB: what a file system discards, block by
 /// block, then reads as zeros instead of as what is below.
 pub fn create_fine_overlay(target: &Path, backing: &Path, format: Format) -> Result<(), ImageError> {
-    qemu_img()?
-        .args([
-            "create",
-            "-q",
-            "-f",
-            "qcow2",
-            "-o",
-            "compat=1.1,cluster_size=4096",
-        ])
+    // QEMU sees no protocol in a name that begins with a slash.
+    overlay(target, absolute(backing)?.as_os_str(), format, 4096, None)
+}
+
+fn overlay(
+    target: &Path,
+    backing: &OsStr,
+    format: Format,
+    cluster: u32,
+    virtual_size: Option<u64>,
+) -> Result<(), ImageError> {
+    let mut run = qemu_img()?
+        .args(["create", "-q", "-f", "qcow2", "-o"])
+        .arg(format!("compat=1.1,cluster_size={cluster}"))
         .args(["-F", format.as_str(), "-b"])
-        // QEMU sees no protocol in a name that begins with a slash.
-        .arg(absolute(backing)?)
-        .arg(absolute(target)?)
-        .output()?;
+        .arg(backing)
+        .arg(absolute(target)?);
+    if let Some(size) = virtual_size {
+        run = run.arg(size.to_string());
+    }
+    run.output()?;
     Ok(())
 }
 

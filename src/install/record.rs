@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 const FORMAT: u32 = 1;
@@ -153,6 +153,16 @@ impl Instance {
             disks: Vec::new(),
             images: Vec::new(),
         }
+    }
+
+    /// The file of each of its disks, whether it is there or not.
+    pub(super) fn disk_files(&self, layout: &Layout) -> impl Iterator<Item = PathBuf> {
+        self.disks.iter().map(|disk| {
+            layout
+                .instance_disk(&self.name, &disk.target)
+                .on_disk()
+                .to_owned()
+        })
     }
 
     /// The images that its disks stand on, each once.

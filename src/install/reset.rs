@@ -59,17 +59,8 @@ pub fn reset(
         refuse(layout, &instance, domain)?;
     }
     let suffix = keep.then(|| jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string());
-    let disks: Vec<PathBuf> = instance
-        .disks
-        .iter()
-        .map(|disk| {
-            layout
-                .instance_disk(&instance.name, &disk.target)
-                .on_disk()
-                .to_owned()
-        })
-        .filter(|disk| disk.exists())
-        .collect();
+    let disks = instance.disk_files(layout).filter(|disk| disk.exists());
+    let disks: Vec<PathBuf> = disks.collect();
     let mut done = Reset {
         guest: instance.name.clone(),
         version: packaged.manifest.package.version.clone(),
@@ -208,16 +199,7 @@ pub(super) fn clear_away(
     else {
         return Ok(());
     };
-    let mut files: Vec<PathBuf> = instance
-        .disks
-        .iter()
-        .map(|disk| {
-            layout
-                .instance_disk(&instance.name, &disk.target)
-                .on_disk()
-                .to_owned()
-        })
-        .collect();
+    let mut files: Vec<PathBuf> = instance.disk_files(layout).collect();
     files.push(layout.instance_nvram(&instance.name).on_disk().to_owned());
     if let Some(domain) = libvirt.domain_by_uuid(instance.uuid)? {
         if domain.state.is_active() {

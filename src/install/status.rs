@@ -88,14 +88,12 @@ fn describe(layout: &Layout, libvirt: &Libvirt, instance: &Instance) -> Result<I
     let manifest = package::show(layout, &instance.package)
         .ok()
         .map(|installed| installed.manifest);
+    let files = instance.disk_files(layout);
     let disks: Vec<DiskStatus> = instance
         .disks
         .iter()
-        .map(|disk| {
-            let file = layout
-                .instance_disk(&instance.name, &disk.target)
-                .on_disk()
-                .to_owned();
+        .zip(files)
+        .map(|(disk, file)| {
             let packaged = manifest
                 .iter()
                 .flat_map(|manifest| layers(manifest, &disk.target));

@@ -2,11 +2,13 @@
 //! and checked first (`verify`); nothing is written.
 
 use super::manifest::Manifest;
-use super::verify::{self, PackageKind, Verified, VerifyError};
+use super::verify::{self, PackageKind, Verified, VerifiedFile, VerifyError};
 use crate::name::Digest;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+/// How the manifest's file is called.
+pub(super) const MANIFEST: &str = "manifest.json";
 /// The longest manifest and domain XML, in bytes.
 const MAX_TEXT: usize = 16 << 20;
 
@@ -44,12 +46,11 @@ pub fn contents(path: &Path) -> Result<Contents, VerifyError> {
         let fault = "a source package cannot be installed; build it, or take the tar file that is in it";
         return Err(refused("its kind", fault.to_owned()));
     }
-    let is = |file: &str, name: &str| file.rsplit('/').next() == Some(name);
-    let guest = if found.files.iter().any(|file| is(&file.path, "manifest.json")) {
-        let manifest = text(path, &found, "manifest.json")?;
+    let guest = if has(&found, MANIFEST) {
+        let manifest = text(path, &found, MANIFEST)?;
         let manifest = Manifest::parse(manifest.as_bytes());
         Some(GuestContents {
-            manifest: manifest.map_err(|error| refused("manifest.json", error.to_string()))?,
+            manifest: manifest.map_err(|error| refused(MANIFEST, error.to_string()))?,
             domain_xml: text(path, &found, "domain.xml")?,
         })
     } else {
@@ -68,18 +69,25 @@ pub fn contents(path: &Path) -> Result<Contents, VerifyError> {
     })
 }
 
-/// The text `name` in the package.
-fn text(path: &Path, found: &Verified, name: &str) -> Result<String, VerifyError> {
+/// The file `name` of a package, in whatever directory.
+fn file<'a>(found: &'a Verified, name: &str) -> Option<&'a VerifiedFile> {
+    let is = |file: &&VerifiedFile| file.path.rsplit('/').next() == Some(name);
+    found.files.iter().find(is)
+}
+
+/// Whether there is a file `name` in the package.
+pub(super) fn has(found: &Verified, name: &str) -> bool {
+    file(found, name).is_some()
+}
+
+/// The text `name` in the package `path`, which was `found` to be sound, and must still be the same.
+pub(super) fn text(path: &Path, found: &Verified, name: &str) -> Result<String, VerifyError> {
     let refused = |fault: &str| VerifyError::Refused {
         path: path.to_owned(),
         place: name.to_owned(),
         fault: fault.to_owned(),
     };
-    let file = found
-        .files
-        .iter()
-        .find(|file| file.path.rsplit('/').next() == Some(name));
-    let file = file.ok_or_else(|| refused("it is missing"))?;
+    let file = file(found, name).ok_or_else(|| refused("it is missing"))?;
     let mut text = Limited(Vec::new());
     let again = verify::extract(path, &file.path, &mut text, &mut |_| {})?;
     if again != *found {
@@ -89,7 +97,7 @@ fn text(path: &Path, found: &Verified, name: &str) -> Result<String, VerifyError
 }
 
 /// Text up to a length.
-pub(super) struct Limited(pub(super) Vec<u8>);
+struct Limited(Vec<u8>);
 
 impl Write for Limited {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

@@ -1,14 +1,13 @@
 //! An earlier package set that a new one goes on from: its images stay as they are, and the new set adds one image on top of
 //! those of each disk that has changed.
 
-use super::contents::Limited;
+use super::contents::{self, MANIFEST};
 use super::disks::{DiskPlan, Split};
 use super::error::RepackError;
 use super::installed::Installed;
 use super::manifest::{Layer, Manifest};
 use super::progress::{Progress, Step};
 use super::unpacked::{self, Unpacked};
-use super::verify;
 use crate::host::Layout;
 use crate::image::{self, Format, ImageError, ImageInfo};
 use crate::name::{Digest, PackageVersion};
@@ -98,14 +97,11 @@ impl Earlier {
             reason,
         };
         let found = unpacked::checked(package, progress)?;
-        let manifest = found
-            .files
-            .iter()
-            .find(|file| file.path.ends_with("/manifest.json"));
-        let manifest = manifest.ok_or_else(|| bad("it is no guest package".to_owned()))?;
-        let mut json = Limited(Vec::new());
-        verify::extract(package, &manifest.path, &mut json, &mut |_| {})?;
-        let manifest = Manifest::parse(&json.0).map_err(|error| bad(error.to_string()))?;
+        if !contents::has(&found, MANIFEST) {
+            return Err(bad("it is no guest package".to_owned()));
+        }
+        let manifest = contents::text(package, &found, MANIFEST)?;
+        let manifest = Manifest::parse(manifest.as_bytes()).map_err(|error| bad(error.to_string()))?;
         let unpacked = Unpacked::create(dir, caller)?;
         let needed = manifest.images().iter().map(|layer| layer.file_size).sum();
         unpacked.ensure_room(package, needed)?;

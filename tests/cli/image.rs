@@ -7,8 +7,8 @@ use super::miniascape;
 use std::path::Path;
 use std::process::Command;
 
-fn qemu_img(arguments: &[&str], dir: &Path) {
-    let output = Command::new("qemu-img")
+fn sure(program: &str, arguments: &[&str], dir: &Path) {
+    let output = Command::new(program)
         .args(arguments)
         .current_dir(dir)
         .output()
@@ -20,17 +20,12 @@ fn qemu_img(arguments: &[&str], dir: &Path) {
     );
 }
 
+fn qemu_img(arguments: &[&str], dir: &Path) {
+    sure("qemu-img", arguments, dir);
+}
+
 fn qemu_io(command: &str, format: &str, image: &str, dir: &Path) {
-    let output = Command::new("qemu-io")
-        .args(["-f", format, "-c", command, image])
-        .current_dir(dir)
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    sure("qemu-io", &["-f", format, "-c", command, image], dir);
 }
 
 #[test]

@@ -80,22 +80,16 @@ pub(super) fn host(layout: &Layout, libvirt: &Libvirt, packages: &[Contents]) ->
     let images = layout.packaged_images().on_disk().to_owned();
     let guests = packages.iter().filter_map(|package| package.guest.as_ref());
     let needed = guests.flat_map(|guest| guest.manifest.images());
-    let there = needed.filter(|layer| {
-        let meta = fs::symlink_metadata(layout.packaged_image(&layer.digest).on_disk());
-        meta.is_ok_and(|meta| meta.is_file() && meta.len() == layer.file_size)
-    });
-    let carried = packages.iter().flat_map(|package| &package.images);
-    let carried = carried.filter(|(digest, size)| {
+    let needed = needed.map(|layer| (layer.digest, layer.file_size));
+    let carried = packages.iter().flat_map(|package| package.images.iter().copied());
+    let there = needed.chain(carried).filter(|(digest, size)| {
         let meta = fs::symlink_metadata(layout.packaged_image(digest).on_disk());
         meta.is_ok_and(|meta| meta.is_file() && meta.len() == *size)
     });
     let networks = libvirt.networks()?;
     Ok(Host {
         free: files::free_space(existing(&images))?,
-        there: there
-            .map(|layer| layer.digest)
-            .chain(carried.map(|(digest, _)| *digest))
-            .collect(),
+        there: there.map(|(digest, _)| digest).collect(),
         capabilities: capabilities::read(&libvirt.capabilities()?),
         networks: networks.into_iter().map(|n| (n.name, n.active)).collect(),
         defined: network::defined(layout)

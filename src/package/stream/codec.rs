@@ -1,6 +1,7 @@
 //! How the images in packages are compressed, and how a compressed stream is put together from a beginning that is
 //! filled in later, an image, and an end.
 
+use super::blocks::Blocks;
 use super::{frame, xz};
 use liblzma::stream::{Check, Filters, LzmaOptions, MtStreamBuilder, Stream};
 use std::io::{self, Write};
@@ -252,19 +253,7 @@ pub(super) struct BlockWriter<B, W> {
     out: W,
 }
 
-impl<W: Write> Write for BlockWriter<frame::Blocks, W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let out = &mut self.out;
-        self.blocks.feed(bytes, &mut |piece| out.write_all(piece))?;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<W: Write> Write for BlockWriter<xz::Blocks, W> {
+impl<B: Blocks, W: Write> Write for BlockWriter<B, W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let out = &mut self.out;
         self.blocks.feed(bytes, &mut |piece| out.write_all(piece))?;

@@ -4,6 +4,7 @@
 //! the blocks of one run can stand in several frames. Two runs in one frame would not do: a block may lean on the
 //! tables and the offsets of the one before it. dpkg reads the first frame of a file only, so one it has to be.
 
+use super::blocks::collect;
 use std::io;
 
 /// Magic number, little-endian.
@@ -64,17 +65,12 @@ enum State {
     End,
 }
 
-impl Blocks {
-    /// Takes the next piece of the frame and hands pieces of blocks to `out`.
-    pub(super) fn feed(
-        &mut self,
-        mut input: &[u8],
-        out: &mut dyn FnMut(&[u8]) -> io::Result<()>,
-    ) -> io::Result<()> {
+impl super::blocks::Blocks for Blocks {
+    fn feed(&mut self, mut input: &[u8], out: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
         while !input.is_empty() {
             match self.state {
                 State::Header => {
-                    if self.collect(&mut input, HEADER) {
+                    if collect(&mut self.held, &mut input, HEADER) {
                         if self.held[..4] != MAGIC || self.held[4] != 0 {
                             return Err(io::Error::other("zstd made a frame of an unknown kind"));
                         }
@@ -84,7 +80,7 @@ impl Blocks {
                     }
                 }
                 State::BlockHeader => {
-                    if self.collect(&mut input, BLOCK_HEADER) {
+                    if collect(&mut self.held, &mut input, BLOCK_HEADER) {
                         self.begin_block(out)?;
                     }
                 }
@@ -99,7 +95,9 @@ impl Blocks {
         }
         Ok(())
     }
+}
 
+impl Blocks {
     /// The Window_Descriptor of the frame, once it has come.
     pub(super) const fn window(&self) -> Option<u8> {
         self.window
@@ -108,13 +106,6 @@ impl Blocks {
     /// True once the last block has come.
     pub(super) const fn ended(&self) -> bool {
         matches!(self.state, State::End)
-    }
-
-    fn collect(&mut self, input: &mut &[u8], size: usize) -> bool {
-        let (piece, rest) = input.split_at((size - self.held.len()).min(input.len()));
-        self.held.extend(piece);
-        *input = rest;
-        self.held.len() == size
     }
 
     fn begin_block(&mut self, out: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
@@ -144,6 +135,7 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use super::super::blocks::Blocks as _;
     use super::*;
     use std::io::Write;
 

@@ -2,6 +2,7 @@
 //!
 //! What stands around an image in a package is the business of `rpm`, `deb` and `tree`.
 
+mod blocks;
 mod codec;
 mod crc32;
 mod draft;

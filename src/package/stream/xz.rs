@@ -4,6 +4,7 @@
 //! As with zstd a plain block keeps its place and length whatever is written into it. Blocks of xz do not lean on each
 //! other, but the index at a stream's end lists every one. rpm and dpkg read one stream and no more.
 
+use super::blocks::collect;
 use super::crc32::Crc32;
 use std::io;
 
@@ -126,17 +127,12 @@ enum State {
     Index,
 }
 
-impl Blocks {
-    /// Takes the next piece of the stream and hands pieces of blocks to `out`.
-    pub(super) fn feed(
-        &mut self,
-        mut input: &[u8],
-        out: &mut dyn FnMut(&[u8]) -> io::Result<()>,
-    ) -> io::Result<()> {
+impl super::blocks::Blocks for Blocks {
+    fn feed(&mut self, mut input: &[u8], out: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
         while !input.is_empty() {
             match self.state {
                 State::Header => {
-                    if self.collect(&mut input, HEADER) {
+                    if collect(&mut self.held, &mut input, HEADER) {
                         if self.held[..6] != MAGIC || self.held[6..8] != FLAGS {
                             return Err(io::Error::other("xz made a stream of an unknown kind"));
                         }
@@ -148,7 +144,7 @@ impl Blocks {
                     let size = (usize::from(*self.held.first().unwrap_or(&input[0])) + 1) * ALIGN;
                     if self.held.is_empty() && input[0] == 0 {
                         self.state = State::Index;
-                    } else if self.collect(&mut input, size) {
+                    } else if collect(&mut self.held, &mut input, size) {
                         let left = self.begin_block()?;
                         out(&self.held)?;
                         self.held.clear();
@@ -179,18 +175,13 @@ impl Blocks {
         }
         Ok(())
     }
+}
 
+impl Blocks {
     /// What the index has to say of the blocks, once the stream's end has come.
     pub(super) fn records(self) -> Option<Vec<Record>> {
         let ended = matches!(self.state, State::Index) && self.held == FOOTER_MAGIC;
         ended.then_some(self.records)
-    }
-
-    fn collect(&mut self, input: &mut &[u8], size: usize) -> bool {
-        let (piece, rest) = input.split_at((size - self.held.len()).min(input.len()));
-        self.held.extend(piece);
-        *input = rest;
-        self.held.len() == size
     }
 
     /// Looks at the block's header that is held; returns how many bytes follow it.
@@ -209,6 +200,7 @@ impl Blocks {
 
 #[cfg(test)]
 mod tests {
+    use super::super::blocks::Blocks as _;
     use super::*;
     use crate::package::stream::Codec;
     use std::io::{Read, Write};
