@@ -55,6 +55,14 @@ pub(crate) struct Args {
     /// The version of the guest package
     #[arg(long, value_name = "VERSION", default_value = "0.1")]
     package_version: PackageVersion,
+    /// The guest's package was called this before: its earlier versions give way to the new package, which takes their guests over
+    #[arg(
+        long,
+        value_name = "PACKAGE",
+        requires = "package_version",
+        conflicts_with = "all"
+    )]
+    renamed_from: Vec<GuestPackage>,
     /// How to compress: zstd, zstd:1 to zstd:19, xz, xz:1 to xz:6, or none
     #[arg(long, value_name = "HOW", default_value = "zstd")]
     compress: Codec,
@@ -221,6 +229,7 @@ fn prepare(context: &Context, args: &Args, guest: &str) -> Result<(Job, Unpacked
         libvirt_knows: source.libvirt_knows,
         activity: source.activity,
         version: args.package_version.clone(),
+        renamed_from: args.renamed_from.clone(),
         disks: DiskChoice {
             leave: args.without_disk.clone(),
             flatten: args.flatten,

@@ -41,6 +41,12 @@ pub enum PlanError {
         /// What is wrong with it.
         fault: TextError,
     },
+    /// The package is said to have had its own name before.
+    #[error("the guest's package is {package} itself: a package that it was before has another name")]
+    OwnName {
+        /// Its name.
+        package: GuestPackage,
+    },
     /// There is nothing to pack.
     #[error("the guest {guest} has no disk of its own: there is nothing to pack")]
     NoDisk {
@@ -92,6 +98,8 @@ pub struct Plan {
     pub package: GuestPackage,
     /// Its version.
     pub version: PackageVersion,
+    /// What it was called before.
+    pub renamed_from: Vec<GuestPackage>,
     /// The domain's name.
     pub guest: Line,
     /// Its disks, in the order of the domain XML.
@@ -196,6 +204,7 @@ pub(super) fn plan(
         networks: networks(&packaged, reservations)?,
         package,
         version,
+        renamed_from: Vec::new(),
         guest,
         private: images().any(|image| !image.world_readable)
             || files.iter().any(|file| file.section.mode() & 0o004 == 0),

@@ -177,6 +177,8 @@ struct Fields<'a> {
     disks: Vec<Disk<'a>>,
     brought: Vec<Capability>,
     recommended: Vec<Capability>,
+    /// What the package was called before.
+    renamed_from: &'a [GuestPackage],
 }
 
 impl Texts {
@@ -245,6 +247,7 @@ impl Texts {
             disks: disks(manifest, &layout),
             brought: manifest.brought_networks().map(Capability::new).collect(),
             recommended: manifest.recommended_networks().map(Capability::new).collect(),
+            renamed_from: &manifest.renamed_from,
         })?;
         Ok(GuestTexts {
             tera: &self.0,

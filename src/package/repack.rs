@@ -10,6 +10,7 @@ use super::firmware;
 use super::images;
 use super::make::Maker;
 use super::manifest::{DiskSection, FORMAT, Layer, Manifest, PackageSection, Role, Timestamp};
+use super::name::GuestPackage;
 use super::plan::{Activity, Plan, PlanError, Reservation, plan, select};
 use super::progress::Progress;
 use super::render::Texts;
@@ -46,6 +47,8 @@ pub struct Request {
     pub activity: Activity,
     /// The guest package's version.
     pub version: PackageVersion,
+    /// What its package was called before.
+    pub renamed_from: Vec<GuestPackage>,
     /// What the user has decided about disks.
     pub disks: DiskChoice,
     /// Where libvirt has the volumes that the domain XML names.
@@ -131,7 +134,7 @@ pub fn prepare(request: &Request) -> Result<Plan, RepackError> {
         disk.in_use = in_use;
     }
     if let Some(earlier) = &request.earlier {
-        earlier.refuse(&plan.package, &plan.version)?;
+        earlier.refuse(&plan.package, &request.renamed_from, &plan.version)?;
         for disk in &mut plan.disks {
             earlier.go_on(disk)?;
         }
@@ -146,8 +149,26 @@ pub fn prepare(request: &Request) -> Result<Plan, RepackError> {
         private: plan.private || !request.xml_is_public,
         seal: request.seal,
         warnings,
+        renamed_from: renamed_from(&plan.package, &request.renamed_from)?,
         ..plan
     })
+}
+
+/// What the package was called before, each name once.
+fn renamed_from(package: &GuestPackage, names: &[GuestPackage]) -> Result<Vec<GuestPackage>, PlanError> {
+    let mut all: Vec<GuestPackage> = Vec::new();
+    for name in names {
+        if name == package {
+            return Err(PlanError::OwnName {
+                package: package.clone(),
+            });
+        }
+        if !all.contains(name) {
+            all.push(name.clone());
+        }
+    }
+    all.sort();
+    Ok(all)
 }
 
 /// The files of the guest package besides domain XML and manifest.
@@ -417,7 +438,7 @@ fn manifest(plan: &Plan, disks: Vec<DiskSection>, created: Timestamp) -> Manifes
             release: RELEASE,
             guest: plan.guest.clone(),
         },
-        renamed_from: Vec::new(),
+        renamed_from: plan.renamed_from.clone(),
         sealed: plan.seal.is_some(),
         domain: plan.domain.clone(),
         disks,

@@ -161,6 +161,7 @@ impl Earlier {
     pub(super) fn refuse(
         &self,
         name: &super::GuestPackage,
+        renamed_from: &[super::GuestPackage],
         version: &PackageVersion,
     ) -> Result<(), RepackError> {
         let own = &self.manifest.package;
@@ -170,7 +171,7 @@ impl Earlier {
                 reason,
             })
         };
-        if own.name != *name {
+        if own.name != *name && !renamed_from.contains(&own.name) {
             return no(format!("the guest's package is {name}"));
         }
         if own.version == *version {

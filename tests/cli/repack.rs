@@ -73,6 +73,45 @@ fn a_file_becomes_packages_and_the_rest_is_named_first() {
 }
 
 #[test]
+fn a_renamed_guests_package_says_what_it_was_before() {
+    let bench = bench();
+    let renamed = |package, version: &[&str]| {
+        let fixed = [
+            "--to",
+            "deb",
+            "--renamed-from",
+            "vm-old",
+            "--renamed-from",
+            package,
+        ];
+        repack(bench.path(), &[&fixed, version].concat())
+    };
+    for (run, word) in [
+        // Whatever was packed before as 0.1 would stay.
+        (renamed("vm-older", &[]), "--package-version"),
+        (renamed("vm-web", &["--package-version", "2"]), "vm-web itself"),
+        (renamed("web", &["--package-version", "2"]), "vm-"),
+    ] {
+        assert!(run.status == 2 && run.stderr.contains(word), "{word}: {run:?}");
+        assert!(!bench.path().join("out").exists());
+    }
+    let run = renamed("vm-older", &["--package-version", "2"]);
+    assert_eq!(run.status, 0, "{run:?}");
+    let deb = bench.path().join("out/vm-web_2-1_all.deb");
+    let fields = Command::new("dpkg-deb")
+        .arg("-f")
+        .arg(&deb)
+        .args(["Replaces", "Provides"])
+        .output();
+    assert_eq!(
+        String::from_utf8(fields.unwrap().stdout).unwrap(),
+        "Replaces: vm-old (<< 2-1), vm-older (<< 2-1)\nProvides: vm-old (= 2-1), vm-older (= 2-1)\n"
+    );
+    let verified = miniascape(["package", "verify", deb.to_str().unwrap()]);
+    assert_eq!(verified.status, 0, "{verified:?}");
+}
+
+#[test]
 fn one_core_and_all_give_the_same_bytes() {
     let bench = bench();
     // More than two threads compress at a time, so that several of them have work.

@@ -253,12 +253,20 @@ fn steady(text: &str, manifest: &Manifest) -> String {
     text
 }
 
+/// The guest's package was called otherwise before.
+fn renamed(request: Request) -> Request {
+    Request {
+        renamed_from: vec!["vm-old-web".parse().unwrap()],
+        ..request
+    }
+}
+
 /// One repack of everything, and what it made.
 fn everything(bench: &Bench) -> Repacked {
     bench.raw("b.raw");
     let disk = bench.overlay("top.qcow2", "b.raw", "raw", "12M");
     package::repack(
-        &request(domain("web", &disk, "qcow2")),
+        &renamed(request(domain("web", &disk, "qcow2"))),
         &bench.options(&Target::ALL),
         &(),
     )
@@ -327,6 +335,7 @@ fn rpm_names_places_dependencies_and_scriptlets() {
         ]);
         text += &query(&["-q", "--recommends"]);
         text += &query(&["-q", "--provides"]);
+        text += &query(&["-q", "--qf", "[obsoletes %{obsoletenevrs}\n]"]);
         text += &query(&["-q", "--scripts"]);
     }
     let text: Vec<&str> = text.lines().filter(|line| !line.contains("rpmlib(")).collect();
@@ -415,6 +424,8 @@ fn rpmbuild_makes_the_same_packages_of_the_spec() {
                 "--requires",
                 "--recommends",
                 "--provides",
+                "--obsoletes",
+                "--conflicts",
                 "--scripts",
                 "--info",
             ];
@@ -499,7 +510,8 @@ fn the_tree_builds_itself() {
         let mut options = bench.options(&[Target::BuildTree]);
         options.work = Some(bench.path("work"));
         options.codec = codec;
-        package::repack(&request(domain("web", &bench.raw("a.raw"), "raw")), &options, &()).unwrap();
+        let request = renamed(request(domain("web", &bench.raw("a.raw"), "raw")));
+        package::repack(&request, &options, &()).unwrap();
         let tree = bench.path("work/vm-web-repacked-0.1");
         let script = "./configure --quiet && make -s && make -s dist && make -s rpm srpm deb";
         run("sh", |c| {

@@ -130,6 +130,7 @@ pub(crate) fn request(xml: String) -> Request {
         libvirt_knows: false,
         activity: Activity::Off,
         version: version("0.1"),
+        renamed_from: Vec::new(),
         disks: DiskChoice::default(),
         volumes: Vec::new(),
         with_tpm: false,

@@ -204,6 +204,20 @@ fn debian_packages_with_other_content_are_refused() {
             },
         )
     });
+    for (fields, word) in [
+        (
+            "Conflicts: bash\nReplaces: bash\n",
+            "it would remove the package bash",
+        ),
+        ("Breaks: bash\n", "its relation to bash"),
+        ("Replaces: bash\n", "its relation to bash"),
+    ] {
+        let control = format!("Package: miniascape-image-0123456789abcdef\nVersion: 1-1\n{fields}");
+        let bytes = deb(&[("control", control.as_bytes())], |tar| {
+            entry(tar, "./var/a", 0o444, b"a")
+        });
+        refused(word, bytes);
+    }
     refused(
         "domain.xml is missing",
         deb(&[("control", CONTROL)], |tar| {

@@ -513,9 +513,10 @@ impl From<PlanError> for Failure {
             PlanError::Active { guest } => Self::refused(message).hint(format!(
                 "--live packs it as it is now; or shut it down: `miniascape guest shutdown {guest}`"
             )),
-            PlanError::Xml(_) | PlanError::Value { .. } | PlanError::NoSuchDisk { .. } => {
-                Self::usage(message)
-            }
+            PlanError::Xml(_)
+            | PlanError::Value { .. }
+            | PlanError::NoSuchDisk { .. }
+            | PlanError::OwnName { .. } => Self::usage(message),
             PlanError::NoDisk { .. } | PlanError::Disk { .. } => Self::failed(message),
         }
     }

@@ -26,6 +26,11 @@ pub(super) fn run(context: &Context, args: &Args, dir: &Path) -> Result<ExitCode
             other.as_str()
         )));
     }
+    if !args.renamed_from.is_empty() && args.guests.len() > 1 {
+        return Err(Failure::usage(
+            "--renamed-from is about one guest: its earlier package can become one package only",
+        ));
+    }
     created(args.created)?;
     let guests = if args.all {
         let mut names: Vec<String> = context

@@ -158,6 +158,7 @@ pub(super) fn guest(
             .recommended_networks()
             .map(|name| network_rpm_capability(&name))
             .collect(),
+        renamed_from: manifest.renamed_from.iter().map(ToString::to_string).collect(),
         post: Some(texts.text("rpm-post")?),
         postun: Some(texts.text("rpm-postun")?),
         files,
@@ -206,6 +207,7 @@ fn package_of(set: &Set<'_>, digest: &Digest, size: u64) -> Result<Package, Repa
         provides: vec![ImagePackage::rpm_capability(digest)],
         requires: Vec::new(),
         recommends: Vec::new(),
+        renamed_from: Vec::new(),
         post: None,
         postun: None,
         files,

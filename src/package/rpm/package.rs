@@ -39,6 +39,8 @@ pub(super) struct Package {
     /// Names with dependency flags.
     pub(super) requires: Vec<(String, u32)>,
     pub(super) recommends: Vec<String>,
+    /// Names that the package had before: earlier versions under these give way to it.
+    pub(super) renamed_from: Vec<String>,
     pub(super) post: Option<String>,
     pub(super) postun: Option<String>,
     /// In the order of their paths.
@@ -190,6 +192,11 @@ impl Package {
             .iter()
             .map(|name| (name.clone(), 0, String::new()))
             .collect();
+        let mut obsoletes = Vec::new();
+        for old in &self.renamed_from {
+            provides.push((old.clone(), EQUAL, version.clone()));
+            obsoletes.push((old.clone(), LESS, version.clone()));
+        }
         provides.push((self.name.clone(), EQUAL, version));
         let mut requires: Vec<(String, u32, String)> = self
             .requires
@@ -222,6 +229,7 @@ impl Package {
             (provides, [1112, 1047, 1113]),
             (requires, [1048, 1049, 1050]),
             (recommends, [5048, 5046, 5047]),
+            (obsoletes, [1114, 1090, 1115]),
         ] {
             if list.is_empty() {
                 continue;
@@ -306,6 +314,7 @@ mod tests {
             provides: Vec::new(),
             requires: Vec::new(),
             recommends: Vec::new(),
+            renamed_from: Vec::new(),
             post: None,
             postun: None,
             files: vec![

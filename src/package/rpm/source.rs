@@ -96,6 +96,7 @@ fn package(set: &Set<'_>, summary: &str, description: &str, files: [(u64, Digest
         provides: Vec::new(),
         requires: Vec::new(),
         recommends: Vec::new(),
+        renamed_from: Vec::new(),
         post: None,
         postun: None,
         files: vec![File::regular(tarball, 0o644, tar_size, tar_digest), spec],

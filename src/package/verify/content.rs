@@ -35,6 +35,8 @@ pub(super) struct Claims<'a> {
     pub(super) version: &'a str,
     pub(super) provides: Vec<String>,
     pub(super) requires: Vec<String>,
+    /// Packages that have to give way to this one, by name.
+    pub(super) replaces: Vec<String>,
 }
 
 /// Refuses a path that a file manager or a shell would take somewhere else.
@@ -139,6 +141,7 @@ fn image(claims: &Claims<'_>, package: &ImagePackage, files: &[&Entry]) -> Check
     let Some(digest) = file.digest else {
         return Err(file.fault("it has no content"));
     };
+    gives_way(claims, &[])?;
     let layout = Layout::default();
     let named = layout.packaged_image(&digest);
     if file.path != named.named().display().to_string() {
@@ -154,6 +157,25 @@ fn image(claims: &Claims<'_>, package: &ImagePackage, files: &[&Entry]) -> Check
         return Err(file.fault("the package's name or what it provides is that of another image"));
     }
     Ok(layout.packaged_images())
+}
+
+/// No package makes others give way to it but those that it was before.
+fn gives_way(claims: &Claims<'_>, renamed_from: &[GuestPackage]) -> Checked<()> {
+    let old = |name: &String| renamed_from.iter().any(|old| old.as_str() == name);
+    if let Some(other) = claims.replaces.iter().find(|name| !old(name)) {
+        let what = format!("it would remove the package {}", printable(other, 80));
+        return Err(Fault::new("its conflicts", what));
+    }
+    let missing = renamed_from
+        .iter()
+        .find(|old| !claims.replaces.iter().any(|name| name == old.as_str()));
+    match missing {
+        Some(old) => Err(Fault::new(
+            "its conflicts",
+            format!("its manifest says that it was {old} before, and it does not replace that"),
+        )),
+        None => Ok(()),
+    }
 }
 
 fn guest(claims: &Claims<'_>, package: &GuestPackage, files: &[&Entry]) -> Checked<Place> {
@@ -194,6 +216,7 @@ fn guest(claims: &Claims<'_>, package: &GuestPackage, files: &[&Entry]) -> Check
     if section.name != *package || version != claims.version {
         return Err(json.fault(format!("it is that of {} {version}", section.name)));
     }
+    gives_way(claims, &manifest.renamed_from)?;
     for layer in manifest.images() {
         let capability = match claims.kind {
             PackageKind::Deb => ImagePackage::deb_capability(&layer.digest),

@@ -9,7 +9,7 @@ use crate::name::printable;
 use crate::package::deb::ar;
 use crate::package::name::GuestPackage;
 use crate::package::render::Texts;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{Cursor, Read};
 
 /// The most bytes of `control.tar`.
@@ -112,6 +112,7 @@ pub(super) fn verify<R: Read>(
         version: field("Version"),
         provides: list("Provides"),
         requires: list("Depends"),
+        replaces: replaces(&fields)?,
     };
     judge(&claims, &entries)
 }
@@ -163,6 +164,27 @@ fn fields(text: &str) -> Checked<HashMap<String, String>> {
         }
     }
     Ok(fields)
+}
+
+/// The packages that this one takes the place of. One that it only pushes aside, or only overwrites, is not replaced.
+fn replaces(fields: &HashMap<String, String>) -> Checked<Vec<String>> {
+    let names = |field: &str| -> BTreeSet<String> {
+        let items = fields.get(field).map_or("", String::as_str).split([',', '|']);
+        let names = items.filter_map(|item| item.split_whitespace().next());
+        names.map(str::to_owned).collect()
+    };
+    let (conflicts, replaces) = (names("Conflicts"), names("Replaces"));
+    let other = names("Breaks").into_iter().next();
+    match other.or_else(|| conflicts.symmetric_difference(&replaces).next().cloned()) {
+        Some(name) => Err(Fault::new(
+            "control",
+            format!(
+                "its relation to {} is none that miniascape writes",
+                printable(&name, 80)
+            ),
+        )),
+        None => Ok(conflicts.into_iter().collect()),
+    }
 }
 
 /// dpkg runs nothing but what miniascape writes.

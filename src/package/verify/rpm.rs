@@ -63,6 +63,7 @@ pub(super) fn verify<R: Read>(
         version: &version,
         provides: tags.texts(1047)?.to_vec(),
         requires: tags.texts(1049)?.to_vec(),
+        replaces: [tags.texts(1054)?, tags.texts(1090)?].concat(),
     };
     if !source_package {
         return judge(&claims, &entries);
