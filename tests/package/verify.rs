@@ -214,7 +214,7 @@ fn debian_packages_with_other_content_are_refused() {
     ] {
         let control = format!("Package: miniascape-image-0123456789abcdef\nVersion: 1-1\n{fields}");
         let bytes = deb(&[("control", control.as_bytes())], |tar| {
-            entry(tar, "./var/a", 0o444, b"a")
+            entry(tar, "./var/a", 0o444, b"a");
         });
         refused(word, bytes);
     }
