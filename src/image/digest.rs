@@ -13,8 +13,10 @@ use std::str::FromStr;
 
 /// Bytes of one guest block of the content digest.
 pub(super) const BLOCK: usize = 64 * 1024;
-/// The most blocks that are remembered of a disk: 20 MB, for 32 GiB of data.
-const REMEMBERED: usize = 1 << 19;
+/// The most blocks that are remembered of a disk: 40 MB, for 64 GiB of data.
+pub(super) const REMEMBERED: usize = 1 << 20;
+/// About how many blocks are read although they are said to be unchanged.
+const TESTED: usize = 64;
 /// Bytes read at once from a file.
 const BUFFER: usize = 1024 * 1024;
 
@@ -98,11 +100,11 @@ impl ContentHasher {
 
 /// The content of a disk that has been read: its digest, and those of its first blocks, so that a disk that stands on
 /// this one needs not be read where it is the same.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Content {
     digest: ContentDigest,
     /// Ascending.
-    blocks: Vec<Block>,
+    pub(super) blocks: Vec<Block>,
     /// Where one does not remember any more.
     until: u64,
 }
@@ -135,6 +137,31 @@ impl Content {
     /// The digest.
     pub const fn digest(&self) -> ContentDigest {
         self.digest
+    }
+
+    /// True if all blocks are remembered.
+    pub(super) const fn is_whole(&self) -> bool {
+        self.until == u64::MAX
+    }
+
+    /// The digest of the block at `start`, if it is not all zero, and whether it is one of the few by which a claim that
+    /// nothing has changed is tested.
+    pub(super) fn block(&self, start: u64) -> Option<(blake3::Hash, bool)> {
+        let place = self.blocks.binary_search_by_key(&start, |(at, _)| *at).ok()?;
+        let step = (self.blocks.len() / TESTED).max(1);
+        Some((self.blocks[place].1, place % step == step / 2))
+    }
+
+    /// The ranges of whole windows that have blocks, ascending.
+    pub(super) fn outline(&self, window: u64) -> Vec<(u64, u64)> {
+        let mut ranges: Vec<(u64, u64)> = Vec::new();
+        for (at, _) in &self.blocks {
+            let start = at - at % window;
+            if ranges.last().is_none_or(|(last, _)| *last != start) {
+                ranges.push((start, start + window));
+            }
+        }
+        ranges
     }
 
     /// The blocks of `start..end`, if they are remembered. A block that is cut there may go on in this disk.

@@ -1,5 +1,4 @@
-//! An opened chain: the disk as the guest sees it, its extents, and the bytes in them. The uppermost may be what an NBD
-//! server exports.
+//! An opened chain, or what an NBD server exports: the disk as the guest sees it, its extents, and the bytes in them.
 //!
 //! A file that a header names is opened only after the caller allowed it. Nothing is locked and nothing written; who
 //! reads an image that a guest writes to reads nonsense (`ensure_unused` tells).
@@ -29,7 +28,7 @@ pub type Permit<'a> = &'a dyn Fn(&Path, Format) -> bool;
 /// The images that make up a disk, opened.
 #[derive(Debug)]
 pub struct Disk {
-    /// What lies above the layers, if it is there.
+    /// What is read in place of layers, if it is there.
     pub(super) export: Option<Arc<Export>>,
     pub(super) layers: Vec<Layer>,
 }
@@ -132,11 +131,11 @@ impl Disk {
         Ok(disk)
     }
 
-    /// The disk that a server exports. Where the export says that nothing has changed, that is `below`.
-    pub fn exported(export: Arc<Export>, below: Option<Self>) -> Self {
+    /// The disk that a server exports.
+    pub const fn exported(export: Arc<Export>) -> Self {
         Self {
             export: Some(export),
-            layers: below.map_or_else(Vec::new, |disk| disk.layers),
+            layers: Vec::new(),
         }
     }
 
@@ -192,7 +191,6 @@ impl Disk {
             match kind {
                 Kind::Data => push(&mut extents, at, stop, Place::Exported),
                 Kind::Zero => push(&mut extents, at, stop, Place::Nowhere),
-                Kind::Same => self.extents_from(0, at, stop, &mut extents)?,
             }
             at = stop;
         }

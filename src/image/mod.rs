@@ -21,6 +21,7 @@
 //! delta (`package::plan`), where images lie on a host (`host::layout`).
 
 mod allow;
+mod blocks;
 mod bytes;
 mod digest;
 mod disk;
@@ -28,6 +29,7 @@ mod draft;
 mod guess;
 mod header;
 mod info;
+mod judge;
 mod layer;
 mod layout;
 mod nbd;
@@ -168,6 +170,14 @@ pub enum ImageError {
     /// An NBD server's export cannot be read.
     #[error(transparent)]
     Nbd(#[from] NbdError),
+    /// A dirty bitmap misses what has changed.
+    #[error("the dirty bitmap of {} is wrong: the block at byte {at} has changed without it", path.display())]
+    WrongBitmap {
+        /// The disk.
+        path: PathBuf,
+        /// Where it shows.
+        at: u64,
+    },
     /// `qemu-img` is missing or failed.
     #[error(transparent)]
     Tool(#[from] CommandError),

@@ -5,9 +5,9 @@
 //! the number of cores, equal disks give equal plans, and equal plans equal files. Where things lie in the new file is
 //! `layout`'s business, writing it `stream`'s and `write`'s.
 
-use super::bytes::is_zero;
-use super::digest::{Block, Content, ContentBuilder, ContentDigest, ContentHasher, hash_blocks};
-use super::disk::{Disk, DiskReader, Extent, Place, cut, index, merge};
+use super::digest::{BLOCK, Block, Content, ContentBuilder, ContentDigest, ContentHasher};
+use super::disk::{Disk, index};
+use super::judge::{Digests, Judge, Under, windows};
 use super::layout::Layout;
 use super::ordered::in_order;
 use super::stream::PlanStream;
@@ -15,14 +15,10 @@ use super::{Format, ImageError};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 /// The format's bound on a backing file's name, in bytes.
 const MAX_NAME: usize = 1023;
-/// The last cluster of a file may be cut.
-const LARGEST_CLUSTER: u64 = 2 << 20;
-/// Bytes that are looked at first: data nearly always shows at once.
-const PROBE: usize = 4096;
 /// Bytes that are written at once.
 const PIECE: usize = 1 << 20;
 
@@ -100,7 +96,7 @@ impl Plan {
         cluster_size: u64,
         advance: &mut dyn FnMut(u64),
     ) -> Result<Self, ImageError> {
-        Self::new(disk, None, cluster_size, Digests::No, advance).map(|(plan, _)| plan)
+        Self::new(disk, Under::Nothing, cluster_size, Digests::No, advance).map(|(plan, _)| plan)
     }
 
     /// As [`Plan::flat`], with the digest of the disk's content made on the way. The plan's [`PlanStream`] then fails if
@@ -110,7 +106,7 @@ impl Plan {
         cluster_size: u64,
         advance: &mut dyn FnMut(u64),
     ) -> Result<(Self, Content), ImageError> {
-        let (plan, content) = Self::new(disk, None, cluster_size, Digests::All, advance)?;
+        let (plan, content) = Self::new(disk, Under::Nothing, cluster_size, Digests::All, advance)?;
         Ok((plan, content.finish()))
     }
 
@@ -122,7 +118,7 @@ impl Plan {
         cluster_size: u64,
         advance: &mut dyn FnMut(u64),
     ) -> Result<Self, ImageError> {
-        Self::new(disk, Some(base), cluster_size, Digests::No, advance).map(|(plan, _)| plan)
+        Self::new(disk, Under::Disk(base), cluster_size, Digests::No, advance).map(|(plan, _)| plan)
     }
 
     /// As [`Plan::delta`], with the digest of the disk's content made on the way, as by [`Plan::flat_with_content`]. What
@@ -135,7 +131,21 @@ impl Plan {
         advance: &mut dyn FnMut(u64),
     ) -> Result<(Self, Content), ImageError> {
         let digests = known.map_or(Digests::All, Digests::Without);
-        let (plan, content) = Self::new(disk, Some(base), cluster_size, digests, advance)?;
+        let (plan, content) = Self::new(disk, Under::Disk(base), cluster_size, digests, advance)?;
+        Ok((plan, content.finish()))
+    }
+
+    /// What of the disk differs from one whose content was `known`, in clusters of 64 KiB: as [`Plan::delta_with_content`]
+    /// against that disk, which need not be there. With `by_changes`, what the dirty bitmap of its export calls unchanged
+    /// since that content is not read; where it is found to be wrong, that is [`ImageError::WrongBitmap`].
+    pub fn since(
+        disk: &Arc<Disk>,
+        known: &Content,
+        by_changes: bool,
+        advance: &mut dyn FnMut(u64),
+    ) -> Result<(Self, Content), ImageError> {
+        let under = Under::Content { known, by_changes };
+        let (plan, content) = Self::new(disk, under, BLOCK as u64, Digests::All, advance)?;
         Ok((plan, content.finish()))
     }
 
@@ -197,7 +207,7 @@ impl Plan {
 
     fn new(
         disk: &Arc<Disk>,
-        base: Option<&Disk>,
+        under: Under<'_>,
         cluster_size: u64,
         digests: Digests<'_>,
         advance: &mut dyn FnMut(u64),
@@ -216,9 +226,9 @@ impl Plan {
         let mut done = 0;
         let (mut all, mut written) = (ContentBuilder::default(), ContentHasher::default());
         in_order(
-            windows(disk, base)?.into_iter(),
+            windows(disk, under)?.into_iter(),
             || {
-                let mut judge = Judge::new(disk, base, cluster_size, digests, &read);
+                let mut judge = Judge::new(disk, under, cluster_size, digests, &read);
                 move |(start, end)| judge.window(start, end).map(|judged| (start, end, judged))
             },
             |(start, end, (states, blocks)): (u64, u64, (Vec<State>, Vec<Block>))| {
@@ -315,225 +325,4 @@ fn ones(bits: &[u64]) -> impl Iterator<Item = u64> + '_ {
             Some(word * 64 + u64::from(bit))
         })
     })
-}
-
-/// Which blocks are to be digested while the plan is made.
-#[derive(Debug, Clone, Copy)]
-enum Digests<'a> {
-    No,
-    All,
-    /// All but those that are the base's, whose content this is.
-    Without(&'a Content),
-}
-
-impl Digests<'_> {
-    const fn asked(self) -> bool {
-        !matches!(self, Self::No)
-    }
-}
-
-/// Where one of the two disks may have something.
-fn windows(disk: &Disk, base: Option<&Disk>) -> Result<Vec<(u64, u64)>, ImageError> {
-    let mut all = disk.outline()?;
-    if let Some(base) = base {
-        let size = disk.virtual_size();
-        let below = base.outline()?.into_iter().filter(|(start, _)| *start < size);
-        all.extend(below.map(|(start, end)| (start, disk.widened(end))));
-    }
-    Ok(cut(merge(all)))
-}
-
-/// Decides what clusters are, in one thread.
-struct Judge<'a> {
-    reader: DiskReader<'a>,
-    disk: &'a Disk,
-    /// Bytes that each layer's tables have named so far.
-    read: &'a [AtomicU64],
-    base: Option<(&'a Disk, DiskReader<'a>)>,
-    cluster: u64,
-    ours: Vec<u8>,
-    theirs: Vec<u8>,
-    digests: Digests<'a>,
-    /// The digests of this window's blocks, if they are asked for.
-    blocks: Vec<Block>,
-}
-
-impl<'a> Judge<'a> {
-    fn new(
-        disk: &'a Disk,
-        base: Option<&'a Disk>,
-        cluster: u64,
-        digests: Digests<'a>,
-        read: &'a [AtomicU64],
-    ) -> Self {
-        Self {
-            reader: disk.reader(),
-            disk,
-            read,
-            base: base.map(|base| (base, base.reader())),
-            cluster,
-            ours: vec![0; index(cluster)],
-            theirs: vec![0; index(cluster)],
-            digests,
-            blocks: Vec::new(),
-        }
-    }
-
-    fn window(&mut self, start: u64, end: u64) -> Result<(Vec<State>, Vec<Block>), ImageError> {
-        let extents = self.disk.extents(start, end)?;
-        self.ensure_possible(&extents)?;
-        let below = match &self.base {
-            Some((base, _)) => base.extents(start, end)?,
-            None => Vec::new(),
-        };
-        let mut states = Vec::new();
-        let mut at = start;
-        while at < end {
-            let stop = (at + self.cluster).min(end);
-            let mine = overlapping(&extents, at, stop);
-            let state = if self.base.is_some() {
-                self.compare(mine, overlapping(&below, at, stop), at, stop)?
-            } else if self.has_data(mine, at, stop)? {
-                State::Data
-            } else {
-                State::Hole
-            };
-            states.push(state);
-            at = stop;
-        }
-        Ok((states, std::mem::take(&mut self.blocks)))
-    }
-
-    /// Refuses tables that name more data than their file has bytes: a small file would become an endless one.
-    fn ensure_possible(&self, extents: &[Extent]) -> Result<(), ImageError> {
-        for extent in extents {
-            if let Place::Plain { layer, .. } = extent.place {
-                let before = self.read[layer].fetch_add(extent.length, Ordering::Relaxed);
-                let layer = &self.disk.layers[layer];
-                if before + extent.length > layer.data_file().1.saturating_add(LARGEST_CLUSTER) {
-                    return Err(layer.damaged("its tables name more data than the file has bytes".into()));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn has_data(&mut self, extents: &[Extent], start: u64, end: u64) -> Result<bool, ImageError> {
-        if self.digests.asked() {
-            let before = self.blocks.len();
-            if !zeros(extents) {
-                self.digest(extents, start, end)?;
-            }
-            return Ok(self.blocks.len() > before);
-        }
-        for extent in extents.iter().filter(|extent| !extent.place.reads_zero()) {
-            let (mut at, stop) = (extent.start.max(start), extent.end().min(end));
-            let mut length = PROBE;
-            while at < stop {
-                let part = &mut self.ours[..length.min(index(stop - at))];
-                self.reader.read_mapped(extents, at, part)?;
-                if !is_zero(part) {
-                    return Ok(true);
-                }
-                at += part.len() as u64;
-                length = self.ours.len();
-            }
-        }
-        Ok(false)
-    }
-
-    /// Adds the digests of a cluster's blocks.
-    fn digest(&mut self, extents: &[Extent], start: u64, end: u64) -> Result<(), ImageError> {
-        let ours = &mut self.ours[..index(end - start)];
-        self.reader.read_mapped(extents, start, ours)?;
-        hash_blocks(start, ours, &mut |block| self.blocks.push(block));
-        Ok(())
-    }
-
-    fn compare(
-        &mut self,
-        mine: &[Extent],
-        below: &[Extent],
-        start: u64,
-        end: u64,
-    ) -> Result<State, ImageError> {
-        let Some((base, base_reader)) = &mut self.base else {
-            return Ok(State::Data);
-        };
-        if zeros(mine) && zeros(below) {
-            return Ok(State::Hole);
-        }
-        if self.disk.same_bytes(mine, base, below, start, end) {
-            let known = match self.digests {
-                Digests::No => return Ok(State::Hole),
-                Digests::All => None,
-                Digests::Without(known) => known.known(start, end),
-            };
-            match known {
-                Some(blocks) => self.blocks.extend(blocks),
-                None => self.digest(mine, start, end)?,
-            }
-            return Ok(State::Hole);
-        }
-        let length = index(end - start);
-        let theirs = &mut self.theirs[..length];
-        base_reader.read_mapped(below, start, theirs)?;
-        if zeros(mine) {
-            return Ok(if is_zero(theirs) { State::Hole } else { State::Zero });
-        }
-        let ours = &mut self.ours[..length];
-        self.reader.read_mapped(mine, start, ours)?;
-        if self.digests.asked() {
-            hash_blocks(start, ours, &mut |block| self.blocks.push(block));
-        }
-        Ok(if ours == theirs {
-            State::Hole
-        } else if is_zero(ours) {
-            State::Zero
-        } else {
-            State::Data
-        })
-    }
-}
-
-/// True if extents read as zeros without anyone looking at them.
-fn zeros(extents: &[Extent]) -> bool {
-    extents.iter().all(|extent| extent.place.reads_zero())
-}
-
-/// The extents that have bytes in `start..end`.
-fn overlapping(extents: &[Extent], start: u64, end: u64) -> &[Extent] {
-    let first = extents.partition_point(|extent| extent.end() <= start);
-    let last = extents.partition_point(|extent| extent.start < end);
-    &extents[first..last]
-}
-
-impl Disk {
-    /// True if a range that `mine` and `theirs` describe is surely the same in both disks: one run of bytes that lies
-    /// in the same place of the same file.
-    fn same_bytes(&self, mine: &[Extent], other: &Self, theirs: &[Extent], start: u64, end: u64) -> bool {
-        let (&[mine], &[theirs]) = (mine, theirs) else {
-            return false;
-        };
-        if end > mine.end().min(theirs.end()) {
-            return false;
-        }
-        match (mine.place, theirs.place) {
-            (
-                Place::Plain { layer: a, offset: at },
-                Place::Plain {
-                    layer: b,
-                    offset: there,
-                },
-            ) => {
-                self.layers[a].data_id() == other.layers[b].data_id()
-                    && at + (start - mine.start) == there + (start - theirs.start)
-            }
-            (Place::Exported, Place::Exported) => match (&self.export, &other.export) {
-                (Some(a), Some(b)) => Arc::ptr_eq(a, b),
-                _ => false,
-            },
-            _ => false,
-        }
-    }
 }

@@ -54,7 +54,7 @@ fn open(plan: &DiskPlan, image: &ImageInfo) -> Result<Arc<Disk>, ImageError> {
     if let Some(live) = &plan.live
         && std::ptr::eq(image, plan.top())
     {
-        return Ok(Arc::new(Disk::exported(Arc::clone(&live.0), None)));
+        return Ok(Arc::new(Disk::exported(Arc::clone(&live.0))));
     }
     let known: Vec<_> = plan
         .images()

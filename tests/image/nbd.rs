@@ -2,7 +2,7 @@
 
 use super::generate::{Dice, chain};
 use super::sure;
-use miniascape::image::{Disk, Export, Format, Plan, content_digest};
+use miniascape::image::{Content, Disk, Export, Format, ImageError, Plan, content_digest};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -74,7 +74,7 @@ fn an_export_is_the_disk_that_it_exports() {
         let file = Arc::new(Disk::open(&top.path, top.format, &|_, _| true).unwrap());
         let server = Server::start(&top.path, top.format, &[]);
         let export = Arc::new(Export::open(&server.socket, "disk").unwrap());
-        let disk = Arc::new(Disk::exported(export, None));
+        let disk = Arc::new(Disk::exported(export));
         assert_eq!(disk.virtual_size(), file.virtual_size(), "seed {seed}");
         let digest = |disk: &Disk| content_digest(disk, &mut |_| {}).unwrap();
         assert_eq!(digest(&disk), digest(&file), "seed {seed}");
@@ -128,22 +128,39 @@ fn a_dirty_bitmap_says_what_is_not_as_below() {
         ],
     );
     let open = |name: &str| Disk::open(&dir.path().join(name), Format::Qcow2, &|_, _| true).unwrap();
-    let server = Server::start(&dir.path().join("disk"), Format::Qcow2, &["--bitmap", "since"]);
-    let export = Export::open_with_changes(&server.socket, "disk", "since").unwrap();
-    let disk = Arc::new(Disk::exported(Arc::new(export), Some(open("before"))));
-    let truth = Arc::new(open("disk"));
-    let digest = |disk: &Disk| content_digest(disk, &mut |_| {}).unwrap();
-    assert_eq!(digest(&disk), digest(&truth));
-    // Only what was written to can differ: 200 KiB in clusters of 64 KiB.
-    let delta = Plan::delta(&disk, &open("before"), 65536, &mut |_| {}).unwrap();
-    assert_eq!(delta.data_size(), 4 << 16);
-    let by_content = Plan::delta(&truth, &open("before"), 65536, &mut |_| {}).unwrap();
+    let before = Content::of(&open("before"), &mut |_| {}).unwrap();
     let bytes = |plan: &Plan| {
         let mut bytes = Vec::new();
         plan.write_to(&mut bytes, &mut |_| {}).unwrap();
         bytes
     };
-    assert!(bytes(&delta) == bytes(&by_content));
+    let truth = Arc::new(open("disk"));
+    let by_images = Plan::delta(&truth, &open("before"), 65536, &mut |_| {}).unwrap();
+    // Only what was written to can differ: 200 KiB in clusters of 64 KiB.
+    assert_eq!(by_images.data_size(), 4 << 16);
+    let (by_content, content) = Plan::since(&truth, &before, false, &mut |_| {}).unwrap();
+    assert_eq!(content.digest(), content_digest(&truth, &mut |_| {}).unwrap());
+    assert!(bytes(&by_content) == bytes(&by_images));
+
+    let exported = |bitmap: &str, file: &str| {
+        let server = Server::start(&dir.path().join(file), Format::Qcow2, &["--bitmap", bitmap]);
+        let export = Export::open_with_changes(&server.socket, "disk", bitmap).unwrap();
+        assert!(export.knows_changes());
+        (Arc::new(Disk::exported(Arc::new(export))), server)
+    };
+    let (disk, server) = exported("since", "disk");
+    let (by_bitmap, known) = Plan::since(&disk, &before, true, &mut |_| {}).unwrap();
+    assert_eq!(known, content);
+    assert!(bytes(&by_bitmap) == bytes(&by_images));
+    drop((disk, server));
+
+    // A bitmap that has missed a write is found out, and by content nothing is missed.
+    run("qemu-img", &["bitmap", "--add", "disk", "late"]);
+    let (disk, _server) = exported("late", "disk");
+    let error = Plan::since(&disk, &before, true, &mut |_| {}).unwrap_err();
+    assert!(matches!(error, ImageError::WrongBitmap { .. }), "{error}");
+    let (by_content, _) = Plan::since(&disk, &before, false, &mut |_| {}).unwrap();
+    assert!(bytes(&by_content) == bytes(&by_images));
 }
 
 #[test]
@@ -160,7 +177,7 @@ fn a_server_that_goes_away_is_an_error_with_its_name() {
         "{refused}"
     );
     let export = Arc::new(Export::open(&socket, "disk").unwrap());
-    let disk = Disk::exported(export, None);
+    let disk = Disk::exported(export);
     drop(server);
     let error = disk.reader().read(0, &mut [0; 512]).unwrap_err().to_string();
     assert!(error.contains("has closed the connection"), "{error}");

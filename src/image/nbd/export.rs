@@ -98,7 +98,17 @@ impl Export {
         self.marks.run(at, end)
     }
 
-    /// The ranges of whole windows in which it has anything to tell.
+    /// True if it is known what has changed, by a dirty bitmap.
+    pub const fn knows_changes(&self) -> bool {
+        self.marks.knows_changes()
+    }
+
+    /// False if, by the dirty bitmap, nobody has written to the 64 KiB around the byte `at`.
+    pub(in crate::image) fn may_have_changed(&self, at: u64) -> bool {
+        self.marks.may_have_changed(at)
+    }
+
+    /// The ranges of whole windows in which it has data.
     pub(in crate::image) fn outline(&self, window: u64) -> Vec<(u64, u64)> {
         self.marks.outline(window)
     }

@@ -13,8 +13,6 @@ pub(in crate::image) enum Kind {
     Data,
     /// Zeros.
     Zero,
-    /// As it was before: whoever knows that need not ask.
-    Same,
 }
 
 #[derive(Debug)]
@@ -45,38 +43,52 @@ impl Marks {
         }
     }
 
-    /// The kind of the byte `at`, and where a run of other kinds may begin: `end` at most.
+    /// The kind of the byte `at`, and where another kind, or another answer to whether it has changed, may begin: `end` at
+    /// most.
     pub(super) fn run(&self, at: u64, end: u64) -> (Kind, u64) {
-        let kind = self.kind(at / BLOCK);
+        let all = |block: u64| (self.kind(block), self.may_have_changed(block * BLOCK));
+        let own = all(at / BLOCK);
         let mut block = at / BLOCK + 1;
-        while block * BLOCK < end && self.kind(block) == kind {
+        while block * BLOCK < end && all(block) == own {
             block += 1;
         }
-        (kind, (block * BLOCK).min(end))
+        (own.0, (block * BLOCK).min(end))
     }
 
-    /// The ranges that are not zeros (or not the same), widened to whole windows; ascending.
+    /// False if nobody has written to the block of the byte `at`.
+    pub(super) fn may_have_changed(&self, at: u64) -> bool {
+        self.changed
+            .as_ref()
+            .is_none_or(|changed| has(changed, at / BLOCK))
+    }
+
+    /// True if it is known what was written to.
+    pub(super) const fn knows_changes(&self) -> bool {
+        self.changed.is_some()
+    }
+
+    /// The ranges that are not zeros, widened to whole windows; ascending.
     pub(super) fn outline(&self, window: u64) -> Vec<(u64, u64)> {
         let words = index(window / (BLOCK * 64)).max(1);
         let span = words as u64 * BLOCK * 64;
-        let wanted = self.changed.as_ref().unwrap_or(&self.data);
         (0u64..)
-            .zip(wanted.chunks(words))
+            .zip(self.data.chunks(words))
             .filter(|(_, words)| words.iter().any(|word| *word != 0))
             .map(|(number, _)| (number * span, ((number + 1) * span).min(self.size)))
             .collect()
     }
 
     fn kind(&self, block: u64) -> Kind {
-        let has = |bits: &[u64]| bits[index(block / 64)] >> (block % 64) & 1 != 0;
-        if self.changed.as_ref().is_some_and(|changed| !has(changed)) {
-            Kind::Same
-        } else if has(&self.data) {
+        if has(&self.data, block) {
             Kind::Data
         } else {
             Kind::Zero
         }
     }
+}
+
+fn has(bits: &[u64], block: u64) -> bool {
+    bits[index(block / 64)] >> (block % 64) & 1 != 0
 }
 
 /// Sets the marks of all blocks that have a byte in `start..end`.
@@ -94,6 +106,7 @@ mod tests {
     fn runs_and_outlines_follow_the_marks() {
         let size = 100 * BLOCK + 512;
         let mut marks = Marks::new(size, false);
+        assert!(!marks.knows_changes() && marks.may_have_changed(0));
         marks.set_data(3 * BLOCK + 5, 3 * BLOCK + 6);
         marks.set_data(64 * BLOCK, 66 * BLOCK);
         marks.set_data(100 * BLOCK, size);
@@ -119,10 +132,10 @@ mod tests {
         assert_eq!(marks.outline(64 * BLOCK), [(0, 64 * BLOCK), (64 * BLOCK, size)]);
 
         let mut marks = Marks::new(size, true);
-        marks.set_data(0, size);
-        marks.set_changed(70 * BLOCK, 71 * BLOCK);
-        assert_eq!(marks.run(0, size), (Kind::Same, 70 * BLOCK));
-        assert_eq!(marks.run(70 * BLOCK, size), (Kind::Data, 71 * BLOCK));
-        assert_eq!(marks.outline(64 * BLOCK), [(64 * BLOCK, size)]);
+        marks.set_changed(70 * BLOCK + 9, 71 * BLOCK);
+        let changed = |block| marks.may_have_changed(block * BLOCK);
+        assert_eq!(marks.run(0, size), (Kind::Zero, 70 * BLOCK));
+        assert_eq!(marks.run(70 * BLOCK, size), (Kind::Zero, 71 * BLOCK));
+        assert!(marks.knows_changes() && !changed(69) && changed(70) && !changed(71));
     }
 }
