@@ -81,7 +81,7 @@ pub(crate) struct Args {
     /// Make the delta of the first disk (or of TARGET) against this image, or against the base in a package: installed, or a file
     #[arg(long, value_name = "[TARGET=]IMAGE|PACKAGE|FILE", conflicts_with = "flatten")]
     base: Option<String>,
-    /// Pack only what has changed since this package: installed, or an RPM or Debian package with its images' packages beside it
+    /// Pack only what has changed since this package: installed, or an RPM or Debian package's file
     #[arg(long, value_name = "PACKAGE|FILE", conflicts_with_all = ["base", "flatten", "seal", "until"])]
     since: Option<String>,
     /// Pack the state of the guest's emulated TPM, with the keys that are in it
@@ -218,6 +218,7 @@ fn prepare(context: &Context, args: &Args, guest: &str) -> Result<(Job, Unpacked
     let (base, unpacked_base) = known.transpose()?.unzip();
     let known = args.since.as_deref().map(|text| earlier(context, args, text));
     let (earlier, unpacked_set) = known.transpose()?.unzip();
+    let unpacked_set = unpacked_set.flatten();
     let definitions = if args.with_networks {
         definitions(context, &source.xml)?
     } else {
@@ -291,7 +292,7 @@ fn prepare(context: &Context, args: &Args, guest: &str) -> Result<(Job, Unpacked
         plan,
         options,
     };
-    Ok((job, (unpacked_base.flatten(), unpacked_set.flatten())))
+    Ok((job, (unpacked_base.flatten(), unpacked_set)))
 }
 
 /// Carries a plan out, of a guest that may be running.
@@ -461,7 +462,7 @@ fn earlier(context: &Context, args: &Args, text: &str) -> Result<(Earlier, Optio
         && let Ok(package) = text.parse::<GuestPackage>()
     {
         let installed = package::show(context.layout(), &package)?;
-        return Ok((Earlier::installed(context.layout(), &installed), None));
+        return Ok((Earlier::installed(context.layout(), &installed)?, None));
     }
     if ![".rpm", ".deb"].iter().any(|ending| text.ends_with(ending)) {
         return Err(Failure::usage(format!(
@@ -471,10 +472,9 @@ fn earlier(context: &Context, args: &Args, text: &str) -> Result<(Earlier, Optio
     }
     let teller = Teller::new(context, args.progress);
     let dir = args.workdir.as_deref().unwrap_or(args.output());
-    let unpacked = Earlier::unpack(Path::new(text), dir, args.caller, &teller);
-    teller.finish(unpacked.is_ok());
-    let (earlier, unpacked) = unpacked?;
-    Ok((earlier, Some(unpacked)))
+    let read = Earlier::of_file(Path::new(text), dir, args.caller, &teller);
+    teller.finish(read.is_ok());
+    Ok(read?)
 }
 
 /// The base that an installed package called `name` holds; `None` if no package is called so.

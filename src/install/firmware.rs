@@ -47,7 +47,7 @@ pub(super) fn put_back(
                     changed = true;
                 }
             }
-            FileRole::Tpm2State | FileRole::Tpm1State | FileRole::Network | FileRole::NetworkPart => {}
+            FileRole::Tpm2State | FileRole::Tpm1State | FileRole::Network | FileRole::NetworkPart | FileRole::BlockDigests => {}
         }
     }
     Ok(changed)

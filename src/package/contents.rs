@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// How the manifest's file is called.
 pub(super) const MANIFEST: &str = "manifest.json";
 /// The longest manifest and domain XML, in bytes.
-const MAX_TEXT: usize = 16 << 20;
+const MAX_TEXT: u64 = 16 << 20;
 
 /// A package file that is whole, and what is in it.
 #[derive(Debug, Clone)]
@@ -37,20 +37,15 @@ pub struct GuestContents {
 /// Reads all of the package file `path`.
 pub fn contents(path: &Path) -> Result<Contents, VerifyError> {
     let found = verify::verify(path, &mut |_| {})?;
-    let refused = |place: &str, fault: String| VerifyError::Refused {
-        path: path.to_owned(),
-        place: place.to_owned(),
-        fault,
-    };
     if found.kind == PackageKind::Srpm {
         let fault = "a source package cannot be installed; build it, or take the tar file that is in it";
-        return Err(refused("its kind", fault.to_owned()));
+        return Err(refused(path, "its kind", fault));
     }
     let guest = if has(&found, MANIFEST) {
         let manifest = text(path, &found, MANIFEST)?;
         let manifest = Manifest::parse(manifest.as_bytes());
         Some(GuestContents {
-            manifest: manifest.map_err(|error| refused(MANIFEST, error.to_string()))?,
+            manifest: manifest.map_err(|error| refused(path, MANIFEST, &error.to_string()))?,
             domain_xml: text(path, &found, "domain.xml")?,
         })
     } else {
@@ -82,27 +77,31 @@ pub(super) fn has(found: &Verified, name: &str) -> bool {
 
 /// The text `name` in the package `path`, which was `found` to be sound, and must still be the same.
 pub(super) fn text(path: &Path, found: &Verified, name: &str) -> Result<String, VerifyError> {
-    let refused = |fault: &str| VerifyError::Refused {
-        path: path.to_owned(),
-        place: name.to_owned(),
-        fault: fault.to_owned(),
-    };
-    let file = file(found, name).ok_or_else(|| refused("it is missing"))?;
-    let mut text = Limited(Vec::new());
-    let again = verify::extract(path, &file.path, &mut text, &mut |_| {})?;
-    if again != *found {
-        return Err(refused("the file was changed while it was read"));
-    }
-    String::from_utf8(text.0).map_err(|_| refused("it is not UTF-8"))
+    let text = bytes(path, found, name, MAX_TEXT)?;
+    String::from_utf8(text).map_err(|_| refused(path, name, "it is not UTF-8"))
 }
 
-/// Text up to a length.
-struct Limited(Vec<u8>);
+/// All of the file `name` in such a package, of at most `most` bytes.
+pub(super) fn bytes(path: &Path, found: &Verified, name: &str, most: u64) -> Result<Vec<u8>, VerifyError> {
+    let file = file(found, name).ok_or_else(|| refused(path, name, "it is missing"))?;
+    if file.size > most {
+        return Err(refused(path, name, "it is too long"));
+    }
+    let mut out = Limited(Vec::new(), most);
+    let again = verify::extract(path, &file.path, &mut out, &mut |_| {})?;
+    if again != *found {
+        return Err(refused(path, name, "the file was changed while it was read"));
+    }
+    Ok(out.0)
+}
+
+/// Bytes up to a number.
+struct Limited(Vec<u8>, u64);
 
 impl Write for Limited {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.0.len() + bytes.len() > MAX_TEXT {
-            return Err(io::Error::other("the manifest or domain XML is too long"));
+        if (self.0.len() + bytes.len()) as u64 > self.1 {
+            return Err(io::Error::other("it is too long"));
         }
         self.0.extend_from_slice(bytes);
         Ok(bytes.len())
@@ -110,5 +109,13 @@ impl Write for Limited {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+fn refused(path: &Path, name: &str, fault: &str) -> VerifyError {
+    VerifyError::Refused {
+        path: path.to_owned(),
+        place: name.to_owned(),
+        fault: fault.to_owned(),
     }
 }

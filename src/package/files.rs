@@ -13,6 +13,8 @@ const MAX_STEM: usize = 60;
 pub(super) const MAX_FILE: u64 = 64 * 1024 * 1024;
 /// The name of the file with the firmware variables.
 const VARIABLES: &str = "nvram.fd";
+/// What the name of a list of a disk's blocks begins with; the disk's target follows.
+const BLOCKS: &str = "blocks-";
 /// What the name of a network's definition begins and ends with.
 const NETWORK: (&str, &str) = ("network-", ".yaml");
 /// What follows the network's name in that of a file beside the definition. No network's name has it.
@@ -32,6 +34,8 @@ pub enum FileRole {
     Network,
     /// What people put beside that definition, in a file of its own.
     NetworkPart,
+    /// The digests of all blocks of a disk, by which a later package finds what has changed (`image::Content::list`).
+    BlockDigests,
 }
 
 /// One file, as the manifest has it.
@@ -59,22 +63,22 @@ pub struct GuestFile {
 }
 
 impl FileRole {
-    /// The permission bits of such a file. Variables and TPM state hold keys.
+    /// The permission bits of such a file. Variables and TPM state hold keys; images, and so their digests, are root's.
     pub const fn mode(self) -> u32 {
         match self {
             Self::Network | Self::NetworkPart => 0o644,
-            Self::FirmwareVariables | Self::Tpm2State | Self::Tpm1State => 0o600,
+            Self::FirmwareVariables | Self::Tpm2State | Self::Tpm1State | Self::BlockDigests => 0o600,
         }
     }
 
-    /// The name of the one file in this role; none for networks, which are several.
+    /// The name of the one file in this role; none for networks and disks, which are several.
     fn only_name(self) -> Option<&'static str> {
         match self {
             Self::FirmwareVariables => Some(VARIABLES),
             // What swtpm itself calls them.
             Self::Tpm2State => Some("tpm2-00.permall"),
             Self::Tpm1State => Some("tpm-00.permall"),
-            Self::Network | Self::NetworkPart => None,
+            Self::Network | Self::NetworkPart | Self::BlockDigests => None,
         }
     }
 }
@@ -122,6 +126,13 @@ impl GuestFile {
         Self::new(FileRole::NetworkPart, &file, content)
     }
 
+    /// The list of the blocks of the disk `target`.
+    pub(super) fn blocks(target: &Word, content: Vec<u8>) -> Option<Self> {
+        let name = blocks_file(target);
+        let fits = name.parse::<Word>().is_ok() && content.len() as u64 <= MAX_FILE;
+        fits.then(|| Self::new(FileRole::BlockDigests, &name, content))
+    }
+
     fn new(role: FileRole, name: &str, content: Vec<u8>) -> Self {
         Self {
             section: FileSection {
@@ -156,6 +167,11 @@ impl NetworkFiles {
         let definition = GuestFile::network(&self.name, self.definition.clone());
         std::iter::once(definition).chain(parts.map(part))
     }
+}
+
+/// The name of the file with the digests of the blocks of the disk `target`.
+pub(super) fn blocks_file(target: &Word) -> String {
+    format!("{BLOCKS}{target}")
 }
 
 /// The name of the file that defines a network in a guest package.
@@ -211,6 +227,7 @@ pub(super) fn check(files: &[FileSection]) -> Result<(), String> {
         }
         let named_well = match (file.role, file.role.only_name()) {
             (_, Some(name)) => file.name.as_str() == name,
+            (FileRole::BlockDigests, _) => file.name.as_str().starts_with(BLOCKS),
             (FileRole::NetworkPart, _) => is_part(file.name.as_str(), files),
             _ => file.network().is_some(),
         };

@@ -134,6 +134,11 @@ pub(super) fn delta(
     progress: &dyn Progress,
 ) -> Result<Image, ImageError> {
     let disk = open(plan, plan.top())?;
+    if let Split::Since(earlier) = &plan.split
+        && let Some(content) = &earlier.content
+    {
+        return since(plan, &disk, below, content, progress);
+    }
     let base = match &plan.split {
         Split::Known(base) => open(plan, &base.image)?,
         Split::Since(below) => open(plan, &below.chain[0])?,
@@ -143,6 +148,33 @@ pub(super) fn delta(
     begin(progress, "plan", title, disk.virtual_size());
     let mut advance = |bytes| progress.advance(bytes);
     let (image, content) = Plan::delta_with_content(&disk, &base, known, CLUSTER, &mut advance)?;
+    Ok(Image {
+        virtual_size: disk.virtual_size(),
+        content,
+        bytes: Bytes::Planned(Box::new(image.on(&below.file_name(), Format::Qcow2)?)),
+    })
+}
+
+/// Plans what of a disk differs from what it was, whose content is known.
+fn since(
+    plan: &DiskPlan,
+    disk: &Arc<Disk>,
+    below: &Digest,
+    then: &Content,
+    progress: &dyn Progress,
+) -> Result<Image, ImageError> {
+    let by_changes = plan.live.as_ref().is_some_and(|live| live.0.knows_changes());
+    let title = format!("look for what has changed of {}", plan.target);
+    begin(progress, "plan", title, disk.virtual_size());
+    let mut advance = |bytes| progress.advance(bytes);
+    let found = match Plan::since(disk, then, by_changes, &mut advance) {
+        Err(error @ ImageError::WrongBitmap { .. }) => {
+            progress.warn(&format!("{error}; all of the disk {} is compared", plan.target));
+            Plan::since(disk, then, false, &mut advance)
+        }
+        found => found,
+    };
+    let (image, content) = found?;
     Ok(Image {
         virtual_size: disk.virtual_size(),
         content,

@@ -24,8 +24,8 @@ use super::text::Line;
 use super::work::{self, WorkDir};
 use crate::domain::{Domain, InterfaceSource};
 use crate::host::access;
-use crate::image::{self, Format, ImageError};
-use crate::name::PackageVersion;
+use crate::image::{self, Content, Format, ImageError};
+use crate::name::{Digest, PackageVersion};
 use fs_err as fs;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -324,19 +324,27 @@ fn build_in(
         None => None,
     };
     let mut disks = Vec::new();
+    let mut files = plan.files.clone();
     for disk in sealed.as_ref().unwrap_or(&plan.disks) {
+        let (layers, content) = layers(disk, &mut maker, progress)?;
+        // Nobody can go on from a package that was sealed.
+        if sealed.is_none()
+            && let Some(list) = content.list()
+        {
+            files.extend(GuestFile::blocks(&disk.target, list));
+        }
         disks.push(DiskSection {
             target: disk.target.clone(),
             bus: disk.bus.clone(),
             format: Format::Qcow2,
-            layers: layers(disk, &mut maker, progress)?,
+            layers,
         });
     }
-    let mut manifest = manifest(plan, disks, options.created);
+    let mut manifest = manifest(plan, disks, &files, options.created);
     manifest
         .warnings
         .extend(remarks.iter().map(|line| Line::lossy(line)));
-    let (results, shared) = maker.finish(&manifest, &plan.xml, &plan.files)?;
+    let (results, shared) = maker.finish(&manifest, &plan.xml, &files)?;
     witness.ensure_unchanged()?;
     if !still() {
         return Err(RepackError::SourceGone);
@@ -349,12 +357,12 @@ fn build_in(
     })
 }
 
-/// Packs the images of one disk.
+/// Packs the images of one disk. With what a guest reads through them.
 fn layers(
     disk: &DiskPlan,
     maker: &mut Maker<'_>,
     progress: &dyn Progress,
-) -> Result<Vec<Layer>, RepackError> {
+) -> Result<(Vec<Layer>, Content), RepackError> {
     let mut layers: Vec<Layer> = Vec::new();
     let roles: &[Role] = match &disk.split {
         Split::Bottom => &[Role::Base, Role::Delta],
@@ -367,7 +375,7 @@ fn layers(
         }
         Split::Since(below) => return go_on(disk, below, maker, progress),
     };
-    let mut below = None;
+    let mut below: Option<(Digest, Content)> = None;
     for &role in roles {
         let image = match &below {
             None => images::base(disk, progress)?,
@@ -391,7 +399,8 @@ fn layers(
         ));
         below = Some((digest, image.content));
     }
-    Ok(layers)
+    let (_, content) = below.expect("each disk has a base");
+    Ok((layers, content))
 }
 
 /// Packs what of a disk differs from an earlier package set, if anything does.
@@ -400,7 +409,7 @@ fn go_on(
     below: &Below,
     maker: &mut Maker<'_>,
     progress: &dyn Progress,
-) -> Result<Vec<Layer>, RepackError> {
+) -> Result<(Vec<Layer>, Content), RepackError> {
     let mut layers = below.layers.clone();
     let top = below.top();
     let image = images::delta(disk, &top.digest, None, progress)?;
@@ -415,7 +424,7 @@ fn go_on(
             content,
         ));
     }
-    Ok(layers)
+    Ok((layers, image.content))
 }
 
 /// [`prepare`] and [`build`] in one.
@@ -427,7 +436,7 @@ pub fn repack(
     build(&prepare(request)?, options, progress)
 }
 
-fn manifest(plan: &Plan, disks: Vec<DiskSection>, created: Timestamp) -> Manifest {
+fn manifest(plan: &Plan, disks: Vec<DiskSection>, files: &[GuestFile], created: Timestamp) -> Manifest {
     Manifest {
         format: FORMAT,
         tool: Line::lossy(concat!("miniascape ", env!("CARGO_PKG_VERSION"))),
@@ -443,7 +452,7 @@ fn manifest(plan: &Plan, disks: Vec<DiskSection>, created: Timestamp) -> Manifes
         domain: plan.domain.clone(),
         disks,
         networks: plan.networks.clone(),
-        files: plan.files.iter().map(|file| file.section.clone()).collect(),
+        files: files.iter().map(|file| file.section.clone()).collect(),
         not_packed: plan.not_packed.clone(),
         warnings: plan.warnings.clone(),
     }

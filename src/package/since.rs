@@ -1,28 +1,35 @@
 //! An earlier package set that a new one goes on from: its images stay as they are, and the new set adds one image on top of
-//! those of each disk that has changed.
+//! those of each disk that has changed. What has changed is told by the digests of the disk's blocks that the earlier guest
+//! package has; where it has none, by its images.
 
 use super::contents::{self, MANIFEST};
 use super::disks::{DiskPlan, Split};
 use super::error::RepackError;
+use super::files::{self, FileSection};
 use super::installed::Installed;
-use super::manifest::{Layer, Manifest};
+use super::manifest::{DiskSection, Layer, Manifest};
 use super::progress::{Progress, Step};
+use super::text::Word;
 use super::unpacked::{self, Unpacked};
-use crate::host::Layout;
-use crate::image::{self, Format, ImageError, ImageInfo};
+use crate::host::{self, Layout};
+use crate::image::{self, Content, Format, ImageError, ImageInfo};
 use crate::name::{Digest, PackageVersion};
 use fs_err as fs;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-/// An earlier package set whose images are at hand.
+/// An earlier package set.
 #[derive(Debug, Clone)]
 pub struct Earlier {
     /// Its manifest.
     pub manifest: Manifest,
-    /// Where its images are, under the names that their digests give them.
-    pub images: PathBuf,
+    /// What its disks hold, by target, where the package has the digests of their blocks.
+    contents: BTreeMap<Word, Arc<Content>>,
+    /// Where the images of the other disks are, under the names that their digests give them.
+    images: PathBuf,
     /// True if the images' digests were computed just now.
     checked: bool,
 }
@@ -34,13 +41,17 @@ pub struct UnpackedSet {
     _unpacked: Unpacked,
 }
 
-/// What a disk of an earlier package set stands on.
+/// What a disk goes on from.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Below {
     /// The layers as the earlier manifest has them, lowest first.
     pub layers: Vec<Layer>,
-    /// Their images: the uppermost first.
+    /// Their images, if they have to be read: the uppermost first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub chain: Vec<ImageInfo>,
+    /// What a guest reads through them, if that is known without the images.
+    #[serde(skip)]
+    pub content: Option<Arc<Content>>,
     #[serde(skip)]
     checked: bool,
 }
@@ -76,22 +87,41 @@ impl Below {
 
 impl Earlier {
     /// An installed package set.
-    pub fn installed(layout: &Layout, installed: &Installed) -> Self {
-        Self {
+    pub fn installed(layout: &Layout, installed: &Installed) -> Result<Self, RepackError> {
+        let dir = layout.guest_package(installed.package.guest());
+        let read = |file: &FileSection| {
+            let path = dir.join(file.name.as_str());
+            match host::files::read_at_most(path.on_disk(), files::MAX_FILE) {
+                // Only root may read it, as it is with the images.
+                Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Ok(None),
+                Err(e) => Err(e.into()),
+                Ok(list) if file.is_of(&list) => Ok(Some(list)),
+                Ok(_) => Err(RepackError::NoEarlier {
+                    package: installed.package.to_string(),
+                    reason: format!(
+                        "its file {} is damaged; reinstall it",
+                        path.on_disk().display()
+                    ),
+                }),
+            }
+        };
+        Ok(Self {
+            contents: block_digests(&installed.manifest, &read)?,
             manifest: installed.manifest.clone(),
             images: layout.packaged_images().on_disk().to_owned(),
             checked: false,
-        }
+        })
     }
 
-    /// The package set of the guest package `package` (RPM or DEB, with the packages of its images beside it), unpacked
-    /// below `dir`. `caller` is the user on whose behalf root runs this.
-    pub fn unpack(
+    /// The package set of the guest package `package` (RPM or DEB). Images that are needed, because it does not have the
+    /// digests of their blocks, are unpacked below `dir`: their packages have to lie beside it then. `caller` is the user
+    /// on whose behalf root runs this.
+    pub fn of_file(
         package: &Path,
         dir: &Path,
         caller: Option<u32>,
         progress: &dyn Progress,
-    ) -> Result<(Self, UnpackedSet), RepackError> {
+    ) -> Result<(Self, Option<UnpackedSet>), RepackError> {
         let bad = |reason: String| RepackError::NoEarlier {
             package: package.display().to_string(),
             reason,
@@ -102,10 +132,26 @@ impl Earlier {
         }
         let manifest = contents::text(package, &found, MANIFEST)?;
         let manifest = Manifest::parse(manifest.as_bytes()).map_err(|error| bad(error.to_string()))?;
+        let read =
+            |file: &FileSection| Ok(Some(contents::bytes(package, &found, file.name.as_str(), files::MAX_FILE)?));
+        let mut earlier = Self {
+            contents: block_digests(&manifest, &read)?,
+            manifest,
+            images: PathBuf::new(),
+            checked: true,
+        };
+        let mut needed: Vec<&Layer> = Vec::new();
+        for layer in earlier.disks_by_image().flat_map(|disk| &disk.layers) {
+            if !needed.iter().any(|other| other.digest == layer.digest) {
+                needed.push(layer);
+            }
+        }
+        if needed.is_empty() {
+            return Ok((earlier, None));
+        }
         let unpacked = Unpacked::create(dir, caller)?;
-        let needed = manifest.images().iter().map(|layer| layer.file_size).sum();
-        unpacked.ensure_room(package, needed)?;
-        for layer in manifest.images() {
+        unpacked.ensure_room(package, needed.iter().map(|layer| layer.file_size).sum())?;
+        for layer in needed {
             let file = beside(package, layer)?.ok_or_else(|| {
                 bad(format!(
                     "the package {} of one of its images is not beside it",
@@ -114,12 +160,14 @@ impl Earlier {
             })?;
             unpack_image(&file, layer.digest, &unpacked, progress)?;
         }
-        let earlier = Self {
-            manifest,
-            images: unpacked.path().to_owned(),
-            checked: true,
-        };
-        Ok((earlier, UnpackedSet { _unpacked: unpacked }))
+        unpacked.path().clone_into(&mut earlier.images);
+        Ok((earlier, Some(UnpackedSet { _unpacked: unpacked })))
+    }
+
+    /// The disks of whose content nothing is known but by their images.
+    fn disks_by_image(&self) -> impl Iterator<Item = &DiskSection> {
+        let disks = self.manifest.disks.iter();
+        disks.filter(|disk| !self.contents.contains_key(&disk.target))
     }
 
     /// Has the disk go on from the earlier one of its name, if there is one.
@@ -133,6 +181,15 @@ impl Earlier {
             return Ok(());
         };
         let layers = section.layers.clone();
+        if let Some(content) = self.contents.get(&disk.target) {
+            disk.split = Split::Since(Box::new(Below {
+                layers,
+                chain: Vec::new(),
+                content: Some(Arc::clone(content)),
+                checked: true,
+            }));
+            return Ok(());
+        }
         let Some(top) = layers.last() else { return Ok(()) };
         let file = |digest: &Digest| self.images.join(digest.file_name());
         let ours: Vec<PathBuf> = layers.iter().map(|layer| file(&layer.digest)).collect();
@@ -152,6 +209,7 @@ impl Earlier {
         disk.split = Split::Since(Box::new(Below {
             layers,
             chain: chain.0,
+            content: None,
             checked: self.checked,
         }));
         Ok(())
@@ -187,6 +245,32 @@ impl Earlier {
         }
         Ok(())
     }
+}
+
+/// What the disks hold whose blocks' digests are in the guest package, where `read` gets its files from.
+fn block_digests(
+    manifest: &Manifest,
+    read: &dyn Fn(&FileSection) -> Result<Option<Vec<u8>>, RepackError>,
+) -> Result<BTreeMap<Word, Arc<Content>>, RepackError> {
+    let mut contents = BTreeMap::new();
+    for disk in &manifest.disks {
+        let name = files::blocks_file(&disk.target);
+        let file = manifest.files.iter().find(|file| file.name.as_str() == name);
+        let (Some(file), Some(top)) = (file, disk.layers.last()) else {
+            continue;
+        };
+        let Some(list) = read(file)? else { continue };
+        let bad = |reason: &str| RepackError::NoEarlier {
+            package: manifest.package.name.to_string(),
+            reason: format!("{name}: {reason}"),
+        };
+        let content = Content::from_list(&list).map_err(|reason| bad(&reason))?;
+        if content.digest() != top.content_digest {
+            return Err(bad("it is not the list of the disk's blocks"));
+        }
+        contents.insert(disk.target.clone(), Arc::new(content));
+    }
+    Ok(contents)
 }
 
 /// The package of an image, in the directory and of the kind of `package`.

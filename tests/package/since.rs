@@ -25,7 +25,7 @@ fn names(repacked: &Repacked, kind: Target) -> Vec<String> {
 
 /// Packs what has changed since the package `from`.
 fn go_on(bench: &Bench, request: &Request, from: &Path, later: &str) -> Result<Repacked, RepackError> {
-    let (earlier, _unpacked) = Earlier::unpack(from, &bench.output(), None, &())?;
+    let (earlier, _unpacked) = Earlier::of_file(from, &bench.output(), None, &())?;
     let request = Request {
         earlier: Some(earlier),
         version: version(later),

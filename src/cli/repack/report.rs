@@ -80,8 +80,8 @@ pub(super) fn tell_plan(context: &Context, plan: &Plan, options: &Options) -> Re
         let shown = |path: &Path| printable(&path.to_string_lossy(), 400);
         for disk in &plan.disks {
             if let Split::Since(below) = &disk.split {
-                for image in below.chain.iter().rev() {
-                    lines.push(format!("  stays: {}", shown(&image.path)));
+                for layer in &below.layers {
+                    lines.push(format!("  stays: {}", layer.package));
                 }
                 lines.push(format!("  change of {}: what differs from these", disk.target));
                 continue;
