@@ -4,7 +4,7 @@ use crate::guest::{Bench, domain, request, run, version};
 use crate::install::{done, dpkg, root, stub_deb};
 use fs_err as fs;
 use miniascape::host::Layout;
-use miniascape::package::{self, Earlier, RepackError, Repacked, Request, Target};
+use miniascape::package::{self, Earlier, OutputFile, RepackError, Repacked, Request, Target};
 use std::path::{Path, PathBuf};
 
 const BOTH: [Target; 2] = [Target::Rpm, Target::Deb];
@@ -32,6 +32,49 @@ fn go_on(bench: &Bench, request: &Request, from: &Path, later: &str) -> Result<R
         ..request.clone()
     };
     package::repack(&request, &bench.options(&BOTH), &())
+}
+
+/// The package of the uppermost image.
+fn image_package(repacked: &Repacked) -> PathBuf {
+    let mut files = repacked.files.iter();
+    let top = repacked.manifest.disks[0].layers.last().unwrap();
+    let is = |file: &&OutputFile| file.kind == Target::Deb && file.package == top.package.as_str();
+    files.find(is).unwrap().path.clone()
+}
+
+/// Takes the digests of blocks out of a guest package's directory.
+fn forget_digests(dir: &Path) {
+    let path = dir.join("manifest.json");
+    let mut manifest: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let files = manifest["files"].as_array_mut().unwrap();
+    let all = files.len();
+    files.retain(|file| file["role"] != "block-digests");
+    assert_eq!(files.len() + 1, all);
+    if files.is_empty() {
+        manifest.as_object_mut().unwrap().remove("files");
+    }
+    fs::write(&path, serde_json::to_vec_pretty(&manifest).unwrap()).unwrap();
+    fs::remove_file(dir.join("blocks-vda")).unwrap();
+}
+
+/// The same Debian package without digests of blocks, beside the packages of its images, in a directory of its own.
+fn without_digests(bench: &Bench, package: &Path) -> PathBuf {
+    let (dir, tree) = (bench.path("bare"), bench.path("tree"));
+    fs::create_dir(&dir).unwrap();
+    run("dpkg-deb", |c| c.arg("-R").arg(package).arg(&tree));
+    forget_digests(&tree.join("usr/share/miniascape/guests/web"));
+    let bare = dir.join(package.file_name().unwrap());
+    run("dpkg-deb", |c| {
+        c.args(["--root-owner-group", "-Zzstd", "-b"]).arg(&tree).arg(&bare)
+    });
+    for entry in fs::read_dir(package.parent().unwrap()).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if name.starts_with("miniascape-image-") && name.ends_with(".deb") {
+            fs::copy(&path, dir.join(name)).unwrap();
+        }
+    }
+    bare
 }
 
 #[test]
@@ -66,6 +109,19 @@ fn only_what_has_changed_is_packed_and_it_installs_over_the_earlier_one() {
     assert_eq!(fourth.manifest.disks, third.manifest.disks);
     assert_eq!(names(&fourth, Target::Deb), ["vm-web"]);
 
+    // Nothing of the earlier images is needed, but where a package does not have the digests of their blocks: then they
+    // are, and the same comes out. So it is with one that is installed.
+    let bare = without_digests(&bench, &guest_package(&third, Target::Deb));
+    write(&disk, "write -P 0xe4 2M 3k");
+    write(&disk, "write -z 8M 64k");
+    let fifth = go_on(&bench, &request, &bare, "0.5").unwrap();
+    assert_eq!(fifth.manifest.disks[0].layers.len(), 5);
+    fs::remove_dir_all(bare.parent().unwrap()).unwrap();
+    let lone = bench.path("lone.deb");
+    fs::copy(guest_package(&third, Target::Deb), &lone).unwrap();
+    let by_digests = go_on(&bench, &request, &lone, "0.5").unwrap();
+    assert_eq!(by_digests.manifest, fifth.manifest);
+
     // As a package manager does it: first one version, then the later one over it.
     let root = root();
     let install = |files: &[PathBuf]| {
@@ -74,11 +130,35 @@ fn only_what_has_changed_is_packed_and_it_installs_over_the_earlier_one() {
         done(command);
     };
     install(&[stub_deb(&bench)]);
+    let since_installed = || {
+        let layout = Layout::other_root(root.path());
+        let installed = package::show(&layout, &"vm-web".parse().unwrap()).unwrap();
+        Earlier::installed(&layout, &installed).and_then(|earlier| {
+            let request = Request {
+                earlier: Some(earlier),
+                version: version("0.5"),
+                ..request.clone()
+            };
+            package::repack(&request, &bench.options(&BOTH), &())
+        })
+    };
     for repacked in [&first, &second, &third] {
         let files = repacked.files.iter().filter(|file| file.kind == Target::Deb);
         install(&files.map(|file| file.path.clone()).collect::<Vec<_>>());
     }
-    let last = &third.manifest.disks[0].layers[3];
+    assert_eq!(since_installed().unwrap().manifest, fifth.manifest);
+    let own = root.path().join("usr/share/miniascape/guests/web");
+    let list = own.join("blocks-vda");
+    let mut bytes = fs::read(&list).unwrap();
+    bytes[40] ^= 1;
+    fs::write(&list, &bytes).unwrap();
+    let damaged = since_installed().unwrap_err().to_string();
+    assert!(damaged.contains("blocks-vda is damaged"), "{damaged}");
+    forget_digests(&own);
+    assert_eq!(since_installed().unwrap().manifest, fifth.manifest);
+
+    install(&[guest_package(&fifth, Target::Deb), image_package(&fifth)]);
+    let last = &fifth.manifest.disks[0].layers[4];
     let image = Layout::other_root(root.path()).packaged_image(&last.digest);
     run("qemu-img", |c| {
         c.args(["compare", "-f", "qcow2", "-F", "qcow2"])
@@ -108,6 +188,7 @@ fn what_cannot_be_gone_on_from_is_refused() {
         .find(|file| file.kind == Target::Deb && file.package != "vm-web");
     let image = image.unwrap().path.clone();
     assert!(reason(&web, &image, "0.2").contains("no guest package"));
-    fs::rename(&image, bench.path("elsewhere.deb")).unwrap();
-    assert!(reason(&web, &from, "0.2").contains("is not beside it"));
+    let bare = without_digests(&bench, &from);
+    fs::remove_file(bare.with_file_name(image.file_name().unwrap())).unwrap();
+    assert!(reason(&web, &bare, "0.2").contains("is not beside it"));
 }
