@@ -79,7 +79,7 @@ fn variables_and_tpm_state_are_in_every_kind_of_package() {
     let repacked = package::repack(&request, &bench.options(&targets), &()).unwrap();
     let manifest = &repacked.manifest;
     let names: Vec<_> = manifest.files.iter().map(|file| file.name.as_str()).collect();
-    assert_eq!(names, ["nvram.fd", "tpm2-00.permall"]);
+    assert_eq!(names, ["nvram.fd", "tpm2-00.permall", "blocks-vda"]);
     assert!(manifest.files[0].is_of(&variables()));
     let machine = serde_json::to_value(&manifest.domain).unwrap();
     assert_eq!(

@@ -28,8 +28,8 @@ fn whole_packages_pass_with_the_digests_of_their_files() {
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
         assert!(name.starts_with(&found.package), "{name}");
         let count = match (found.kind, found.package.starts_with("vm-")) {
-            (PackageKind::Tar, _) => 17,
-            (_, true) => 2,
+            (PackageKind::Tar, _) => 18,
+            (_, true) => 3,
             (_, false) => 1,
         };
         assert_eq!(found.files.len(), count, "{found:?}");

@@ -260,7 +260,10 @@ fn definitions_of_the_guests_networks_are_packed_and_no_others() {
         .iter()
         .map(|file| file.name.as_str())
         .collect();
-    assert_eq!(names, ["network-net-1.yaml", "network-net-1+001-more.yaml"]);
+    assert_eq!(
+        names,
+        ["network-net-1.yaml", "network-net-1+001-more.yaml", "blocks-vda"]
+    );
     let tree = bench.output().join("vm-web-repacked-0.1");
     assert_eq!(
         fs_err::read_to_string(tree.join("network-net-1.yaml")).unwrap(),
