@@ -29,6 +29,7 @@ fn whole_packages_pass_with_the_digests_of_their_files() {
         assert!(name.starts_with(&found.package), "{name}");
         let count = match (found.kind, found.package.starts_with("vm-")) {
             (PackageKind::Tar, _) => 18,
+            (PackageKind::Srpm, _) => 2,
             (_, true) => 3,
             (_, false) => 1,
         };
