@@ -47,7 +47,11 @@ pub(super) fn put_back(
                     changed = true;
                 }
             }
-            FileRole::Tpm2State | FileRole::Tpm1State | FileRole::Network | FileRole::NetworkPart | FileRole::BlockDigests => {}
+            FileRole::Tpm2State
+            | FileRole::Tpm1State
+            | FileRole::Network
+            | FileRole::NetworkPart
+            | FileRole::BlockDigests => {}
         }
     }
     Ok(changed)

@@ -98,10 +98,7 @@ impl Earlier {
                 Ok(list) if file.is_of(&list) => Ok(Some(list)),
                 Ok(_) => Err(RepackError::NoEarlier {
                     package: installed.package.to_string(),
-                    reason: format!(
-                        "its file {} is damaged; reinstall it",
-                        path.on_disk().display()
-                    ),
+                    reason: format!("its file {} is damaged; reinstall it", path.on_disk().display()),
                 }),
             }
         };
@@ -132,8 +129,14 @@ impl Earlier {
         }
         let manifest = contents::text(package, &found, MANIFEST)?;
         let manifest = Manifest::parse(manifest.as_bytes()).map_err(|error| bad(error.to_string()))?;
-        let read =
-            |file: &FileSection| Ok(Some(contents::bytes(package, &found, file.name.as_str(), files::MAX_FILE)?));
+        let read = |file: &FileSection| {
+            Ok(Some(contents::bytes(
+                package,
+                &found,
+                file.name.as_str(),
+                files::MAX_FILE,
+            )?))
+        };
         let mut earlier = Self {
             contents: block_digests(&manifest, &read)?,
             manifest,

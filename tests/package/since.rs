@@ -65,7 +65,9 @@ fn without_digests(bench: &Bench, package: &Path) -> PathBuf {
     forget_digests(&tree.join("usr/share/miniascape/guests/web"));
     let bare = dir.join(package.file_name().unwrap());
     run("dpkg-deb", |c| {
-        c.args(["--root-owner-group", "-Zzstd", "-b"]).arg(&tree).arg(&bare)
+        c.args(["--root-owner-group", "-Zzstd", "-b"])
+            .arg(&tree)
+            .arg(&bare)
     });
     for entry in fs::read_dir(package.parent().unwrap()).unwrap() {
         let path = entry.unwrap().path();
