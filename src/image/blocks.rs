@@ -20,6 +20,7 @@ use super::disk::index;
 
 const MAGIC: &[u8; 8] = b"MABLOCKS";
 const VERSION: u32 = 1;
+const LENGTH: u32 = 64 * 1024;
 const HEAD: usize = 32;
 const RUN: usize = 16;
 /// More than any disk has: offsets fit a signed number of 64 bits.
@@ -42,7 +43,7 @@ impl Content {
         let mut list = Vec::with_capacity(HEAD + runs.len() * RUN + self.blocks.len() * 32);
         list.extend(MAGIC);
         list.extend(VERSION.to_le_bytes());
-        list.extend(u32::try_from(BLOCK).expect("64 KiB").to_le_bytes());
+        list.extend(LENGTH.to_le_bytes());
         list.extend((runs.len() as u64).to_le_bytes());
         list.extend((self.blocks.len() as u64).to_le_bytes());
         for (first, count) in runs {
@@ -59,15 +60,13 @@ impl Content {
     /// content digest tells.
     pub fn from_list(list: &[u8]) -> Result<Self, String> {
         let head = list.first_chunk::<HEAD>().ok_or("it has no head")?;
-        let short = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().expect("four bytes"));
-        let long = |at: usize| u64::from_le_bytes(head[at..at + 8].try_into().expect("eight bytes"));
         if &head[..8] != MAGIC {
             return Err("it is no list of blocks".into());
         }
-        if short(8) != VERSION || short(12) != u32::try_from(BLOCK).expect("64 KiB") {
+        if head[8..12] != VERSION.to_le_bytes() || head[12..16] != LENGTH.to_le_bytes() {
             return Err("its form is one that this miniascape does not read".into());
         }
-        let (runs, blocks) = (long(16), long(24));
+        let (runs, blocks) = (number(head, 16), number(head, 24));
         let bounded = blocks <= REMEMBERED as u64 && runs <= blocks;
         if !bounded || list.len() != HEAD + index(runs) * RUN + index(blocks) * 32 {
             return Err("its length is not what its head says".into());
@@ -77,8 +76,7 @@ impl Content {
         let mut builder = ContentBuilder::default();
         let mut least = 0;
         for run in runs.as_chunks::<RUN>().0 {
-            let number = |at: usize| u64::from_le_bytes(run[at..at + 8].try_into().expect("eight bytes"));
-            let (first, count) = (number(0), number(8));
+            let (first, count) = (number(run, 0), number(run, 8));
             if first < least || first > MOST || count == 0 || count > digests.len() as u64 {
                 return Err("its runs are not in order, or longer than the list".into());
             }
@@ -93,6 +91,11 @@ impl Content {
         }
         Ok(builder.finish())
     }
+}
+
+/// The number at `at`, which is within `bytes`.
+fn number(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
 }
 
 #[cfg(test)]

@@ -21,6 +21,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// Reads a file of a guest package; none if one may not.
+type Read<'a> = &'a dyn Fn(&FileSection) -> Result<Option<Vec<u8>>, RepackError>;
+
 /// An earlier package set.
 #[derive(Debug, Clone)]
 pub struct Earlier {
@@ -251,10 +254,7 @@ impl Earlier {
 }
 
 /// What the disks hold whose blocks' digests are in the guest package, where `read` gets its files from.
-fn block_digests(
-    manifest: &Manifest,
-    read: &dyn Fn(&FileSection) -> Result<Option<Vec<u8>>, RepackError>,
-) -> Result<BTreeMap<Word, Arc<Content>>, RepackError> {
+fn block_digests(manifest: &Manifest, read: Read<'_>) -> Result<BTreeMap<Word, Arc<Content>>, RepackError> {
     let mut contents = BTreeMap::new();
     for disk in &manifest.disks {
         let name = files::blocks_file(&disk.target);

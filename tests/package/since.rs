@@ -71,8 +71,8 @@ fn without_digests(bench: &Bench, package: &Path) -> PathBuf {
     });
     for entry in fs::read_dir(package.parent().unwrap()).unwrap() {
         let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        if name.starts_with("miniascape-image-") && name.ends_with(".deb") {
+        let name = path.file_name().unwrap();
+        if path.extension() == package.extension() && name != package.file_name().unwrap() {
             fs::copy(&path, dir.join(name)).unwrap();
         }
     }
