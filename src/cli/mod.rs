@@ -16,6 +16,7 @@ mod package;
 mod pending;
 mod progress;
 mod repack;
+mod terminal;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;

@@ -1,7 +1,7 @@
 //! Printing: results to standard output, everything else to standard error. A reader that goes away (`| head`) ends
 //! the program quietly.
 
-use super::{Failure, Format};
+use super::{Failure, Format, terminal};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
 use std::io::{self, Write};
@@ -27,7 +27,8 @@ impl Output {
     ) -> Result<(), Failure> {
         let content = match self.format {
             Format::Json => {
-                serde_json::to_string_pretty(value).map_err(|e| Failure::failed(e.to_string()))?
+                let json = serde_json::to_string_pretty(value);
+                terminal::json(json.map_err(|e| Failure::failed(e.to_string()))?)
             }
             Format::Text => text(),
         };
@@ -54,7 +55,9 @@ impl Output {
         text: impl FnOnce() -> String,
     ) -> Result<(), Failure> {
         let content = match self.format {
-            Format::Json => serde_json::to_string(value).map_err(|e| Failure::failed(e.to_string()))?,
+            Format::Json => {
+                terminal::json(serde_json::to_string(value).map_err(|e| Failure::failed(e.to_string()))?)
+            }
             Format::Text => text(),
         };
         write_lines(&mut io::stdout().lock(), &content)
@@ -98,6 +101,7 @@ fn write_lines(out: &mut impl Write, content: &str) -> Result<(), Failure> {
     if content.is_empty() {
         return Ok(());
     }
+    let content = terminal::text(content);
     let newline = if content.ends_with('\n') { "" } else { "\n" };
     let written = write!(out, "{content}{newline}").and_then(|()| out.flush());
     match written {

@@ -1,8 +1,8 @@
 //! How far a long work is, on standard error: a line that is written over on a terminal, one line per step elsewhere,
 //! or JSON lines. And, when it is done, where the time went.
 
-use super::Context;
 use super::output::size;
+use super::{Context, terminal};
 use miniascape::package::{Progress, Step};
 use rustix::termios::tcgetwinsize;
 use serde_json::json;
@@ -250,12 +250,13 @@ pub(crate) fn warn(context: &Context, style: Style, text: &str) {
 
 /// One JSON line. A closed standard error is no reason to stop the work.
 fn tell(value: &serde_json::Value) {
-    let _ = writeln!(std::io::stderr().lock(), "{value}");
+    let line = terminal::json(value.to_string());
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
 /// Writes over the line; ESC [ K clears its rest.
 fn tell_over(text: &str) {
-    let _ = write!(std::io::stderr().lock(), "\r{text}\x1b[K");
+    let _ = write!(std::io::stderr().lock(), "\r{}\x1b[K", terminal::text(text));
 }
 
 #[cfg(test)]

@@ -163,3 +163,8 @@ pub enum DomainXmlError {
 pub(super) fn shown(value: &str) -> String {
     printable(value, 80)
 }
+
+/// As [`shown`], for a path of the host: long enough to show where it really leads.
+pub(super) fn shown_path(path: &str) -> String {
+    printable(path, 600)
+}

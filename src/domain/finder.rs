@@ -1,7 +1,8 @@
 //! Finds what ties a domain to the host that it is on. One list serves people (shown before any byte is copied), the
 //! manifest, and the edit itself. The edits that need more than removing an element are in `package`.
 
-use super::error::shown;
+use super::ambiguous;
+use super::error::{shown, shown_path};
 use super::host_bound::{Fate, HostBound, HostBoundKind};
 use super::host_device::host_device;
 use super::scan::Element;
@@ -36,6 +37,9 @@ pub(super) fn find(root: Element<'_>) -> Vec<Found<'_>> {
     }
     finder.tuning(root);
     finder.rest(root);
+    for (element, what) in ambiguous::find(root) {
+        finder.add(element, HostBoundKind::Ambiguous, Fate::Kept, what);
+    }
     finder.found
 }
 
@@ -53,7 +57,7 @@ impl<'d> Finder<'d> {
                 element,
                 HostBoundKind::HostPath,
                 Fate::Kept,
-                format!("{what} {}", shown(path)),
+                format!("{what} {}", shown_path(path)),
             );
         }
     }
@@ -88,13 +92,13 @@ impl<'d> Finder<'d> {
             None => nvram.trimmed_text(),
         };
         if let Some(path) = path {
-            let what = format!("firmware variables {}", shown(&path));
+            let what = format!("firmware variables {}", shown_path(&path));
             self.add(nvram, HostBoundKind::FirmwareVariables, Fate::Removed, what);
         }
     }
 
     fn device(&mut self, device: Element<'d>) {
-        use Fate::{Kept, Removed};
+        use Fate::Removed;
         use HostBoundKind as Kind;
         if device.namespace().is_some() {
             return;
@@ -103,7 +107,7 @@ impl<'d> Finder<'d> {
         let from = |name: &str| device.child("source").and_then(|source| source.attribute(name));
         match device.qualified_name() {
             "emulator" => {
-                let what = format!("emulator {}", shown(device.text().trim()));
+                let what = format!("emulator {}", shown_path(device.text().trim()));
                 self.add(device, Kind::Emulator, Removed, what);
             }
             "hostdev" => self.add(device, Kind::HostDevice, Removed, host_device(device)),
@@ -123,6 +127,9 @@ impl<'d> Finder<'d> {
             "redirdev" if kind != "spicevmc" => {
                 let what = format!("device redirected over {}", shown(kind));
                 self.add(device, Kind::RedirectedDevice, Removed, what);
+            }
+            "smartcard" if device.attribute("mode") == Some("passthrough") => {
+                self.character_device(device, kind);
             }
             "smartcard"
                 if device
@@ -159,21 +166,10 @@ impl<'d> Finder<'d> {
                 }
                 let node = device.child("gl").and_then(|gl| gl.attribute("rendernode"));
                 self.path(device, "render node", node);
+                self.display_sockets(device);
             }
             "serial" | "parallel" | "console" | "channel" => self.character_device(device, kind),
-            "rng" => {
-                let backend = device
-                    .child("backend")
-                    .filter(|b| b.attribute("model") == Some("egd"));
-                if let Some(backend) = backend {
-                    self.add(
-                        backend,
-                        Kind::HostPath,
-                        Kept,
-                        "random numbers from a daemon of the host".to_owned(),
-                    );
-                }
-            }
+            "rng" => self.random_numbers(device),
             "memory" | "shmem" | "video" => {
                 let path = device.at(&["source", "path"]).and_then(Element::trimmed_text);
                 let path = path.or_else(|| device.attribute("name").map(str::to_owned));
@@ -187,8 +183,47 @@ impl<'d> Finder<'d> {
             "audio" => {
                 let path = device.attribute("path").or(device.attribute("serverName"));
                 self.path(device, "sound", path);
+                for name in ["input", "output"] {
+                    let end = device.child(name);
+                    self.path(device, "sound", end.and_then(|end| end.attribute("dev")));
+                }
+            }
+            "pstore" => {
+                let path = device.child("path").and_then(Element::trimmed_text);
+                self.path(device, "store of crash records", path.as_deref());
+            }
+            "lease" => {
+                let path = device.child("target").and_then(|target| target.attribute("path"));
+                self.path(device, "lease of a lock", path);
             }
             _ => {}
+        }
+    }
+
+    /// libvirt's own, in the XML of a running domain, are no one's choice.
+    fn display_sockets(&mut self, graphics: Element<'d>) {
+        let listen = graphics.children_named("listen");
+        let sockets = std::iter::once(graphics).chain(listen);
+        for socket in sockets.filter_map(|element| element.attribute("socket")) {
+            if !generated_socket(socket) {
+                self.path(graphics, "socket of the display", Some(socket));
+            }
+        }
+        for (name, what) in [("xauth", "X authority"), ("address", "message bus")] {
+            self.path(graphics, what, graphics.attribute(name));
+        }
+    }
+
+    fn random_numbers(&mut self, rng: Element<'d>) {
+        let usual = ["/dev/random", "/dev/urandom", "/dev/hwrng"];
+        for backend in rng.children_named("backend") {
+            if backend.attribute("model") == Some("egd") {
+                let what = "random numbers from a daemon of the host".to_owned();
+                self.add(backend, HostBoundKind::HostPath, Fate::Kept, what);
+            } else if let Some(path) = backend.trimmed_text() {
+                let path = Some(path.as_str()).filter(|path| !usual.contains(path));
+                self.path(backend, "random numbers from", path);
+            }
         }
     }
 
@@ -202,7 +237,9 @@ impl<'d> Finder<'d> {
         if !matches!(disk.attribute("device"), Some("cdrom" | "floppy")) {
             return;
         }
-        let Some(source) = disk.child("source") else {
+        // A chain below an empty drive is one all the same.
+        let chain = || disk.at(&["backingStore", "source"]);
+        let Some(source) = disk.child("source").or_else(chain) else {
             return;
         };
         let named = ["file", "dev", "dir", "protocol", "pool", "name", "volume"];
@@ -232,11 +269,36 @@ impl<'d> Finder<'d> {
             }
             "bridge" => format!("bridge {}", shown(from("bridge").unwrap_or("?"))),
             "direct" | "vdpa" => format!("network device {}", shown(from("dev").unwrap_or("?"))),
-            "vhostuser" => format!("network socket {}", shown(from("path").unwrap_or("?"))),
+            "vhostuser" => format!("network socket {}", shown_path(from("path").unwrap_or("?"))),
+            "server" | "client" | "mcast" | "udp" => format!(
+                "network socket {} {}:{}",
+                shown(kind),
+                shown(from("address").unwrap_or("?")),
+                shown(from("port").unwrap_or("?"))
+            ),
             _ => String::new(),
         };
         if !what.is_empty() {
             self.add(interface, HostBoundKind::HostNetwork, Fate::Kept, what);
+        }
+        let target = interface.child("target");
+        if let Some(target) = target.filter(|target| target.attribute("managed") == Some("no")) {
+            let device = shown(target.attribute("dev").unwrap_or("?"));
+            self.add(
+                target,
+                HostBoundKind::HostNetwork,
+                Fate::Kept,
+                format!("network device {device}"),
+            );
+        }
+        for forward in interface.children_named("portForward") {
+            let part = |name| shown(forward.attribute(name).unwrap_or("any"));
+            let what = format!(
+                "forwarded {} ports of {}",
+                shown(forward.attribute("proto").unwrap_or("?")),
+                part("address")
+            );
+            self.add(forward, HostBoundKind::HostNetwork, Fate::Kept, what);
         }
         if let Some(backend) = interface.child("backend") {
             for (name, what) in [
@@ -258,7 +320,7 @@ impl<'d> Finder<'d> {
             let script = interface.child(name);
             let path = script.and_then(|script| script.attribute("path"));
             if let Some((script, path)) = script.zip(path.filter(|path| !path.is_empty())) {
-                let what = format!("network script {}", shown(path));
+                let what = format!("network script {}", shown_path(path));
                 self.add(script, HostBoundKind::Script, Fate::Kept, what);
             }
         }
@@ -366,9 +428,12 @@ impl<'d> Finder<'d> {
                     );
                 }
                 "seclabel" if element.is("seclabel") => {
-                    let chosen =
-                        element.attribute("type") == Some("static") || element.child("baselabel").is_some();
-                    if chosen {
+                    let kind = element.attribute("type");
+                    if kind == Some("none") {
+                        let model = shown(element.attribute("model").unwrap_or("everything"));
+                        let what = format!("no confinement by {model}");
+                        self.add(element, Kind::SecurityLabel, Kept, what);
+                    } else if kind == Some("static") || element.child("baselabel").is_some() {
                         let model = shown(element.attribute("model").unwrap_or("?"));
                         let what = format!("security label for {model}");
                         self.add(element, Kind::SecurityLabel, Removed, what);
@@ -398,16 +463,32 @@ impl<'d> Finder<'d> {
     }
 }
 
+/// Whether libvirt made up the path of a display's socket: …/qemu/domain-ID-NAME/vnc.sock.
+pub(super) fn generated_socket(path: &str) -> bool {
+    path.contains("/qemu/domain-") && !climbs(path)
+}
+
+/// Whether a path leads out of the directory that it seems to be in.
+fn climbs(path: &str) -> bool {
+    path.split('/').any(|part| part == "..")
+}
+
 /// Whether libvirt made up the socket path of a channel (in the XML of a running domain it is there).
 pub(super) fn generated_channel(device: Element<'_>) -> bool {
     let name = device.child("target").and_then(|target| target.attribute("name"));
-    let path = device.child("source").and_then(|source| source.attribute("path"));
-    let directory = path.zip(name).and_then(|(path, name)| {
-        // Below libvirt's own directory, wherever that is: /var/lib/libvirt/qemu, or in a home directory.
-        let (host, below) = path.strip_suffix(name)?.rsplit_once("/channel/")?;
-        let below = below.strip_prefix("target/").unwrap_or(below);
-        host.split('/').any(|part| part == "qemu").then_some(below)
-    });
+    let source = device.child("source");
+    // Its own it makes; it never connects to one.
+    let made = source.filter(|source| !matches!(source.attribute("mode"), Some("connect" | "client")));
+    let path = made.and_then(|source| source.attribute("path"));
+    let path = path.filter(|path| !climbs(path));
+    let directory = path
+        .zip(name.filter(|name| !name.contains('/')))
+        .and_then(|(path, name)| {
+            // Below libvirt's own directory, wherever that is: /var/lib/libvirt/qemu, or in a home directory.
+            let (host, below) = path.strip_suffix(name)?.rsplit_once("/channel/")?;
+            let below = below.strip_prefix("target/").unwrap_or(below);
+            host.split('/').any(|part| part == "qemu").then_some(below)
+        });
     device.is("channel")
         && device.attribute("type") == Some("unix")
         && directory.is_some_and(|directory| match directory.strip_suffix('/') {

@@ -87,4 +87,6 @@ pub enum HostBoundKind {
     Secret,
     /// An identity that must not exist twice.
     Identity,
+    /// XML that libvirt may take for something else than this program does.
+    Ambiguous,
 }

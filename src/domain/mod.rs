@@ -6,6 +6,7 @@
 //! talks to libvirt, and nothing here writes a whole document: libvirt's own formatting, comments, and elements
 //! that miniascape has never heard of stay as they are.
 
+mod ambiguous;
 mod carried;
 mod disk_edit;
 mod edit;

@@ -264,8 +264,7 @@ fn character_device<'d>(editor: &mut Editor<'d>, device: Element<'d>) {
 }
 
 fn graphics<'d>(editor: &mut Editor<'d>, graphics: Element<'d>) {
-    // libvirt's own: …/qemu/domain-ID-NAME/vnc.sock.
-    let generated = |path: Option<&str>| path.is_some_and(|path| path.contains("/qemu/domain-"));
+    let generated = |path: Option<&str>| path.is_some_and(finder::generated_socket);
     for name in ["passwd", "passwdValidTo", "connected"] {
         editor.remove_attribute(graphics, name);
     }

@@ -16,6 +16,12 @@ use super::view::{
 const MAX_MEMORY_KIB: u64 = 1 << 40;
 /// libvirt's own limit (`VIR_DOMAIN_CPUMASK_LEN`).
 const MAX_VCPUS: u32 = 16384;
+/// libvirt makes an object for each thread, and stops the daemon when memory runs out.
+const MAX_IO_THREADS: u32 = 16384;
+/// libvirt makes all controllers up to the one that a device names, in quadratic time.
+const MAX_CONTROLLER: u32 = 1023;
+/// The same goes for the disks' names: `sdzzz` is the 18,278th disk.
+const MAX_LETTERS: usize = 3;
 
 impl Domain {
     /// Reads domain XML as libvirt prints it or people write it.
@@ -35,6 +41,7 @@ pub(super) fn domain(document: &Document<'_>) -> Result<Domain, DomainXmlError> 
         });
     }
     let devices = || root.children_named("devices").flat_map(Element::children);
+    refuse_huge_numbers(root)?;
     let os = root.child("os");
     let machine = os.and_then(|os| os.child("type"));
     Ok(Domain {
@@ -165,6 +172,36 @@ fn vcpus(root: Element<'_>) -> Result<u32, DomainXmlError> {
     count.ok_or_else(|| bad(element, "<vcpu>", number, "a number from 1 to 16384"))
 }
 
+/// Numbers that libvirt would work on until it is killed.
+fn refuse_huge_numbers(root: Element<'_>) -> Result<(), DomainXmlError> {
+    for element in root.children_named("iothreads") {
+        let number = element.text().trim();
+        if !number.parse().is_ok_and(|threads: u32| threads <= MAX_IO_THREADS) {
+            return Err(bad(element, "<iothreads>", number, "a number up to 16384"));
+        }
+    }
+    for device in root.children_named("devices").flat_map(Element::children) {
+        let own = device
+            .attribute("index")
+            .filter(|_| device.is("controller"))
+            .map(|index| (device, "the index of <controller>", index));
+        let named = device.children_named("address").filter_map(|address| {
+            let controller = address.attribute("controller")?;
+            Some((address, "the controller of <address>", controller))
+        });
+        for (element, what, number) in own.into_iter().chain(named) {
+            // A negative index, which libvirt knows too, is one that it is to choose.
+            let small = number
+                .parse()
+                .is_ok_and(|number: i64| number <= i64::from(MAX_CONTROLLER));
+            if !small {
+                return Err(bad(element, what, number, "a number up to 1023"));
+            }
+        }
+    }
+    Ok(())
+}
+
 fn firmware(os: Element<'_>) -> Firmware {
     Firmware {
         auto: owned(os.attribute("firmware")),
@@ -259,6 +296,12 @@ fn disk(element: Element<'_>) -> Result<Disk, DomainXmlError> {
             .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
     {
         return Err(bad(element, "the target of <disk>", name, "a name like vda"));
+    }
+    let letters = ["fd", "hd", "sd", "vd", "xvd", "ubd"]
+        .iter()
+        .find_map(|prefix| name.strip_prefix(prefix));
+    if letters.is_some_and(|name| name.chars().take_while(char::is_ascii_lowercase).count() > MAX_LETTERS) {
+        return Err(bad(element, "the target of <disk>", name, "a name up to vdzzz"));
     }
     let source = element.child("source");
     let has = |name| element.child(name).is_some();

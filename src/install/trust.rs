@@ -43,7 +43,11 @@ pub(super) fn check(
 }
 
 fn is_refused(bound: &HostBound) -> bool {
-    bound.fate != Fate::Kept || matches!(bound.kind, HostBoundKind::Arguments | HostBoundKind::Script)
+    use HostBoundKind::{Ambiguous, Arguments, Script, SecurityLabel};
+    bound.fate != Fate::Kept
+        || matches!(bound.kind, Arguments | Script | Ambiguous | SecurityLabel)
+        // What seems to be below /usr/share may be anywhere.
+        || bound.what.split(['/', ' ']).any(|part| part == "..")
 }
 
 /// Packing names what the other host has to have in a warning of its own.

@@ -3,7 +3,7 @@
 
 mod from;
 
-use super::Format;
+use super::{Format, terminal};
 use miniascape::name::NetworkName;
 use miniascape::network::{self, RegisterError};
 use miniascape::yaml::Problem;
@@ -141,7 +141,8 @@ impl Failure {
 
     fn text(&self, format: Format) -> String {
         if format == Format::Json {
-            return format!("{}\n", serde_json::json!({ "error": self.json() }));
+            let json = serde_json::json!({ "error": self.json() }).to_string();
+            return terminal::json(json) + "\n";
         }
         let prefix = if self.message.starts_with("error") {
             ""
@@ -158,6 +159,6 @@ impl Failure {
         for hint in &self.hints {
             text.extend(["hint: ", hint, "\n"]);
         }
-        text
+        terminal::text(&text).into_owned()
     }
 }
