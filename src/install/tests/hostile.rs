@@ -408,46 +408,44 @@ fn hostile_packages_make_nothing_and_say_so_in_plain_text() {
     }
     fs::write(manifest.on_disk(), good.to_string()).unwrap();
 
-    let bomb = "<!DOCTYPE d [<!ENTITY a '&b;&b;'><!ENTITY b '&a;&a;'>]><domain>&a;</domain>";
-    let deep = format!("<domain>{}</domain>", "<a>".repeat(100_000));
-    let wide = good_xml.replace("</devices>", &format!("{}</devices>", "<a/>".repeat(200_000)));
-    let long = good_xml.replace("</devices>", &format!("<!--{}--></devices>", "x".repeat(5 << 20)));
-    let escape = good_xml.replace("<memory>", "<memory unit='\u{1b}[31m'>");
-    let huge = good_xml.replace(">65536<", ">99999999999999999999999999<");
-    // libvirt would work on these until memory or patience runs out.
-    let threads = good_xml.replace("<os>", "<iothreads>4000000000</iothreads><os>");
-    let address = "<address type='drive' controller='4294967294' bus='0' target='0' unit='0'/></disk>";
-    let controller = good_xml.replace("</disk>", address);
-    let index = good_xml.replace("</devices>", "<controller type='scsi' index='99999'/></devices>");
-    let letters = good_xml.replace("dev='vda'", "dev='sdzzzzzz'");
-    let partition = good_xml.replace("dev='vda'", "dev='sdzzzzzz1'");
-    let processors = good_xml.replace("<os>", "<vcpu>4294967295</vcpu><os>");
-    let unit = good_xml.replace("<memory>65536<", "<memory unit='EiB'>18446744073709551615<");
-    let climbing = good_xml.replace("dev='vda'", "dev='../../vda'");
-    for text in [
-        bomb,
-        &deep,
-        &wide,
-        &long,
-        &escape,
-        &huge,
-        &threads,
-        &controller,
-        &index,
-        &letters,
-        &partition,
-        &processors,
-        &unit,
-        &climbing,
-        "",
-        "\u{0}",
-        "<domain/>",
-    ] {
-        fs::write(xml.on_disk(), text).unwrap();
+    for text in bad_documents(&good_xml) {
+        fs::write(xml.on_disk(), &text).unwrap();
         refused(&text.chars().take(60).collect::<String>());
     }
     fs::write(xml.on_disk(), [0xff, 0xfe, 0x00]).unwrap();
     refused("no text");
     fs::write(xml.on_disk(), good_xml).unwrap();
     assert!(bench.register().unwrap().changed);
+}
+
+/// Documents that are no domains, are too much, or hold what no domain may, made of a good one.
+fn bad_documents(good: &str) -> Vec<String> {
+    let mut all: Vec<String> = ["", "\u{0}", "<domain/>"].map(str::to_owned).to_vec();
+    all.push("<!DOCTYPE d [<!ENTITY a '&b;&b;'><!ENTITY b '&a;&a;'>]><domain>&a;</domain>".to_owned());
+    all.push(format!("<domain>{}</domain>", "<a>".repeat(100_000)));
+    let many = "<a/>".repeat(200_000);
+    let attributes: String = (0..200_000).map(|n| format!(" a{n}=''")).collect();
+    let comment = format!("<!--{}-->", "x".repeat(5 << 20));
+    for (from, to) in [
+        ("</devices>", &*format!("{many}</devices>")),
+        ("</devices>", &*format!("<a{attributes}/></devices>")),
+        ("</devices>", &*format!("{comment}</devices>")),
+        ("<memory>", "<memory unit='\u{1b}[31m'>"),
+        (">65536<", ">99999999999999999999999999<"),
+        ("<memory>65536<", "<memory unit='EiB'>18446744073709551615<"),
+        ("<os>", "<vcpu>4294967295</vcpu><os>"),
+        // libvirt would work on these until memory or patience runs out.
+        ("<os>", "<iothreads>4000000000</iothreads><os>"),
+        (
+            "</disk>",
+            "<address type='drive' controller='4294967294'/></disk>",
+        ),
+        ("</devices>", "<controller type='scsi' index='99999'/></devices>"),
+        ("dev='vda'", "dev='sdzzzzzz'"),
+        ("dev='vda'", "dev='sdzzzzzz1'"),
+        ("dev='vda'", "dev='../../vda'"),
+    ] {
+        all.push(good.replacen(from, to, 1));
+    }
+    all
 }
