@@ -2,7 +2,9 @@
 
 use crate::host::{Layout, files};
 use crate::name::printable;
-use crate::yaml::{Fault, Fields, Key, MAX_FILE, Node, Place, Problems, Report, Source, Value, parse_any};
+use crate::yaml::{
+    Document, Fault, Fields, Key, MAX_FILE, Node, Place, Problems, Report, Shape, Source, Value, parse_any,
+};
 use ipnet::{IpNet, Ipv4Net};
 use std::io;
 
@@ -44,9 +46,34 @@ pub struct Reserved {
     pub at: String,
 }
 
-const TOP: &[Key] = &[Key::Known("networks")];
+const TOP: &[Key] = &[Key::may(
+    "networks",
+    Shape::Map(NETWORKS),
+    "what networks are given, and what not",
+)];
 
-const NETWORKS: &[Key] = &[Key::Known("reserved"), Key::Known("pool")];
+const NETWORKS: &[Key] = &[
+    Key::may(
+        "pool",
+        Shape::Several(&Shape::SUBNET4),
+        "where `subnet: auto` takes subnets from, each at least a /24; by default 192.168.128.0/17",
+    ),
+    Key::may(
+        "reserved",
+        Shape::Several(&Shape::Any(&[Shape::SUBNET4, Shape::SUBNET6])),
+        "subnets that no network may overlap, chosen or written",
+    ),
+];
+
+/// The host's settings.
+pub const DOCUMENT: Document = Document {
+    name: "config",
+    title: "the settings of a host",
+    files: &["/etc/miniascape/config.yaml"],
+    keys: TOP,
+    old_keys: &[],
+    example: include_str!("../data/examples/config.yaml"),
+};
 
 impl Config {
     /// The settings of the host that `layout` is about.

@@ -14,6 +14,7 @@ pub mod lease;
 pub mod name;
 pub mod network;
 pub mod package;
+pub mod schema;
 pub mod template;
 pub mod yaml;
 

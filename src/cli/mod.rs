@@ -3,6 +3,7 @@
 //! Each group's file holds its `Args` beside the `run` that calls the library and renders what comes back. Turning
 //! a library error into a message, hints and an exit status happens in `failure`.
 
+mod completions;
 mod context;
 mod daemon;
 mod failure;
@@ -10,15 +11,17 @@ mod guest;
 mod image;
 mod later;
 mod lease;
+mod man;
 mod net;
 mod output;
 mod package;
 mod pending;
 mod progress;
 mod repack;
+mod schema;
 mod terminal;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use std::process::ExitCode;
 
 pub(crate) use context::{Common, Context, Format};
@@ -69,10 +72,19 @@ enum Group {
     Package(package::Args),
     /// Keep dnsmasq running where systemd does not, and finish pending work
     Daemon(daemon::Args),
+    /// Print the script by which a shell completes commands and the names of networks, guests and packages
+    Completions(completions::Args),
+    /// Write the manual pages
+    Man(man::Args),
+    /// Print the JSON Schema of a YAML file, for editors
+    Schema(schema::Args),
 }
 
 /// Runs the program; the exit status is the only thing left to do.
 pub(crate) fn main() -> ExitCode {
+    if let Some(status) = completions::answer() {
+        return status;
+    }
     let cli = Cli::parse();
     let context = match Context::new(cli.common) {
         Ok(context) => context,
@@ -94,5 +106,8 @@ fn run(context: &Context, group: Group) -> Result<ExitCode, Failure> {
         Group::Repack(args) => repack::run(context, &args),
         Group::Package(args) => package::run(context, &args),
         Group::Daemon(args) => daemon::run(context, &args),
+        Group::Completions(args) => completions::run(context, &args),
+        Group::Man(args) => man::run(context, &args, Cli::command()),
+        Group::Schema(args) => schema::run(context, &args),
     }
 }

@@ -11,7 +11,7 @@ use super::definition::{Definition, HostEntry};
 use super::model::{Network, Origin};
 use crate::host::{Layout, files};
 use crate::name::{HostName, NetworkName};
-use crate::yaml::{At, Fault, Fields, Key, Report, Source, Value, parse_any};
+use crate::yaml::{At, Fault, Fields, Key, Report, Shape, Source, Value, parse_any};
 use ipnet::{IpNet, Ipv4Net};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -28,6 +28,15 @@ pub struct Chosen {
     /// The addresses of hosts, also of some that are not there at present.
     pub hosts: BTreeMap<HostName, Ipv4Addr>,
 }
+
+const KEYS: &[Key] = &[
+    Key::may("subnet", Shape::SUBNET4, "what `subnet: auto` stands for"),
+    Key::may(
+        "hosts",
+        Shape::Names("[A-Za-z0-9-]+", &Shape::IPV4),
+        "what `ip: auto` stands for, by the host's name",
+    ),
+];
 
 impl Chosen {
     /// True if nothing was ever chosen.
@@ -110,8 +119,7 @@ impl Chosen {
         let Some(root) = parse_any(report)? else {
             return Some(Self::default());
         };
-        let keys = [Key::Known("subnet"), Key::Known("hosts")];
-        let fields = Fields::read(&root, "the record", &keys, report)?;
+        let fields = Fields::read(&root, "the record", KEYS, report)?;
         let mut chosen = Self::default();
         if let Some(node) = fields.get("subnet") {
             chosen.subnet = Some(node.parse("`subnet`", report)?.value);

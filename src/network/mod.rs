@@ -40,7 +40,7 @@ pub use boot::BootNeeds;
 pub use compile::{CompileError, Compiled, compile};
 pub use diff::{Diff, DiffError, Impact, Kind, Line, diff};
 pub use drift::{Drift, Remedy};
-pub use dropin::{Brought, beside, bring, has_brought, networks_of};
+pub use dropin::{Brought, DOCUMENT as DROP_IN, beside, bring, has_brought, networks_of};
 pub use find::{FindError, Finder, Found, defined};
 pub use finish::{FinishError, Finished, finish};
 pub use firewall::{restore_opening, restore_openings};

@@ -2,7 +2,7 @@
 //!
 //! A reader that meets a mistake reports it and returns `None`, so that the caller can go on and find the next one.
 
-use super::{At, Fault, Node, Report, Value};
+use super::{At, Fault, Node, Report, Shape, Value};
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
@@ -12,9 +12,52 @@ use std::str::FromStr;
 #[derive(Debug, Clone, Copy)]
 pub enum Key {
     /// A key that is read.
-    Known(&'static str),
+    Known(Known),
     /// A key of another tool or another form, with the help for who writes it.
     Instead(&'static str, &'static str),
+}
+
+/// A key that is read.
+#[derive(Debug, Clone, Copy)]
+pub struct Known {
+    /// The key.
+    pub name: &'static str,
+    /// True if the mapping is incomplete without it.
+    pub needed: bool,
+    /// What it holds.
+    pub shape: Shape,
+    /// What it means, for the manual: begins in lower case, ends without full stop.
+    pub about: &'static str,
+}
+
+impl Key {
+    /// A key that may be left out.
+    pub const fn may(name: &'static str, shape: Shape, about: &'static str) -> Self {
+        Self::Known(Known {
+            name,
+            needed: false,
+            shape,
+            about,
+        })
+    }
+
+    /// A key that has to be there.
+    pub const fn must(name: &'static str, shape: Shape, about: &'static str) -> Self {
+        Self::Known(Known {
+            name,
+            needed: true,
+            shape,
+            about,
+        })
+    }
+
+    /// The key if it is one that is read.
+    pub const fn known(&self) -> Option<&Known> {
+        match self {
+            Self::Known(known) => Some(known),
+            Self::Instead(..) => None,
+        }
+    }
 }
 
 /// The entries of a mapping.
@@ -22,6 +65,7 @@ pub enum Key {
 pub struct Fields<'n, 'a> {
     node: &'n Node<'a>,
     what: &'static str,
+    keys: &'static [Key],
 }
 
 impl<'n, 'a> Fields<'n, 'a> {
@@ -29,7 +73,7 @@ impl<'n, 'a> Fields<'n, 'a> {
     pub fn read(
         node: &'n Node<'a>,
         what: &'static str,
-        keys: &[Key],
+        keys: &'static [Key],
         report: &mut Report<'_>,
     ) -> Option<Self> {
         let Value::Map(entries) = &node.value else {
@@ -41,11 +85,16 @@ impl<'n, 'a> Fields<'n, 'a> {
                 report.error(fault);
             }
         }
-        Some(Self { node, what })
+        Some(Self { node, what, keys })
     }
 
     /// The value of `key`, if it is there.
     pub fn get(&self, key: &str) -> Option<&'n Node<'a>> {
+        debug_assert!(
+            self.known(key).is_some(),
+            "`{key}` is not among the keys of {}",
+            self.what
+        );
         let Value::Map(entries) = &self.node.value else {
             return None;
         };
@@ -54,6 +103,11 @@ impl<'n, 'a> Fields<'n, 'a> {
 
     /// The value of `key`; reports when it is missing.
     pub fn need(&self, key: &str, report: &mut Report<'_>) -> Option<&'n Node<'a>> {
+        debug_assert!(
+            self.known(key).is_some_and(|known| known.needed),
+            "`{key}` is needed in {}",
+            self.what
+        );
         let value = self.get(key);
         if value.is_none() {
             let mut place = self.node.place;
@@ -65,13 +119,20 @@ impl<'n, 'a> Fields<'n, 'a> {
         }
         value
     }
+
+    fn known(&self, key: &str) -> Option<&'static Known> {
+        self.keys
+            .iter()
+            .filter_map(Key::known)
+            .find(|known| known.name == key)
+    }
 }
 
 /// What is wrong with the key `key`, if anything.
 fn key_fault(key: &At<std::borrow::Cow<'_, str>>, keys: &[Key], what: &str) -> Option<Fault> {
     for known in keys {
         match *known {
-            Key::Known(name) if name == key.value => return None,
+            Key::Known(known) if known.name == key.value => return None,
             Key::Instead(name, help) if name == key.value => {
                 let fault = Fault::new(key.place, format!("unknown key `{name}` in {what}"));
                 return Some(fault.help(help));
@@ -79,19 +140,10 @@ fn key_fault(key: &At<std::borrow::Cow<'_, str>>, keys: &[Key], what: &str) -> O
             _ => {}
         }
     }
-    let names = keys.iter().filter_map(|key| match *key {
-        Key::Known(name) => Some(name),
-        Key::Instead(..) => None,
-    });
-    let help = nearest(&key.value, names).map_or_else(
+    let names = || keys.iter().filter_map(Key::known).map(|known| known.name);
+    let help = nearest(&key.value, names()).map_or_else(
         || {
-            let known: Vec<_> = keys
-                .iter()
-                .filter_map(|key| match key {
-                    Key::Known(name) => Some(format!("`{name}`")),
-                    Key::Instead(..) => None,
-                })
-                .collect();
+            let known: Vec<_> = names().map(|name| format!("`{name}`")).collect();
             format!("known keys are {}", known.join(", "))
         },
         |name| format!("did you mean `{name}`?"),

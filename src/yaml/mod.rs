@@ -9,14 +9,16 @@
 mod comments;
 mod fields;
 mod report;
+mod shape;
 mod source;
 mod tree;
 mod write;
 
 pub use comments::{Comment, comments};
 pub(crate) use fields::nearest;
-pub use fields::{Fields, Key};
+pub use fields::{Fields, Key, Known};
 pub use report::{Also, Attempt, Fault, Problem, Problems, Report, Severity};
+pub use shape::{Document, Shape};
 pub use source::{At, Place, Source};
 pub use tree::{Node, Value, parse, parse_any};
 pub use write::{Line, joined, one_line, write, write_long};

@@ -3,7 +3,7 @@
 use super::optional;
 use crate::name::printable;
 use crate::network::model::Ra;
-use crate::yaml::{At, Fault, Fields, Key, Node, Report};
+use crate::yaml::{At, Fault, Fields, Key, Node, Report, Shape};
 use ipnet::{Ipv4Net, Ipv6Net};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
@@ -30,19 +30,40 @@ pub struct Ipv6Section {
     pub ra: Option<At<Ra>>,
 }
 
-const IPV4: &[Key] = &[
-    Key::Known("subnet"),
-    Key::Known("gateway"),
+pub(super) const IPV4: &[Key] = &[
+    Key::must(
+        "subnet",
+        Shape::Any(&[Shape::SUBNET4, Shape::Words(&["auto"])]),
+        "first address and prefix length, 8 to 30; or `auto`, a free one",
+    ),
+    Key::may(
+        "gateway",
+        Shape::IPV4,
+        "the host's own address, by default the first of the subnet; in `bridge`, where it is needed, the address of that \
+         network's router",
+    ),
     Key::Instead(
         "netmask",
         "write the prefix length with the subnet, as in 192.168.151.0/24",
     ),
 ];
 
-const IPV6: &[Key] = &[
-    Key::Known("subnet"),
-    Key::Known("gateway"),
-    Key::Known("ra"),
+pub(super) const IPV6: &[Key] = &[
+    Key::must(
+        "subnet",
+        Shape::SUBNET6,
+        "first address and prefix length, 32 to 126",
+    ),
+    Key::may(
+        "gateway",
+        Shape::IPV6,
+        "the host's own address, by default the second of the subnet (`::1`)",
+    ),
+    Key::may(
+        "ra",
+        Shape::Words(&["none", "slaac", "stateless", "stateful"]),
+        "what router advertisements say; by default `slaac` where the bridge is ours and DNS is served, else `none`",
+    ),
     Key::Instead(
         "prefix",
         "write the prefix length with the subnet, as in fd00:151::/64",

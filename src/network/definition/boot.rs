@@ -2,7 +2,7 @@
 
 use super::optional;
 use crate::network::model::{BootFile, Firmware, TftpRoot};
-use crate::yaml::{At, Fields, Key, Node, Report};
+use crate::yaml::{At, Fields, Key, Node, Report, Shape};
 use std::net::Ipv4Addr;
 
 /// `dhcp.boot`
@@ -16,18 +16,39 @@ pub struct BootSection {
     pub files: Vec<(Firmware, At<BootFile>)>,
 }
 
-const BOOT: &[Key] = &[
-    Key::Known("tftp"),
-    Key::Known("server"),
-    Key::Known("file"),
-    Key::Known("bios"),
-    Key::Known("uefi"),
-    Key::Known("uefi32"),
-    Key::Known("uefi_arm64"),
-    Key::Known("ipxe"),
+pub(super) const BOOT: &[Key] = &[
+    Key::may(
+        "tftp",
+        FILE,
+        "a directory of this host that the network's dnsmasq serves by TFTP",
+    ),
+    Key::may(
+        "server",
+        Shape::IPV4,
+        "the address of another TFTP server, instead of `tftp`",
+    ),
+    Key::may("file", FILE, "the file for all machines that no other key is for"),
+    Key::may(
+        "bios",
+        FILE,
+        "the file for a PC's BIOS (client architecture 0, DHCP option 93)",
+    ),
+    Key::may("uefi", FILE, "the file for UEFI of 64-bit PCs (7 and 9)"),
+    Key::may("uefi32", FILE, "the file for UEFI of 32-bit PCs (6)"),
+    Key::may(
+        "uefi_arm64",
+        FILE,
+        "the file for UEFI of 64-bit ARM machines (11)",
+    ),
+    Key::may(
+        "ipxe",
+        FILE,
+        "a script, or its http, https or tftp URL, for clients that are iPXE (option 175)",
+    ),
     Key::Instead("next_server", "write `server`"),
     Key::Instead("filename", "write `file`, or `bios` and `uefi`"),
 ];
+const FILE: Shape = Shape::Text("path");
 
 pub(super) fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<At<BootSection>> {
     let fields = Fields::read(node, "`boot`", BOOT, report)?;

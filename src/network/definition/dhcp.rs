@@ -5,7 +5,7 @@ use super::options::{self, OptionEntry};
 use super::{hosts, optional, several};
 use crate::name::{Mac, Tag, TagMatch, printable};
 use crate::network::model::LeaseTime;
-use crate::yaml::{At, Fault, Fields, Key, Node, Report};
+use crate::yaml::{At, Fault, Fields, Key, Node, Report, Shape};
 use std::net::IpAddr;
 
 /// `dhcp`
@@ -42,23 +42,59 @@ pub struct RangeEntry {
     pub lease_time: Option<At<LeaseTime>>,
 }
 
-const DHCP: &[Key] = &[
-    Key::Known("ranges"),
-    Key::Known("lease_time"),
-    Key::Known("options"),
-    Key::Known("ignore"),
-    Key::Known("unknown"),
-    Key::Known("boot"),
-    Key::Known("serve"),
+pub(super) const DHCP: &[Key] = &[
+    Key::may(
+        "ranges",
+        Shape::List(&Shape::Map(RANGE)),
+        "addresses for machines without a reservation, of either family, apart from each other and from the gateway; \
+         without it only machines with a reservation are served",
+    ),
+    Key::may(
+        "lease_time",
+        LEASE_TIME,
+        "how long leases last: a number with `s`, `m`, `h`, `d` or `w`, at least `2m`, or `infinite`; by default `1h`",
+    ),
+    Key::may(
+        "options",
+        Shape::List(&Shape::Map(options::OPTION)),
+        "what machines are told",
+    ),
+    Key::may(
+        "ignore",
+        Shape::Several(&hosts::MAC),
+        "MAC addresses that get no answer",
+    ),
+    Key::may(
+        "unknown",
+        Shape::Words(&["serve", "ignore"]),
+        "`serve` (the default), or `ignore`: only machines with a reservation get an answer",
+    ),
+    Key::may(
+        "boot",
+        Shape::Map(boot::BOOT),
+        "what machines load that boot over the network",
+    ),
+    Key::may(
+        "serve",
+        Shape::Flag,
+        "by default `true`; on a bridge that is not ours it has to be written; `false` keeps the rest for later",
+    ),
 ];
 
 const RANGE: &[Key] = &[
-    Key::Known("start"),
-    Key::Known("end"),
-    Key::Known("tag"),
-    Key::Known("set"),
-    Key::Known("lease_time"),
+    Key::must("start", Shape::IP, "the first address"),
+    Key::must("end", Shape::IP, "the last address"),
+    Key::may(
+        "tag",
+        Shape::Several(&TAG_MATCH),
+        "only for machines of which all of these hold; `!` in front: that do not have the tag",
+    ),
+    Key::may("set", TAG, "a tag that the range's machines get"),
+    Key::may("lease_time", LEASE_TIME, "how long leases of this range last"),
 ];
+pub(super) const TAG: Shape = Shape::Pattern("tag", "[A-Za-z][A-Za-z0-9_-]{0,31}");
+pub(super) const TAG_MATCH: Shape = Shape::Pattern("tag", "!?[A-Za-z][A-Za-z0-9_-]{0,31}");
+pub(super) const LEASE_TIME: Shape = Shape::Pattern("time", "[0-9]+[smhdw]?|infinite");
 
 pub(super) fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<At<DhcpSection>> {
     let fields = Fields::read(node, "`dhcp`", DHCP, report)?;

@@ -3,7 +3,7 @@
 use super::{optional, several};
 use crate::name::{PlainText, ZoneName, printable};
 use crate::network::model::{Forwarder, Origin};
-use crate::yaml::{At, Fault, Fields, Key, Node, Place, Report};
+use crate::yaml::{At, Fault, Fields, Key, Node, Place, Report, Shape};
 use std::net::IpAddr;
 
 /// `dns`
@@ -62,34 +62,97 @@ pub struct SrvFields {
     pub weight: Option<At<u16>>,
 }
 
-const DNS: &[Key] = &[
-    Key::Known("serve"),
-    Key::Known("forward"),
-    Key::Known("forwarders"),
-    Key::Known("records"),
+pub(super) const DNS: &[Key] = &[
+    Key::may(
+        "serve",
+        Shape::Flag,
+        "answer DNS; by default `true`, in `bridge` only with DHCP, in `hostroute` `false`; `false` cannot stand beside `dhcp`",
+    ),
+    Key::may(
+        "forward",
+        Shape::Flag,
+        "look other names up elsewhere; by default `true`, in an isolated network `false`",
+    ),
+    Key::may(
+        "forwarders",
+        Shape::Several(&Shape::Pattern("name server", "[0-9a-fA-F:.]+(#[0-9]{1,5})?")),
+        "where: one or several name servers, `ADDRESS` or `ADDRESS#PORT`, asked in this order; without it the host's own",
+    ),
+    Key::may("records", RECORDS, "what is answered beside the names of hosts"),
 ];
+/// `records`, also of a file beside the definition.
+pub(in crate::network) const RECORDS: Shape = Shape::List(&Shape::Any(&[
+    Shape::Map(ADDRESS),
+    Shape::Map(WILDCARD),
+    Shape::Map(CNAME),
+    Shape::Map(SRV),
+    Shape::Map(TXT),
+    Shape::Map(PTR),
+]));
+const IPS: Shape = Shape::Several(&Shape::IP);
+const U16: Shape = Shape::Number(0, 65535);
 
-const ADDRESS: &[Key] = &[Key::Known("name"), Key::Known("ip")];
-const WILDCARD: &[Key] = &[Key::Known("wildcard"), Key::Known("ip")];
-const CNAME: &[Key] = &[Key::Known("cname"), Key::Known("target")];
+const ADDRESS: &[Key] = &[
+    Key::must(
+        "name",
+        Shape::Text("name"),
+        "a name in the domain; `@` is the domain itself, a dot at the end makes a full name",
+    ),
+    Key::must("ip", IPS, "its addresses, one or several, of both families"),
+];
+const WILDCARD: &[Key] = &[
+    Key::must(
+        "wildcard",
+        Shape::Text("name"),
+        "a name; all names below it that have no address of their own are answered, too",
+    ),
+    Key::must("ip", IPS, "their addresses"),
+];
+const CNAME: &[Key] = &[
+    Key::must("cname", Shape::Text("name"), "another name"),
+    Key::must(
+        "target",
+        Shape::Text("name"),
+        "of this one, which has to be known here",
+    ),
+];
 const SRV: &[Key] = &[
-    Key::Known("srv"),
-    Key::Known("target"),
-    Key::Known("port"),
-    Key::Known("priority"),
-    Key::Known("weight"),
+    Key::must(
+        "srv",
+        Shape::Text("name"),
+        "a service (RFC 2782), as in `_ldap._tcp`",
+    ),
+    Key::may(
+        "target",
+        Shape::Text("name"),
+        "the host that has it; without it the answer is that the service is not available",
+    ),
+    Key::may("port", U16, "its port, not 0"),
+    Key::may("priority", U16, "lower ones are asked first"),
+    Key::may(
+        "weight",
+        U16,
+        "shares the questions among targets of one priority",
+    ),
 ];
-const TXT: &[Key] = &[Key::Known("txt"), Key::Known("text")];
-const PTR: &[Key] = &[Key::Known("ptr"), Key::Known("name")];
+const TXT: &[Key] = &[
+    Key::must("txt", Shape::Text("name"), "a name"),
+    Key::must(
+        "text",
+        Shape::Several(&Shape::Text("text")),
+        "one string of up to 255 ASCII characters, or a list of them",
+    ),
+];
+const PTR: &[Key] = &[
+    Key::must("ptr", Shape::IP, "an address"),
+    Key::must(
+        "name",
+        Shape::Text("name"),
+        "its name; by default an address resolves back to the host that has it",
+    ),
+];
 /// For an entry of no kind: the keys of all.
-const RECORD: &[Key] = &[
-    Key::Known("name"),
-    Key::Known("wildcard"),
-    Key::Known("cname"),
-    Key::Known("srv"),
-    Key::Known("txt"),
-    Key::Known("ptr"),
-];
+const RECORD: &[Key] = &[ADDRESS[0], WILDCARD[0], CNAME[0], SRV[0], TXT[0], PTR[0]];
 
 pub(super) fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<DnsSection> {
     let fields = Fields::read(node, "`dns`", DNS, report)?;

@@ -1,9 +1,10 @@
 //! `hosts`: the machines of a network that have a name or a reservation.
 
+use super::dhcp::{LEASE_TIME, TAG};
 use super::{optional, options, several};
 use crate::name::{ClientId, HostName, Mac, Tag};
 use crate::network::model::{DhcpOption, LeaseTime, Origin};
-use crate::yaml::{At, Fault, Fields, Key, Node, Place, Report, Value};
+use crate::yaml::{At, Fault, Fields, Key, Node, Place, Report, Shape, Value};
 use std::net::IpAddr;
 
 /// One of `hosts`
@@ -29,17 +30,40 @@ pub struct HostEntry {
     pub origin: Origin,
 }
 
-const HOST: &[Key] = &[
-    Key::Known("name"),
-    Key::Known("mac"),
-    Key::Known("ip"),
-    Key::Known("client_id"),
-    Key::Known("tags"),
-    Key::Known("lease_time"),
-    Key::Known("options"),
+pub(in crate::network) const HOST: &[Key] = &[
+    Key::must("name", NAME, "the name in the network's domain, unique"),
+    Key::must(
+        "ip",
+        Shape::Several(&Shape::Any(&[Shape::IP, Shape::Words(&["auto"])])),
+        "the address, or a list with one of each family, unique; `auto` stands for a free IPv4 address",
+    ),
+    Key::may(
+        "mac",
+        Shape::Several(&MAC),
+        "one MAC address or several, unique; with several, whichever comes last gets the address",
+    ),
+    Key::may(
+        "client_id",
+        Shape::Pattern("identifier", "[A-Za-z0-9_.:-]+"),
+        "the machine's DHCP client identifier: hexadecimal groups joined by colons, or a text",
+    ),
+    Key::may(
+        "tags",
+        Shape::Several(&TAG),
+        "labels, for `tag` in ranges and options",
+    ),
+    Key::may("lease_time", LEASE_TIME, "its own lease time"),
+    Key::may(
+        "options",
+        Shape::List(&Shape::Map(options::HOST_OPTION)),
+        "its own DHCP options",
+    ),
     Key::Instead("hwaddr", "write `mac`"),
     Key::Instead("address", "write `ip`"),
 ];
+/// A host's name, one label.
+const NAME: Shape = Shape::Pattern("name", "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?");
+pub(super) const MAC: Shape = Shape::Pattern("MAC address", "[0-9a-fA-F]{1,2}([:-][0-9a-fA-F]{1,2}){5}");
 
 pub(in crate::network) fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<HostEntry> {
     let fields = Fields::read(node, "this host entry", HOST, report)?;

@@ -15,15 +15,15 @@ mod original;
 pub use address::{Ipv4Section, Ipv6Section};
 pub use boot::BootSection;
 pub use dhcp::{DhcpSection, RangeEntry};
-pub(super) use dns::read_records;
 pub use dns::{DnsSection, RecordEntry, RecordFields, SrvFields};
+pub(super) use dns::{RECORDS, read_records};
 pub use hosts::HostEntry;
 pub use options::OptionEntry;
 pub use original::Form;
 
 use super::model::{DnsmasqOption, Mode, Title};
 use crate::name::{DnsName, InterfaceName, NetworkName};
-use crate::yaml::{At, Fault, Fields, Key, Node, Report, nearest, parse};
+use crate::yaml::{At, Document, Fault, Fields, Key, Node, Report, Shape, nearest, parse};
 
 /// A definition, not yet checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,21 +59,79 @@ pub struct Definition {
 }
 
 const NETWORK: &[Key] = &[
-    Key::Known("name"),
-    Key::Known("title"),
-    Key::Known("mode"),
-    Key::Known("bridge"),
-    Key::Known("domain"),
-    Key::Known("ipv4"),
-    Key::Known("ipv6"),
-    Key::Known("dns"),
-    Key::Known("dhcp"),
-    Key::Known("require_interfaces"),
-    Key::Known("forbid_interfaces"),
-    Key::Known("hosts"),
-    Key::Known("dnsmasq_options"),
+    Key::must(
+        "name",
+        Shape::Pattern("name", "[A-Za-z0-9][A-Za-z0-9_.-]{0,31}"),
+        "1 to 32 letters, digits, `_`, `.` or `-`, the first a letter or digit",
+    ),
+    Key::may(
+        "title",
+        Shape::Text("text"),
+        "one line for people, up to 128 characters",
+    ),
+    Key::must(
+        "mode",
+        Shape::Words(&["nat", "routed", "isolated", "open", "bridge", "hostroute"]),
+        "how guests reach the outside",
+    ),
+    Key::may(
+        "bridge",
+        INTERFACE,
+        "the bridge on the host, needed in mode `bridge`; by default `ms-` and the network's name, shortened where that is \
+         longer than 15 characters",
+    ),
+    Key::may(
+        "domain",
+        Shape::Text("domain"),
+        "where the network's names end, needed with DNS; `.internal` is reserved for such use",
+    ),
+    Key::may("ipv4", Shape::Map(address::IPV4), "the network's IPv4 addresses"),
+    Key::may("ipv6", Shape::Map(address::IPV6), "the network's IPv6 addresses"),
+    Key::may(
+        "dns",
+        Shape::Map(dns::DNS),
+        "what the network's name server answers",
+    ),
+    Key::may(
+        "dhcp",
+        Shape::Map(dhcp::DHCP),
+        "serve DHCP, where there is a subnet of IPv4, and with `ra: stateful` DHCPv6",
+    ),
+    Key::may(
+        "require_interfaces",
+        Shape::List(&INTERFACE),
+        "interfaces of the host that have to be in the bridge: told when they are not, never moved",
+    ),
+    Key::may(
+        "forbid_interfaces",
+        Shape::List(&INTERFACE),
+        "interfaces that must not be in it",
+    ),
+    Key::may("hosts", HOSTS, "the machines that have a name or a reservation"),
+    Key::may(
+        "dnsmasq_options",
+        Shape::List(&Shape::Text("option")),
+        "options of dnsmasq's own, written as in its configuration, from a list of those that are allowed",
+    ),
     Key::Instead("subnet", "write `ipv4: { subnet: … }`"),
 ];
+const INTERFACE: Shape = Shape::Pattern("interface", "[A-Za-z0-9][A-Za-z0-9_.-]{0,14}");
+/// `hosts`, also of a file beside the definition.
+pub(super) const HOSTS: Shape = Shape::List(&Shape::Map(hosts::HOST));
+const FILE: &[Key] = &[Key::must("network", Shape::Map(NETWORK), "the network")];
+
+/// Network definitions.
+pub const DOCUMENT: Document = Document {
+    name: "network",
+    title: "a network of guests: libvirt's network, and what its dnsmasq serves",
+    files: &[
+        "/etc/miniascape/networks/NAME.yaml",
+        "/usr/share/miniascape/networks/NAME.yaml",
+    ],
+    keys: FILE,
+    old_keys: &[Key::must("network", Shape::Map(original::NETWORK), "the same")],
+    example: include_str!("../../../data/examples/network.yaml"),
+};
 
 /// Reads the definition that `report` is about.
 ///
@@ -81,7 +139,7 @@ const NETWORK: &[Key] = &[
 /// read, so that the check can find more mistakes in the same go; the report says whether it is whole.
 pub fn read(report: &mut Report<'_>) -> Option<Definition> {
     let root = parse(report)?;
-    let document = Fields::read(&root, "the file", &[Key::Known("network")], report)?;
+    let document = Fields::read(&root, "the file", FILE, report)?;
     let node = document.need("network", report)?;
     if original::form(node, report)? == Form::Original {
         return original::read(node, report);

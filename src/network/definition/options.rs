@@ -1,9 +1,10 @@
 //! `options`, of `dhcp` and of single hosts: DHCP options by name or number, with values of the type that is theirs.
 
-use super::several;
+use super::dhcp::TAG_MATCH;
+use super::{optional, several};
 use crate::name::{DnsName, PlainText, TagMatch, printable};
 use crate::network::model::dhcp_option::{self, DhcpOption, OptionKind, OptionValue};
-use crate::yaml::{At, Fault, Fields, Key, Node, Place, Report, Value};
+use crate::yaml::{At, Fault, Fields, Key, Node, Place, Report, Shape, Value};
 use ipnet::Ipv4Net;
 use std::net::Ipv4Addr;
 
@@ -16,25 +17,51 @@ pub struct OptionEntry {
     pub tags: Vec<At<TagMatch>>,
 }
 
-const OPTION: &[Key] = &[
-    Key::Known("option"),
-    Key::Known("value"),
-    Key::Known("type"),
-    Key::Known("tag"),
+const NAME: Key = Key::must(
+    "option",
+    Shape::Text("name or number"),
+    "one of the names that `dnsmasq --help dhcp` lists, or a number",
+);
+const VALUE: Key = Key::must(
+    "value",
+    Shape::Any(&[
+        Shape::Several(&Shape::Text("value")),
+        Shape::Several(&Shape::Map(ROUTE)),
+    ]),
+    "of the option's type: an IPv4 address, a domain or a route, or a list of them; a number; `true` or `false`; a lease \
+     time; a text; octets as `01:0a:ff`. An empty list means that the option is not sent",
+);
+const TYPE: Key = Key::may(
+    "type",
+    Shape::Words(&["addresses", "text", "u8", "u16", "u32", "routes", "hex"]),
+    "for an option of which no type is known",
+);
+pub(super) const OPTION: &[Key] = &[
+    NAME,
+    VALUE,
+    TYPE,
+    Key::may(
+        "tag",
+        Shape::Several(&TAG_MATCH),
+        "only for machines of which all of these hold; `!` in front: that do not have the tag",
+    ),
     Key::Instead("name", "write `option: NAME`"),
     Key::Instead("number", "write `option: NUMBER`"),
 ];
 /// In a host's entry the host itself is the condition.
-const HOST_OPTION: &[Key] = &[
-    Key::Known("option"),
-    Key::Known("value"),
-    Key::Known("type"),
+pub(super) const HOST_OPTION: &[Key] = &[
+    NAME,
+    VALUE,
+    TYPE,
     Key::Instead(
         "tag",
         "an option of a host is for that host alone; others are in `options` of `dhcp`",
     ),
 ];
-const ROUTE: &[Key] = &[Key::Known("to"), Key::Known("via")];
+const ROUTE: &[Key] = &[
+    Key::must("to", Shape::SUBNET4, "a subnet; 0.0.0.0/0 is the default route"),
+    Key::must("via", Shape::IPV4, "its router"),
+];
 
 /// The longest value, in octets (RFC 2132 section 2).
 const MAX: usize = 255;
@@ -46,7 +73,16 @@ pub(super) fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Vec<Optio
     Some(
         items
             .iter()
-            .filter_map(|n| read_entry(n, OPTION, report))
+            .filter_map(|n| {
+                let (fields, option) = read_entry(n, OPTION, report)?;
+                let tags = optional(fields.get("tag"), |n| {
+                    several(n, "`tag`", report, |n, report| n.parse("`tag`", report))
+                });
+                Some(OptionEntry {
+                    option,
+                    tags: tags?.unwrap_or_default(),
+                })
+            })
             .collect(),
     )
 }
@@ -54,14 +90,15 @@ pub(super) fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Vec<Optio
 pub(super) fn read_of_host(node: &Node<'_>, report: &mut Report<'_>) -> Option<Vec<At<DhcpOption>>> {
     let items = node.items("`options`", report)?;
     let entries = items.iter().filter_map(|n| read_entry(n, HOST_OPTION, report));
-    Some(entries.map(|entry| entry.option).collect())
+    Some(entries.map(|(_, option)| option).collect())
 }
 
-fn read_entry(node: &Node<'_>, keys: &[Key], report: &mut Report<'_>) -> Option<OptionEntry> {
+fn read_entry<'n, 'a>(
+    node: &'n Node<'a>,
+    keys: &'static [Key],
+    report: &mut Report<'_>,
+) -> Option<(Fields<'n, 'a>, At<DhcpOption>)> {
     let fields = Fields::read(node, "this option", keys, report)?;
-    let tags = super::optional(fields.get("tag").filter(|_| keys.len() == OPTION.len()), |n| {
-        several(n, "`tag`", report, |n, report| n.parse("`tag`", report))
-    });
     let known = fields.need("option", report).and_then(|n| read_option(n, report));
     let value = fields.need("value", report);
     let (code, name, kind, place) = known?;
@@ -78,10 +115,7 @@ fn read_entry(node: &Node<'_>, keys: &[Key], report: &mut Report<'_>) -> Option<
         );
         return None;
     }
-    Some(OptionEntry {
-        option: At::new(option, place),
-        tags: tags?.unwrap_or_default(),
-    })
+    Some((fields, At::new(option, place)))
 }
 
 type Known = (u8, Option<&'static str>, Option<OptionKind>, Place);

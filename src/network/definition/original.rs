@@ -6,7 +6,7 @@
 
 use super::{Definition, address, dhcp, hosts, optional, read_mode};
 use crate::name::{Mac, printable};
-use crate::yaml::{At, Fault, Fields, Key, Node, Report, Value};
+use crate::yaml::{At, Fault, Fields, Key, Node, Report, Shape, Value};
 use ipnet::Ipv4Net;
 use std::borrow::Cow;
 
@@ -48,20 +48,36 @@ const ONLY_NATIVE: [&str; 8] = [
     "forbid_interfaces",
 ];
 
-const NETWORK: &[Key] = &[
-    Key::Known("name"),
-    Key::Known("forward"),
-    Key::Known("bridge"),
-    Key::Known("domain"),
-    Key::Known("gateway"),
-    Key::Known("netmask"),
-    Key::Known("libvirt_network_dhcp_enabled"),
-    Key::Known("dhcp_start"),
-    Key::Known("dhcp_end"),
-    Key::Known("hosts"),
+pub(super) const NETWORK: &[Key] = &[
+    Key::must("name", Shape::Text("value"), "the same"),
+    Key::may(
+        "forward",
+        Shape::Text("value"),
+        "`mode`: `nat`, `route` (routed) or `open`; without a value isolated",
+    ),
+    Key::may("bridge", Shape::Text("value"), "the same"),
+    Key::must("domain", Shape::Text("value"), "the same"),
+    Key::must("gateway", Shape::IPV4, "`ipv4.gateway`"),
+    Key::must("netmask", Shape::IPV4, "with `gateway`, `ipv4.subnet`"),
+    Key::may(
+        "libvirt_network_dhcp_enabled",
+        Shape::Text("value"),
+        "0 or 1. With a range DHCP is served beside libvirt either way; without one, 1 means `dhcp: {}` and 0 no DHCP",
+    ),
+    Key::may("dhcp_start", Shape::IPV4, "`start` of the one of `dhcp.ranges`"),
+    Key::may("dhcp_end", Shape::IPV4, "its `end`"),
+    Key::may(
+        "hosts",
+        Shape::List(&Shape::Map(HOST)),
+        "the same, with `hwaddr` for `mac`",
+    ),
 ];
 
-const HOST: &[Key] = &[Key::Known("hwaddr"), Key::Known("ip"), Key::Known("name")];
+const HOST: &[Key] = &[
+    Key::must("hwaddr", Shape::Text("value"), "`mac`"),
+    Key::must("ip", Shape::IPV4, "the same"),
+    Key::must("name", Shape::Text("value"), "the same"),
+];
 
 /// A key that gives a form away.
 type Mark<'n, 'a> = &'n At<Cow<'a, str>>;

@@ -10,12 +10,12 @@ mod guests;
 pub(super) use guests::take_back;
 pub use guests::{Brought, bring, has_brought, networks_of};
 
-use super::definition::{Definition, HostEntry, RecordEntry, hosts, optional, read_records};
+use super::definition::{Definition, HOSTS, HostEntry, RECORDS, RecordEntry, hosts, optional, read_records};
 use super::model::Origin;
 use crate::host::{Layout, Place as FilePlace, files};
 use crate::name::NetworkName;
 use crate::package::network_parts;
-use crate::yaml::{Fault, Fields, Key, MAX_FILE, Place, Report, Source, parse_any};
+use crate::yaml::{Document, Fault, Fields, Key, MAX_FILE, Place, Report, Source, parse_any};
 use fs_err as fs;
 use std::ffi::OsString;
 use std::io;
@@ -228,7 +228,9 @@ impl Part {
                 definition.hosts.push(HostEntry { origin, ..entry });
             }
         }
-        if let Some(node) = fields.get("records") {
+        if !self.is_guests()
+            && let Some(node) = fields.get("records")
+        {
             let origin = || self.origin.clone();
             let records = read_records(node, report).into_iter();
             let records = records.map(|entry| RecordEntry {
@@ -243,13 +245,34 @@ impl Part {
 const WHOLE: &str = "a file beside a definition has `hosts:` or `records:` at its top";
 
 const DROP_IN: &[Key] = &[
-    Key::Known("hosts"),
-    Key::Known("records"),
+    Key::may(
+        "hosts",
+        HOSTS,
+        "machines that have a name or a reservation, as in the definition",
+    ),
+    Key::may(
+        "records",
+        RECORDS,
+        "what is answered beside the names of hosts, as in `dns.records`",
+    ),
     Key::Instead("network", WHOLE),
     Key::Instead("dns", "write `records:` at the top of the file"),
 ];
 
+/// Files beside network definitions. Those of guests are of the same form, without `records`.
+pub const DOCUMENT: Document = Document {
+    name: "network-drop-in",
+    title: "hosts and records of a network, in a file beside its definition",
+    files: &[
+        "/etc/miniascape/networks/NAME.d/*.yaml",
+        "/var/lib/miniascape/networks/NAME/hosts.d/*.yaml",
+    ],
+    keys: DROP_IN,
+    old_keys: &[],
+    example: include_str!("../../../data/examples/network-drop-in.yaml"),
+};
+
 const GUEST: &[Key] = &[
-    Key::Known("hosts"),
+    Key::may("hosts", HOSTS, "the guest's entries"),
     Key::Instead("network", "a guest's file has `hosts:` at its top"),
 ];
