@@ -92,6 +92,16 @@ install: ## install an already built program below DESTDIR and PREFIX
 	install -D -m 0644 packaging/dbus/org.miniascape.dnsmasq.conf '$(DESTDIR)$(PREFIX)/share/dbus-1/system.d/org.miniascape.dnsmasq.conf'
 	install -d '$(DESTDIR)$(PREFIX)/share/$(NAME)/networks'
 	for file in networks/*.yaml; do test ! -e "$$file" || install -m 0644 "$$file" '$(DESTDIR)$(PREFIX)/share/$(NAME)/networks/' || exit 1; done
+	$(PROGRAM) --quiet man '$(DESTDIR)$(PREFIX)/share/man/man1'
+	install -d '$(DESTDIR)$(PREFIX)/share/man/man5'
+	mv '$(DESTDIR)$(PREFIX)/share/man/man1/'*.5 '$(DESTDIR)$(PREFIX)/share/man/man5/'
+	install -d '$(DESTDIR)$(PREFIX)/share/$(NAME)/schemas'
+	$(PROGRAM) schema | awk 'NR > 1 { print $$1 }' | while read -r schema; do \
+	    $(PROGRAM) schema "$$schema" > '$(DESTDIR)$(PREFIX)/share/$(NAME)/schemas/'"$$schema.json" || exit 1; done
+	install -d '$(DESTDIR)$(PREFIX)/share/bash-completion/completions' '$(DESTDIR)$(PREFIX)/share/zsh/vendor-completions' '$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d'
+	$(PROGRAM) completions bash > '$(DESTDIR)$(PREFIX)/share/bash-completion/completions/$(NAME)'
+	$(PROGRAM) completions zsh > '$(DESTDIR)$(PREFIX)/share/zsh/vendor-completions/_$(NAME)'
+	$(PROGRAM) completions fish > '$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/$(NAME).fish'
 	install -d '$(DESTDIR)$(PREFIX)/share/doc/$(NAME)'
 	install -m 0644 README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE '$(DESTDIR)$(PREFIX)/share/doc/$(NAME)/'
 

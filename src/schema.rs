@@ -15,12 +15,11 @@ pub const DOCUMENTS: [&Document; 3] = [
 /// Where the installed schemas are, for the line by which a file names its own.
 const INSTALLED: &str = "/usr/share/miniascape/schemas";
 
-/// The comment by which an editor finds the schema of a file (yaml-language-server, "Using inlined schema").
-pub fn modeline(document: &Document) -> String {
-    format!(
-        "# yaml-language-server: $schema={INSTALLED}/{}.json",
-        document.name
-    )
+/// The generated file `text` behind the comment by which an editor finds its schema (yaml-language-server, "Using
+/// inlined schema").
+pub fn with_modeline(document: &Document, text: &str) -> String {
+    let name = document.name;
+    format!("# yaml-language-server: $schema={INSTALLED}/{name}.json\n{text}")
 }
 
 /// The JSON Schema of a file, of draft 7, the latest that YAML editors know well.

@@ -120,8 +120,11 @@ impl Names {
                     .collect()
             }
             Self::Guests => {
-                let uri = std::env::var("LIBVIRT_DEFAULT_URI");
-                let uri = uri.as_deref().unwrap_or("qemu:///system");
+                let uri = std::env::var_os("LIBVIRT_DEFAULT_URI");
+                let uri = uri
+                    .as_ref()
+                    .and_then(|uri| uri.to_str())
+                    .unwrap_or("qemu:///system");
                 // libvirt's simulator has no read-only side.
                 let simulated = uri.starts_with("test:");
                 let open = if simulated {

@@ -10,6 +10,7 @@ fn a_libvirt_networks_xml_becomes_a_definition_that_is_valid() {
     let run = miniascape(["net", "import", &format!("{DATA}/default.xml"), "--output", "-"]);
     assert_eq!(run.status, 0, "{run:?}");
     insta::assert_snapshot!(run.stdout, @r"
+    # yaml-language-server: $schema=/usr/share/miniascape/schemas/network.json
     network:
       name: default
       mode: nat
@@ -73,7 +74,11 @@ fn a_file_in_the_original_form_is_rewritten_where_networks_are() {
     assert_eq!(run.status, 0, "{run:?}");
     assert_eq!(run.stdout, format!("net-9 written to {}\n", target.display()));
     let text = fs::read_to_string(&target).unwrap();
-    assert!(text.starts_with("# net-9 of the old lab.\n"), "{text}");
+    let modeline = "# yaml-language-server: $schema=/usr/share/miniascape/schemas/network.json\n";
+    assert!(
+        text.starts_with(&format!("{modeline}# net-9 of the old lab.\n")),
+        "{text}"
+    );
     assert!(
         text.contains("  # The world, through the host.\n  mode: nat  # as ever\n"),
         "{text}"

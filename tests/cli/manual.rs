@@ -53,7 +53,7 @@ fn texts(directory: &str, wanted: impl Fn(&str) -> bool) -> Vec<String> {
 #[test]
 fn schemas_take_what_is_read_and_refuse_what_they_can() {
     let dir = tempfile::tempdir().unwrap();
-    let native = |name: &str| !name.contains("/original") && name.ends_with(".yaml");
+    let native = |name: &str| !name.contains("/original");
     let mut good = texts("tests/data/network/good", native);
     good.extend(texts("networks", native));
     good.push("data/examples/network.yaml".to_owned());
@@ -106,7 +106,7 @@ fn every_command_and_file_has_a_page_that_man_formats_without_a_warning() {
         let source = fs::read_to_string(&path).unwrap();
         let group =
             ["net", "lease", "guest", "image", "package"].map(|group| format!("miniascape-{group}.1"));
-        if name.ends_with(".1") && name != "miniascape.1" && !group.contains(&name) {
+        if !name.ends_with(".5") && name != "miniascape.1" && !group.contains(&name) {
             assert!(source.contains(".SH EXAMPLES"), "{name}");
         }
         pages.push(name);

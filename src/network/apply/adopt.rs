@@ -14,7 +14,8 @@ use crate::network::drift::dhcp_entries;
 use crate::network::drift::xml::{self, What};
 use crate::network::dropin::Brought;
 use crate::network::find::Finder;
-use crate::network::{Found, Network, NetworkError};
+use crate::network::{DROP_IN, Found, Network, NetworkError};
+use crate::schema;
 use serde::Serialize;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -223,7 +224,10 @@ const HEADING: &str = "# Reservations that were made with virsh, taken over by `
 
 /// The file with `new` entries at its end.
 fn content(before: Option<&str>, new: &[&Brought]) -> String {
-    let mut text = before.unwrap_or(HEADING).trim_end().to_owned();
+    let mut text = match before {
+        Some(before) => before.trim_end().to_owned(),
+        None => schema::with_modeline(&DROP_IN, HEADING.trim_end()),
+    };
     for host in new {
         text.push('\n');
         text.push_str(&host.to_line());

@@ -2,6 +2,7 @@
 
 use crate::host::{Layout, files};
 use crate::name::{GuestName, HostName, Mac, NetworkName};
+use crate::schema;
 use fs_err as fs;
 use std::fmt::Write;
 use std::io;
@@ -26,7 +27,7 @@ impl Brought {
         for entry in entries {
             let _ = writeln!(text, "{}", entry.to_line());
         }
-        text
+        schema::with_modeline(&super::DOCUMENT, &text)
     }
 
     /// The entry's line, below `hosts:`.
@@ -158,6 +159,7 @@ mod tests {
         assert!(bring(&layout, &guest, &network, &entries).unwrap());
         let text = fs::read_to_string(layout.guest_hosts(&network, &guest).on_disk()).unwrap();
         insta::assert_snapshot!(text, @r#"
+        # yaml-language-server: $schema=/usr/share/miniascape/schemas/network-drop-in.json
         # Made by miniascape for the guest web; it goes with the guest.
         hosts:
           - { name: "null", mac: "52:54:00:00:00:01", ip: [ "10.0.0.1", "fd00::1" ] }

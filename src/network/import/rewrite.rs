@@ -4,6 +4,7 @@
 use super::{ImportError, Imported};
 use crate::network::definition::{self, Definition, Form};
 use crate::network::{read_bytes, render};
+use crate::schema;
 use crate::yaml::{self, Comment, Line, Node, Report, Source};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -42,7 +43,7 @@ pub fn rewrite(name: &str, bytes: &[u8]) -> Result<Imported, ImportError> {
     match read_bytes(name, written.as_bytes()) {
         Ok((again, _)) if again == network => Ok(Imported {
             network,
-            text: written,
+            text: schema::with_modeline(&definition::DOCUMENT, &written),
             lost,
             warnings,
         }),

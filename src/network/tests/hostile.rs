@@ -3,7 +3,7 @@
 //!
 //! The values are found by walking through examples that have every key there is, so that none can be forgotten.
 
-use super::{compiled, data, joined};
+use super::{compiled, joined};
 use crate::host::Layout;
 use crate::host::command::Program;
 use crate::network::compile::{ADDN_HOSTS, LIBVIRT_XML};

@@ -9,8 +9,8 @@ use super::{ImportError, Imported};
 use crate::XML_NAMESPACE;
 use crate::domain::scan::{Document, Element};
 use crate::name::{DnsName, NetworkName, printable};
-use crate::network::read_bytes;
-use crate::yaml;
+use crate::network::{definition, read_bytes};
+use crate::{schema, yaml};
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
 
@@ -35,7 +35,7 @@ pub fn from_libvirt(name: &str, xml: &str) -> Result<Imported, ImportError> {
     let (network, warnings) = read_bytes(&file, text.as_bytes())?;
     Ok(Imported {
         network,
-        text,
+        text: schema::with_modeline(&definition::DOCUMENT, &text),
         lost: reader.lost,
         warnings,
     })
