@@ -18,9 +18,11 @@ pub(super) fn finish_again(context: &Context, libvirt: &Libvirt) {
     tell(context, libvirt, None, false);
 }
 
-/// Removes what killed runs left in the run directory, that no later run of theirs would come upon.
+/// Removes what killed runs left in the run directory and among the pending work, that no later run of theirs would come upon.
 pub(super) fn tidy(context: &Context) {
     let layout = context.layout();
+    // There may be no such directory yet.
+    let _ = files::remove_dead_drafts(layout.pending().on_disk());
     files::remove_stale_locks(layout.run().on_disk(), layout.daemon_lock().on_disk());
 }
 

@@ -52,6 +52,15 @@ pub fn remove_drafts(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// As [`remove_drafts`], unless somebody writes there, who does it anyway.
+pub fn remove_dead_drafts(dir: &Path) -> io::Result<()> {
+    let gate = fs::File::open(dir)?;
+    match rustix::fs::flock(&gate, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => remove_drafts(dir),
+        Err(_) => Ok(()),
+    }
+}
+
 /// True if `dir` is a directory in which nothing is, or only what killed runs left.
 pub fn has_only_drafts(dir: &Path) -> io::Result<bool> {
     let entries = match fs::read_dir(dir) {
@@ -370,6 +379,14 @@ mod tests {
         fs::write(dir.path().join(format!("{DRAFT}dead")), "half").unwrap();
         fs::create_dir(dir.path().join(format!("{DRAFT}directory"))).unwrap();
         assert!(has_only_drafts(dir.path()).unwrap() && !has_only_drafts(&dir.path().join("no")).unwrap());
+        let held = fs::File::open(dir.path()).unwrap();
+        rustix::fs::flock(&held, FlockOperation::LockExclusive).unwrap();
+        remove_dead_drafts(dir.path()).unwrap();
+        assert!(dir.path().join(format!("{DRAFT}dead")).exists());
+        drop(held);
+        remove_dead_drafts(dir.path()).unwrap();
+        assert!(!dir.path().join(format!("{DRAFT}dead")).exists());
+        fs::write(dir.path().join(format!("{DRAFT}dead")), "half").unwrap();
         write(&dir.path().join("a"), b"whole", 0o644).unwrap();
         assert!(!has_only_drafts(dir.path()).unwrap());
         let mut names: Vec<_> = fs::read_dir(dir.path())

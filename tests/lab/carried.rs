@@ -38,7 +38,7 @@ fn holds(host: &Host, image: &str, byte: u8) -> bool {
 }
 
 /// Makes the raw file `path` of 64 MiB with one run of `byte`, and holes.
-fn raw(host: &Host, path: &str, byte: u8) {
+pub(crate) fn raw(host: &Host, path: &str, byte: u8) {
     let write = format!("write -P {byte} 1M 64k");
     let script = "mkdir -p ${0%/*}; truncate -s 64M $0; qemu-io -f raw -c \"$1\" $0 >/dev/null";
     host.check(["sh", "-e", "-c", script, path, &write]);
@@ -125,7 +125,7 @@ pub(crate) fn disks_of_every_place_and_depth() {
 }
 
 /// A block device of 64 MiB that goes when the host goes. An ordinary user can have none.
-fn block_device(host: &Host) -> Option<String> {
+pub(crate) fn block_device(host: &Host) -> Option<String> {
     if needs_user_namespace() {
         note("no user but root can make a block device: that kind of disk is left out here");
         return None;

@@ -90,6 +90,8 @@ fn tests() -> Vec<Trial> {
         live {
             a_running_guest_is_packed_as_it_was_at_one_moment,
             whatever_ends_a_live_pack_the_guest_goes_on,
+            a_live_pack_killed_at_any_point_is_undone_and_the_guest_goes_on,
+            guests_of_every_kind_are_packed_while_they_run,
         }
         preflight {
             what_stands_in_the_way_is_named_and_nothing_is_changed,

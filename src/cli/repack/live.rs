@@ -40,6 +40,9 @@ pub(super) fn begin(
             disk.virtual_size = export.size();
         }
     }
+    for warning in live.warnings() {
+        progress::warn(context, style, warning);
+    }
     match live.consistency() {
         Consistency::Frozen { filesystems, time } => {
             let count = match filesystems {
@@ -89,6 +92,8 @@ fn undo_at_signals(context: &Context, running: &Running) -> Result<(), Failure> 
     Ok(())
 }
 
+const ROOM: &str = "make room there, pack while the guest writes less, or shut it down";
+
 impl From<LiveError> for Failure {
     fn from(error: LiveError) -> Self {
         let message = error.to_string();
@@ -104,6 +109,11 @@ impl From<LiveError> for Failure {
                 Self::refused(message).hint("shut the guest down, or make its definition say what runs")
             }
             LiveError::OtherLibvirt { .. } => Self::refused(message).hint("shut the guest down and pack it without --live"),
+            LiveError::Stopped { guest } => Self::refused(message).hint(format!(
+                "`virsh domblkerror {guest}` says where; put that right, then `virsh resume {guest}`"
+            )),
+            LiveError::Tight { .. } => Self::refused(message).hint(ROOM),
+            LiveError::NoRoom { .. } => Self::failed(message).hint(ROOM),
             LiveError::Frozen { guest, .. } => {
                 Self::failed(message).hint(format!("the next miniascape run tries again; or `virsh domfsthaw {guest}`"))
             }

@@ -5,7 +5,7 @@ use super::LiveError;
 use super::journal::Journal;
 use super::undo;
 use crate::host::Libvirt;
-use crate::host::libvirt::Freeze;
+use crate::host::libvirt::{DomainState, Freeze};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -45,8 +45,23 @@ pub(super) struct Frozen {
     watchdog: JoinHandle<Result<bool, LiveError>>,
 }
 
-/// Freezes the guest. The journal says already that it may be.
-pub(super) fn freeze(libvirt: &Libvirt, journal: &Journal) -> Result<Stillness, LiveError> {
+/// Freezes the guest, if somebody in it can do that. `note` writes down that it may be frozen.
+pub(super) fn freeze(
+    libvirt: &Libvirt,
+    journal: &mut Journal,
+    note: impl FnOnce(&Journal) -> Result<(), LiveError>,
+) -> Result<Stillness, LiveError> {
+    let state = libvirt.domain_by_uuid(journal.uuid)?.map(|domain| domain.state);
+    if let Some(state) = state.filter(|state| *state != DomainState::Running) {
+        return Ok(Stillness::Not(format!("the guest is {state}")));
+    }
+    // One that does not answer could not be thawed, either.
+    if let Err(words) = libvirt.ask_agent(journal.uuid, LIMIT)? {
+        let _ = libvirt.unlimit_agent(journal.uuid);
+        return Ok(Stillness::Not(words));
+    }
+    journal.frozen = true;
+    note(journal)?;
     match libvirt.freeze(journal.uuid, LIMIT)? {
         Freeze::Frozen(0) => {
             undo::thaw(libvirt, journal)?;
@@ -68,7 +83,10 @@ pub(super) fn freeze(libvirt: &Libvirt, journal: &Journal) -> Result<Stillness, 
                 watchdog,
             }))
         }
-        Freeze::NoAgent(words) => Ok(Stillness::Not(words)),
+        Freeze::NoAgent(words) => {
+            let _ = libvirt.unlimit_agent(journal.uuid);
+            Ok(Stillness::Not(words))
+        }
         Freeze::Unknown(words) => {
             undo::thaw(libvirt, journal)?;
             Ok(Stillness::Not(words))

@@ -12,6 +12,10 @@ const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long a job may take to end after it was told to.
 const ENDING: Duration = Duration::from_secs(30);
+/// How long libvirt may take to begin one for a run that has died meanwhile.
+const BEGINNING: Duration = Duration::from_secs(10);
+/// How long is waited for a libvirt that has gone: it may just be started anew.
+pub(super) const AWAY: Duration = Duration::from_secs(30);
 
 /// A live pack of a dead run that was undone, or could not be.
 #[derive(Debug)]
@@ -60,6 +64,7 @@ pub fn undo_own(layout: &Layout, uri: &str, uuid: Uuid) -> Result<(), LiveError>
 /// Undoes all that the journal names, and removes it when nothing is left.
 pub(super) fn undo(layout: &Layout, libvirt: &Libvirt, mut journal: Journal) -> Result<(), LiveError> {
     let uuid = journal.uuid;
+    let libvirt = &libvirt.or_again(AWAY)?;
     let running = libvirt
         .domain_by_uuid(uuid)?
         .is_some_and(|domain| domain.state.is_active());
@@ -98,12 +103,15 @@ pub(super) fn undo(layout: &Layout, libvirt: &Libvirt, mut journal: Journal) -> 
 pub(super) fn thaw(libvirt: &Libvirt, journal: &Journal) -> Result<(), LiveError> {
     let mut tries = 1;
     loop {
-        match libvirt.thaw(journal.uuid) {
-            Ok(_) => {
-                // Only libvirts that know no limit refuse; then none was set.
-                let _ = libvirt.unlimit_agent(journal.uuid);
-                return Ok(());
-            }
+        // It may be libvirt that was ended meanwhile.
+        let thawed = libvirt.or_again(AWAY).and_then(|libvirt| {
+            libvirt.thaw(journal.uuid)?;
+            // Only libvirts that know no limit refuse; then none was set.
+            let _ = libvirt.unlimit_agent(journal.uuid);
+            Ok(())
+        });
+        match thawed {
+            Ok(()) => return Ok(()),
             Err(_) if tries < TRIES => {
                 tries += 1;
                 std::thread::sleep(PAUSE);
@@ -118,13 +126,30 @@ pub(super) fn thaw(libvirt: &Libvirt, journal: &Journal) -> Result<(), LiveError
     }
 }
 
-/// Ends our backup job, if it runs, and waits until it has gone.
-fn end_job(libvirt: &Libvirt, journal: &Journal) -> Result<(), LiveError> {
+/// Ends our backup job, if it runs, and waits until it has gone. A guest that was stopped because the job had no room goes on.
+pub(super) fn end_job(libvirt: &Libvirt, journal: &Journal) -> Result<(), LiveError> {
+    wait_for_end(libvirt, journal)?;
+    // Whatever else an error has stopped stops again at once. It may have gone meanwhile.
+    if libvirt.is_stopped_by_error(journal.uuid).unwrap_or(false) {
+        libvirt.resume(journal.uuid)?;
+    }
+    Ok(())
+}
+
+fn wait_for_end(libvirt: &Libvirt, journal: &Journal) -> Result<(), LiveError> {
     let begun = Instant::now();
     let mut told = false;
     loop {
         match libvirt.backup_job(journal.uuid) {
             Ok(Some(xml)) if journal.is_job(&xml) => {}
+            Ok(None)
+                if !told
+                    && begun.elapsed() < BEGINNING
+                    && libvirt.is_at_a_job(journal.uuid).unwrap_or(false) =>
+            {
+                std::thread::sleep(Duration::from_millis(20));
+                continue;
+            }
             Ok(_) => return Ok(()),
             // The guest has gone, and the job with it.
             Err(_) if libvirt.domain_by_uuid(journal.uuid)?.is_none() => return Ok(()),

@@ -22,7 +22,7 @@ pub enum Freeze {
 }
 
 impl Libvirt {
-    fn with_running<T>(
+    pub(super) fn with_running<T>(
         &self,
         uuid: Uuid,
         what: &str,
@@ -175,7 +175,7 @@ fn checkpoint(domain: &Domain, name: &str) -> Result<Option<Checkpoint>, Error> 
     Ok(Some(Checkpoint(found)))
 }
 
-fn done(result: c_int) -> Result<(), Error> {
+pub(super) fn done(result: c_int) -> Result<(), Error> {
     if result < 0 {
         return Err(Error::last_error());
     }

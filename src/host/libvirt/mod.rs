@@ -7,6 +7,7 @@ mod domains;
 mod leases;
 mod networks;
 mod restore_points;
+mod standing;
 mod volumes;
 
 pub use backup::Freeze;
@@ -16,6 +17,7 @@ pub use leases::NetworkLease;
 pub use networks::{DhcpSection, NetworkRecord};
 pub use restore_points::RestorePoint;
 
+use std::time::{Duration, Instant};
 use virt::connect::Connect;
 use virt::error::{Error, ErrorNumber};
 
@@ -99,6 +101,20 @@ impl Libvirt {
         // What was asked for may be an alias of libvirt.conf; this is what it stands for.
         let uri = connection.uri().unwrap_or_else(|_| uri.to_owned());
         Ok(Self { connection, uri })
+    }
+
+    /// This connection, or a new one if it has broken: libvirt may have been started anew. Waits for it for `patience` at most.
+    pub fn or_again(&self, patience: Duration) -> Result<Self, LibvirtError> {
+        let begun = Instant::now();
+        while !self.connection.is_alive().unwrap_or(false) {
+            match Self::connect(&self.uri) {
+                Err(error) if error.is_away() && begun.elapsed() < patience => {
+                    std::thread::sleep(Duration::from_millis(200));
+                }
+                result => return result,
+            }
+        }
+        Ok(self.clone())
     }
 
     /// The URI this is connected to.

@@ -42,6 +42,11 @@ impl Export {
         self.size
     }
 
+    /// About how many bytes there are that are not known to be zero.
+    pub fn data(&self) -> u64 {
+        self.marks.data()
+    }
+
     /// The socket and the export, as a URI.
     pub fn uri(&self) -> String {
         format!("nbd+unix:///{}?socket={}", self.name, self.socket.display())

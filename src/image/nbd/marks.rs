@@ -43,6 +43,14 @@ impl Marks {
         }
     }
 
+    /// Bytes of the blocks that may hold something else than zeros.
+    pub(super) fn data(&self) -> u64 {
+        self.data
+            .iter()
+            .map(|word| u64::from(word.count_ones()) * BLOCK)
+            .sum()
+    }
+
     /// The kind of the byte `at`, and where another kind, or another answer to whether it has changed, may begin: `end` at
     /// most.
     pub(super) fn run(&self, at: u64, end: u64) -> (Kind, u64) {
@@ -130,6 +138,7 @@ mod tests {
             ]
         );
         assert_eq!(marks.outline(64 * BLOCK), [(0, 64 * BLOCK), (64 * BLOCK, size)]);
+        assert_eq!(marks.data(), 4 * BLOCK);
 
         let mut marks = Marks::new(size, true);
         marks.set_changed(70 * BLOCK + 9, 71 * BLOCK);
