@@ -3,11 +3,12 @@
 
 use super::InstallError;
 use super::record::{DiskRecord, Instance};
-use crate::host::{Layout, files};
+use crate::host::{Layout, Place, files};
 use crate::image::{self, Format};
 use crate::name::{Digest, GuestName, printable};
 use crate::package::{DiskSection, Manifest, Word};
 use fs_err as fs;
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -120,19 +121,72 @@ pub(super) fn check_header(
 
 /// Makes the overlay of one disk unless there is one. Its images have to be linked.
 pub(super) fn make(layout: &Layout, name: &GuestName, disk: &DiskRecord) -> Result<bool, InstallError> {
-    let Some(top) = disk.layers.last().filter(|_| !exists(layout, name, &disk.target)) else {
+    if disk.layers.is_empty() || exists(layout, name, &disk.target) {
         return Ok(false);
-    };
+    }
+    prepare(layout, name, disk)?;
+    Ok(take_place(layout, name, disk, None)?)
+}
+
+/// Makes a new overlay beside the one that the disk has, under a name of its own. Its images have to be linked.
+pub(super) fn prepare(layout: &Layout, name: &GuestName, disk: &DiskRecord) -> Result<(), InstallError> {
     check_layers(layout, name, disk)?;
-    let draft = layout.instance_disks(name).join(".making.qcow2");
+    let Some(top) = disk.layers.last() else {
+        return Ok(());
+    };
+    let draft = draft(layout, name, &disk.target);
     files::remove(draft.on_disk())?;
     image::create_overlay(draft.on_disk(), &backing_name(top), Format::Qcow2, None)?;
     fs::set_permissions(draft.on_disk(), std::fs::Permissions::from_mode(0o600))?;
     fs::File::open(draft.on_disk())?.sync_all()?;
+    Ok(())
+}
+
+/// Puts the prepared overlay in the place of the disk's own, if it is not there already: the old one is put aside as
+/// `aside`, or goes in the same moment.
+pub(super) fn take_place(
+    layout: &Layout,
+    name: &GuestName,
+    disk: &DiskRecord,
+    aside: Option<&Path>,
+) -> io::Result<bool> {
+    let draft = draft(layout, name, &disk.target);
+    if !draft.on_disk().exists() {
+        return Ok(false);
+    }
     let overlay = layout.instance_disk(name, &disk.target);
+    if let Some(aside) = aside.filter(|_| exists(layout, name, &disk.target)) {
+        fs::rename(overlay.on_disk(), aside)?;
+    }
     fs::rename(draft.on_disk(), overlay.on_disk())?;
     files::sync_dir(layout.instance_disks(name).on_disk())?;
     Ok(true)
+}
+
+/// Removes prepared overlays that nobody will put in their place.
+pub(super) fn forget_prepared(layout: &Layout, name: &GuestName) -> io::Result<()> {
+    let dir = layout.instance_disks(name);
+    let entries = match fs::read_dir(dir.on_disk()) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(e),
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(PREPARED) {
+            files::remove(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// What the names of prepared overlays begin with.
+const PREPARED: &str = ".new-";
+
+fn draft(layout: &Layout, name: &GuestName, target: &Word) -> Place {
+    layout
+        .instance_disks(name)
+        .join(format!("{PREPARED}{target}.qcow2"))
 }
 
 /// Fails if a layer names another file below it than the next layer: opening the chain would open that file.

@@ -43,15 +43,18 @@ pub struct Resetting {
     pub phase: ResetPhase,
     /// What is added to the names of the old disks, if they are put aside.
     pub aside: Option<String>,
+    /// The disks that it gets. Their overlays are made before the old ones go.
+    #[serde(default)]
+    pub disks: Vec<DiskRecord>,
 }
 
 /// How far a reset has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ResetPhase {
-    /// What was written is being taken away.
+    /// What was written is being taken away, and new disks take its place.
     Removing,
-    /// It is gone, and new disks are being made.
+    /// It is gone, and the domain is being defined anew.
     Making,
 }
 

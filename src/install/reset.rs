@@ -2,10 +2,10 @@
 //! state of its TPM, snapshots, saved memory, and what users have changed in its definition go; name, UUID and addresses
 //! stay. On demand the old disks are put aside, beside the new ones, where their backing files are.
 //!
-//! Everything is checked before anything goes. The record says how far it has come, so that a killed run is finished by
-//! the next one.
+//! Everything is checked, and the new disks are made, before anything goes: an old disk is given up in the moment in which
+//! the new one gets its name. The record says how far it has come, so that a killed run is finished by the next one.
 
-use super::record::{Instance, ResetPhase, Resetting};
+use super::record::{DiskRecord, Instance, ResetPhase, Resetting};
 use super::register::{self, Packaged, Wish};
 use super::{InstallError, PendingKind, Registered, chain, overlay};
 use crate::domain::{DiskSource, Domain, VirtType};
@@ -89,15 +89,22 @@ pub fn reset(
         let _lock = files::Lock::acquire(layout.guest_lock(&instance.name).on_disk())?;
         crate::host::instance_dir::make_chain(layout, &instance.name)?;
         register::link_images(layout, &mut trial)?;
-        for disk in &trial.disks {
-            overlay::check_layers(layout, &instance.name, disk)?;
-        }
         let kind = pending(&instance);
         kind.note(layout, libvirt.uri(), "a run of miniascape was interrupted")?;
+        for disk in &trial.disks {
+            if let Err(error) = overlay::prepare(layout, &instance.name, disk) {
+                if instance.resetting.is_none() {
+                    overlay::forget_prepared(layout, &instance.name)?;
+                    kind.forget(layout)?;
+                }
+                return Err(error);
+            }
+        }
         instance.images = trial.images;
         instance.resetting = Some(Resetting {
             phase: ResetPhase::Removing,
             aside: suffix,
+            disks: trial.disks,
         });
         instance.write(layout)?;
     }
@@ -118,7 +125,8 @@ pub(super) fn complete(
 ) -> Result<(), InstallError> {
     match Instance::read(layout, name)? {
         Some(instance) if instance.resetting.is_some() => go_on(layout, libvirt, &instance, virt).map(drop),
-        _ => Ok(()),
+        // It had not begun.
+        _ => Ok(overlay::forget_prepared(layout, name)?),
     }
 }
 
@@ -199,7 +207,16 @@ pub(super) fn clear_away(
     else {
         return Ok(());
     };
-    let mut files: Vec<PathBuf> = instance.disk_files(layout).collect();
+    // Of disks that the package no longer has.
+    let gone = |disk: &&DiskRecord| resetting.disks.iter().all(|new| new.target != disk.target);
+    let gone = instance.disks.iter().filter(gone);
+    let file = |disk: &DiskRecord| {
+        layout
+            .instance_disk(&instance.name, &disk.target)
+            .on_disk()
+            .to_owned()
+    };
+    let mut files: Vec<PathBuf> = gone.map(file).collect();
     files.push(layout.instance_nvram(&instance.name).on_disk().to_owned());
     if let Some(domain) = libvirt.domain_by_uuid(instance.uuid)? {
         if domain.state.is_active() {
@@ -225,7 +242,11 @@ pub(super) fn clear_away(
             None => drop(files::remove(file)?),
         }
     }
-    instance.disks.clear();
+    for disk in &resetting.disks {
+        let aside = resetting.aside.as_ref().map(|suffix| aside(&file(disk), suffix));
+        overlay::take_place(layout, &instance.name, disk, aside.as_deref())?;
+    }
+    instance.disks.clone_from(&resetting.disks);
     instance.resetting = Some(Resetting {
         phase: ResetPhase::Making,
         ..resetting

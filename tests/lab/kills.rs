@@ -19,11 +19,11 @@ const FILE: &str = "/etc/miniascape/networks/lab.yaml";
 const TRACE: &str = "/root/trace";
 
 /// System calls by which the program changes something, or waits for someone who does.
-const CALLS: &str = "mkdir,rename,renameat,renameat2,unlink,unlinkat,rmdir,fsync,fdatasync,fchmod,write,sendto,sendmsg,read,recvfrom,vfork,clone,clone3";
+const CALLS: &str = "mkdir,link,linkat,rename,renameat,renameat2,unlink,unlinkat,rmdir,fsync,fdatasync,fchmod,write,sendto,sendmsg,read,recvfrom,vfork,clone,clone3";
 
 /// A moment of a run: the call, how many of its kind came before it, and what it did, for messages.
 #[derive(Debug, Clone)]
-struct Point {
+pub(crate) struct Point {
     call: String,
     ordinal: usize,
     what: String,
@@ -63,6 +63,78 @@ impl std::fmt::Display for Point {
     }
 }
 
+impl Point {
+    /// The option with which strace kills there.
+    pub(crate) fn inject(&self) -> String {
+        format!("--inject={}:signal=SIGKILL:when={}", self.call, self.ordinal)
+    }
+
+    /// The number of libvirt's wakings is not always the same.
+    pub(crate) fn may_vary(&self) -> bool {
+        self.call == "write"
+    }
+}
+
+/// Runs a command under strace with these options.
+pub(crate) fn traced(host: &Host, command: &[&str], options: &[&str]) -> Output {
+    let trace = format!("--trace={CALLS}");
+    let fixed = [
+        "strace",
+        "--follow-forks",
+        "--output",
+        TRACE,
+        "--signal=none",
+        &trace,
+    ];
+    host.run(fixed.iter().chain(options).chain(command))
+}
+
+/// The points of a run of the command that nothing disturbs.
+pub(crate) fn every_point(host: &Host, command: &[&str]) -> Vec<Point> {
+    let run = traced(host, command, &[]);
+    assert!(run.ok(), "{run}");
+    let trace = host.read_file(TRACE);
+    let first = trace
+        .split_whitespace()
+        .next()
+        .expect("strace writes process numbers")
+        .to_owned();
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    let mut points = Vec::new();
+    for line in trace.lines() {
+        // Other threads only ask the bus.
+        let Some((process, rest)) = line.split_once(char::is_whitespace) else {
+            continue;
+        };
+        let Some((call, arguments)) = rest.trim_start().split_once('(') else {
+            continue;
+        };
+        if process != first || call.contains(' ') {
+            continue;
+        }
+        let count = counts.entry(call.to_owned()).or_default();
+        *count += 1;
+        let libvirt = call == "write" && arguments.contains(", \"\\0\\0\\") && !arguments.contains("\", 8)");
+        let daemon =
+            call == "sendto" || (matches!(call, "read" | "recvfrom") && arguments.contains("\"{\\\"error"));
+        // What fails changes nothing.
+        let changes = !rest.contains(" = -1 E")
+            && match call {
+                "write" => libvirt || !(arguments.contains("\", 8)") || arguments.starts_with("1,")),
+                "read" | "recvfrom" | "sendto" => daemon,
+                _ => true,
+            };
+        if changes {
+            points.push(Point {
+                call: call.to_owned(),
+                ordinal: *count,
+                what: rest.chars().take(120).collect(),
+            });
+        }
+    }
+    points
+}
+
 impl Operation<'_> {
     fn command(&self) -> Vec<&str> {
         std::iter::once(MINIASCAPE)
@@ -71,69 +143,12 @@ impl Operation<'_> {
     }
 
     fn traced(&self, options: &[&str]) -> Output {
-        let trace = format!("--trace={CALLS}");
-        let fixed = [
-            "strace",
-            "--follow-forks",
-            "--output",
-            TRACE,
-            "--signal=none",
-            &trace,
-        ];
-        let words: Vec<&str> = fixed
-            .iter()
-            .chain(options)
-            .copied()
-            .chain(self.command())
-            .collect();
-        self.host.run(words)
+        traced(self.host, &self.command(), options)
     }
 
     /// The points of an undisturbed run.
     fn points(&self) -> Vec<Point> {
-        let run = self.traced(&[]);
-        assert!(run.ok(), "{run}");
-        let trace = self.host.read_file(TRACE);
-        let first = trace
-            .split_whitespace()
-            .next()
-            .expect("strace writes process numbers")
-            .to_owned();
-        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-        let mut points = Vec::new();
-        for line in trace.lines() {
-            // Other threads only ask the bus.
-            let Some((process, rest)) = line.split_once(char::is_whitespace) else {
-                continue;
-            };
-            let Some((call, arguments)) = rest.trim_start().split_once('(') else {
-                continue;
-            };
-            if process != first || call.contains(' ') {
-                continue;
-            }
-            let count = counts.entry(call.to_owned()).or_default();
-            *count += 1;
-            let libvirt =
-                call == "write" && arguments.contains(", \"\\0\\0\\") && !arguments.contains("\", 8)");
-            let daemon = call == "sendto"
-                || (matches!(call, "read" | "recvfrom") && arguments.contains("\"{\\\"error"));
-            // What fails changes nothing.
-            let changes = !rest.contains(" = -1 E")
-                && match call {
-                    "write" => libvirt || !(arguments.contains("\", 8)") || arguments.starts_with("1,")),
-                    "read" | "recvfrom" | "sendto" => daemon,
-                    _ => true,
-                };
-            if changes {
-                points.push(Point {
-                    call: call.to_owned(),
-                    ordinal: *count,
-                    what: rest.chars().take(120).collect(),
-                });
-            }
-        }
-        points
+        every_point(self.host, &self.command())
     }
 
     /// How everything is after an undisturbed run.
@@ -175,11 +190,9 @@ impl Operation<'_> {
         let mut killed = 0;
         for point in &chosen {
             (self.reset)();
-            let inject = format!("--inject={}:signal=SIGKILL:when={}", point.call, point.ordinal);
-            let run = self.traced(&[&inject]);
+            let run = self.traced(&[&point.inject()]);
             if run.ok() {
-                // The number of libvirt's wakings is not always the same.
-                assert!(point.call == "write", "not killed at {point}: {run}");
+                assert!(point.may_vary(), "not killed at {point}: {run}");
             } else {
                 killed += 1;
             }
@@ -318,8 +331,7 @@ pub(crate) fn an_update_under_a_guest_killed_at_any_point_is_made_up_for() {
     let spawns = |point: &&Point| matches!(point.call.as_str(), "vfork" | "clone" | "clone3");
     let point = points.iter().rfind(spawns).expect("ip is run");
     (operation.reset)();
-    let inject = format!("--inject={}:signal=SIGKILL:when={}", point.call, point.ordinal);
-    let killed = operation.traced(&[&inject]);
+    let killed = operation.traced(&[&point.inject()]);
     assert!(!killed.ok(), "not killed at {point}: {killed}");
     wait_until(
         "the daemon to finish a killed update",

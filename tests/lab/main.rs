@@ -17,6 +17,7 @@ mod dhcp;
 mod diff;
 mod dns;
 mod dropins;
+mod guest_kills;
 mod guests;
 mod harness;
 mod import;
@@ -183,6 +184,12 @@ fn tests() -> Vec<Trial> {
             an_adoption_of_reservations_killed_at_any_point_is_made_up_for,
             putting_on_record_killed_at_every_point_is_made_up_for,
             finishing_what_is_pending_killed_at_any_point_is_made_up_for,
+        }
+        guest_kills {
+            a_reset_killed_at_any_point_is_made_up_for,
+            a_reset_that_keeps_the_old_disk_killed_at_any_point_never_loses_it,
+            a_second_instance_killed_at_any_point_is_made_up_for,
+            an_unregistration_with_snapshot_and_saved_memory_killed_at_any_point_is_made_up_for,
         }
         pending {
             what_libvirt_did_not_hear_is_done_by_the_next_run,

@@ -72,19 +72,41 @@ fn a_reset_begins_anew_on_the_installed_version() {
 }
 
 #[test]
-fn a_reset_that_was_killed_is_finished() {
+fn a_reset_that_was_killed_is_finished_and_takes_no_disk_twice() {
     let bench = Bench::new("reset-killed");
     bench.install("0.1", 2);
     bench.register().unwrap();
     let new = bench.install("0.2", 3);
-    for phase in [ResetPhase::Removing, ResetPhase::Making] {
+    let virt = VirtType::Qemu;
+    super::super::reset(&bench.layout, &bench.libvirt, "reset-killed", false, virt, false).unwrap();
+    let disk = DiskRecord {
+        target: "vda".parse().unwrap(),
+        layers: new.to_vec(),
+        version: Some("0.2".parse().unwrap()),
+    };
+    let inode = |path: &std::path::Path| fs::metadata(path).map(|meta| meta.ino()).ok();
+    for (phase, swapped, aside) in [
+        (ResetPhase::Removing, false, None),
+        (ResetPhase::Removing, false, Some("one")),
+        (ResetPhase::Removing, true, None),
+        (ResetPhase::Removing, true, Some("two")),
+        (ResetPhase::Making, true, Some("three")),
+    ] {
+        let before = inode(&bench.overlay());
         let mut instance = Instance::read(&bench.layout, bench.name()).unwrap().unwrap();
-        assert!(phase == ResetPhase::Making || bench.chain() != names(&new));
-        instance.resetting = Some(Resetting { phase, aside: None });
-        if phase == ResetPhase::Making {
-            fs::remove_file(bench.overlay()).unwrap();
-            instance.disks.clear();
+        overlay::prepare(&bench.layout, bench.name(), &disk).unwrap();
+        let kept = aside.map(|suffix| bench.overlay().with_file_name(format!("vda.{suffix}.qcow2")));
+        if swapped {
+            overlay::take_place(&bench.layout, bench.name(), &disk, kept.as_deref()).unwrap();
         }
+        if phase == ResetPhase::Making {
+            instance.disks = vec![disk.clone()];
+        }
+        instance.resetting = Some(Resetting {
+            phase,
+            aside: aside.map(str::to_owned),
+            disks: vec![disk.clone()],
+        });
         instance.write(&bench.layout).unwrap();
         let kind = PendingKind::ResetGuest {
             package: bench.package.clone(),
@@ -93,13 +115,30 @@ fn a_reset_that_was_killed_is_finished() {
         kind.note(&bench.layout, bench.libvirt.uri(), "killed").unwrap();
         assert_eq!(bench.finish(), [true]);
         assert_eq!(bench.chain(), names(&new));
+        assert_ne!(inode(&bench.overlay()), before);
+        if let Some(kept) = kept {
+            assert_eq!(inode(&kept), before);
+        }
         assert_eq!(pending(&bench.layout).unwrap(), []);
-        assert_eq!(
-            Instance::read(&bench.layout, bench.name())
-                .unwrap()
-                .unwrap()
-                .resetting,
-            None
-        );
+        let instance = Instance::read(&bench.layout, bench.name()).unwrap().unwrap();
+        assert_eq!(instance.resetting, None);
     }
+    // One that was killed before it had begun leaves no draft behind.
+    overlay::prepare(&bench.layout, bench.name(), &disk).unwrap();
+    let kind = PendingKind::ResetGuest {
+        package: bench.package.clone(),
+        guest: bench.name().clone(),
+    };
+    kind.note(&bench.layout, bench.libvirt.uri(), "killed").unwrap();
+    assert_eq!(bench.finish(), [true]);
+    let disks = bench.layout.instance_disks(bench.name());
+    let hidden = fs::read_dir(disks.on_disk()).unwrap().filter(|entry| {
+        entry
+            .as_ref()
+            .unwrap()
+            .file_name()
+            .to_string_lossy()
+            .starts_with('.')
+    });
+    assert_eq!(hidden.count(), 0);
 }
