@@ -1,8 +1,11 @@
 //! `miniascape package`: guest packages, installed on this host or in files.
 
+mod install;
 mod preflight;
+mod remove;
 
 use super::output::{size, table};
+use super::progress::ProgressArgs;
 use super::{Context, Failure};
 use clap::Subcommand;
 use miniascape::name::printable;
@@ -40,7 +43,53 @@ pub(crate) enum Args {
         /// RPM or Debian packages of guests and images, or tar files
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
+        #[command(flatten)]
+        progress: ProgressArgs,
     },
+    /// Install package files on this host, after looking at what they would meet
+    #[command(
+        after_help = "Example: miniascape package install packages/vm-web_1.0-1_all.deb\n\n\
+        RPM packages are handed to dnf, zypper or rpm, Debian packages to apt-get or dpkg, whichever is there; a tar file \
+        of `repack --to tar` is unpacked by miniascape itself. Image packages that lie beside the given ones and that a \
+        guest needs are taken along. The look is that of `package preflight`: if something stands in the way, the status is \
+        3 and nothing was touched."
+    )]
+    Install {
+        /// RPM packages, Debian packages or tar files, all of one kind
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Give the guests what their packages do not declare: devices and programs of this host
+        #[arg(long)]
+        trust: bool,
+        /// Only tell what would be done
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        progress: ProgressArgs,
+    },
+    /// Remove a guest package; the disks of its guests stay
+    #[command(after_help = "Example: miniascape package remove vm-web\n\n\
+        Its guests leave libvirt at once, or when they are off, and come back with the package. What came by rpm or dpkg \
+        goes by them; what came out of a tar file goes with the images that no other package needs.")]
+    Remove {
+        /// The package, as `package list` shows it
+        package: GuestPackage,
+        /// Only tell what would be done
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+/// Fails for those who may not write where packages go.
+fn need_root(what: &str) -> Result<(), Failure> {
+    if rustix::process::geteuid().is_root() {
+        Ok(())
+    } else {
+        Err(
+            Failure::failed(format!("{what} is for root; nothing was changed"))
+                .hint("run it as root (`sudo miniascape …`)"),
+        )
+    }
 }
 
 pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
@@ -48,7 +97,25 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
         Args::List => list(context),
         Args::Show { package } => show(context, package),
         Args::Verify { files } => verify(context, files),
-        Args::Preflight { files } => preflight::run(context, files),
+        Args::Preflight { files, progress } => preflight::run(context, files, progress.style),
+        Args::Install {
+            files,
+            trust,
+            dry_run,
+            progress,
+        } => {
+            let request = install::Request {
+                files,
+                trust: *trust,
+                dry_run: *dry_run,
+                style: progress.style,
+            };
+            install::run(context, &request)
+        }
+        Args::Remove { package, dry_run } => {
+            remove::run(context, package, *dry_run)?;
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A program is looked for in fixed directories, never along the caller's PATH; it gets an environment of its own,
 //! an empty standard input and no shell; its last lines on standard error end up in the error. It gets SIGTERM when
-//! we die, unless it has changed its user or group by then, as dnsmasq may: Linux forgets the wish at that moment.
+//! we die, unless it has changed its user or group by then, as dnsmasq may: Linux forgets the wish at that moment. A
+//! package manager is let go on to its end.
 //! What the arguments mean is the callers' business.
 
 use std::ffi::{OsStr, OsString};
@@ -102,6 +103,7 @@ impl Program {
             arguments: Vec::new(),
             environment: Vec::new(),
             dir: None,
+            to_its_end: false,
         }
     }
 }
@@ -113,6 +115,7 @@ pub struct Run {
     arguments: Vec<OsString>,
     environment: Vec<(&'static str, OsString)>,
     dir: Option<PathBuf>,
+    to_its_end: bool,
 }
 
 impl Run {
@@ -143,6 +146,24 @@ impl Run {
     pub fn within(mut self, dir: &Path) -> Self {
         self.dir = Some(dir.to_owned());
         self
+    }
+
+    /// Lets it go on to its end when we die: what it does must not stop half-way.
+    #[must_use]
+    pub const fn to_its_end(mut self) -> Self {
+        self.to_its_end = true;
+        self
+    }
+
+    /// The program and its arguments.
+    pub fn words(&self) -> Vec<String> {
+        let arguments = self
+            .arguments
+            .iter()
+            .map(|word| word.to_string_lossy().into_owned());
+        std::iter::once(self.program.display().to_string())
+            .chain(arguments)
+            .collect()
     }
 
     /// The command line for messages; arguments with spaces in quotes.
@@ -179,12 +200,14 @@ impl Run {
         if let Some(dir) = &self.dir {
             command.current_dir(dir);
         }
-        // SAFETY: the closure runs between fork and exec and makes a single prctl system call.
-        unsafe {
-            command.pre_exec(|| {
-                rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))?;
-                Ok(())
-            });
+        if !self.to_its_end {
+            // SAFETY: the closure runs between fork and exec and makes a single prctl system call.
+            unsafe {
+                command.pre_exec(|| {
+                    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))?;
+                    Ok(())
+                });
+            }
         }
         tracing::debug!(command = %self.line(), "run");
         command
@@ -197,6 +220,20 @@ impl Run {
             .stderr(stderr)
             .spawn()
             .map_err(|source| self.spawn_error(source))
+    }
+
+    /// Runs the program to its end, its output going where the caller says; a status other than 0 is an error.
+    pub fn run_with(&self, stdout: Stdio, stderr: Stdio) -> Result<(), CommandError> {
+        let mut child = self.start_with(stdout, stderr)?;
+        let status = child.wait().map_err(|source| self.spawn_error(source))?;
+        if status.success() {
+            return Ok(());
+        }
+        Err(CommandError::Failed {
+            command: self.line(),
+            status,
+            stderr: String::new(),
+        })
     }
 
     /// Runs the program to its end, whatever status that is.

@@ -40,6 +40,46 @@ pub fn write(path: &Path, content: &[u8], mode: u32) -> io::Result<bool> {
     Ok(true)
 }
 
+/// A file in `dir` that is a draft until it gets its name.
+pub fn draft(dir: &Path) -> io::Result<tempfile::NamedTempFile> {
+    tempfile::Builder::new().prefix(DRAFT).tempfile_in(dir)
+}
+
+/// A directory in `dir` that is a draft until it gets its name. Killed runs leave it to [`remove_draft_dirs`].
+pub fn draft_dir(dir: &Path) -> io::Result<tempfile::TempDir> {
+    tempfile::Builder::new().prefix(DRAFT).tempdir_in(dir)
+}
+
+/// Removes draft directories that killed runs left in `dir`. The caller sees to it that nobody works there.
+pub fn remove_draft_dirs(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_name().as_encoded_bytes().starts_with(DRAFT.as_bytes()) && entry.file_type()?.is_dir() {
+            remove_dir(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Puts the draft directory `draft` in the place of `path`, which is there afterwards whole, the old one or the new one.
+/// Where the file system cannot exchange directories, it is away for a moment; `mark`, a file in it, goes first then, and
+/// what was without it was on its way.
+pub fn put_dir(draft: tempfile::TempDir, path: &Path, mark: &str) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    if path.exists() {
+        let exchanged = renameat_with(CWD, draft.path(), CWD, path, RenameFlags::EXCHANGE);
+        if exchanged.is_ok() {
+            sync_dir(parent(path)?)?;
+            // What was there goes with the draft's name.
+            return draft.close();
+        }
+        remove(&path.join(mark))?;
+        remove_dir(path)?;
+    }
+    fs::rename(draft.keep(), path)?;
+    sync_dir(parent(path)?)
+}
+
 /// Removes drafts that killed runs left in `dir`. The caller sees to it that nobody writes there.
 pub fn remove_drafts(dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {

@@ -250,6 +250,11 @@ impl Layout {
         self.instance_disks(guest).join(format!("{target}.qcow2"))
     }
 
+    /// The root of the system whose files these are; with a state directory, this host's.
+    pub fn system(&self) -> Place {
+        self.of_system("")
+    }
+
     /// `/etc/group` of the system whose files these are; with a state directory, this host's.
     pub fn groups(&self) -> Place {
         self.of_system("etc/group")
@@ -341,6 +346,21 @@ impl Layout {
     /// libvirt's XML of a network before it became ours.
     pub fn adopted(&self, name: &NetworkName) -> Place {
         self.all_adopted().join(format!("{name}.xml"))
+    }
+
+    /// `/var/lib/miniascape/unpacked`: a record of each guest package that was unpacked from a tar file.
+    pub fn unpacked(&self) -> Place {
+        self.at("var/lib/miniascape/unpacked")
+    }
+
+    /// The record of one of them.
+    pub fn unpacked_record(&self, package: &GuestName) -> Place {
+        self.unpacked().join(format!("{package}.json"))
+    }
+
+    /// Held while packages are unpacked or what was unpacked is removed.
+    pub fn unpack_lock(&self) -> Place {
+        self.run().join("unpack.lock")
     }
 
     /// `/var/lib/miniascape/pending`: one file per piece of work that could not be finished.

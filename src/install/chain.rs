@@ -153,6 +153,21 @@ fn verify(file: &Path, origin: &Path, digest: &Digest) -> Result<ImageRecord, In
 }
 
 /// Reflinks, or copies across file systems, after a hard link was refused with `refusal`.
+/// True if `file` is there and has `digest`, which is taken unless it is that of an image in `known`.
+pub(super) fn is_sound(file: &Path, digest: &Digest, known: &[ImageRecord]) -> Result<bool, InstallError> {
+    if stat(file)?.is_none_or(|meta| !meta.is_file()) {
+        return Ok(false);
+    }
+    if known.contains(&ImageRecord::of(file, *digest)?) {
+        return Ok(true);
+    }
+    match verify(file, file, digest) {
+        Ok(_) => Ok(true),
+        Err(InstallError::Digest { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 fn duplicate(packaged: &Path, draft: &Path, refusal: &io::Error) -> io::Result<()> {
     let mut source = fs::File::open(packaged)?;
     let mut target = fs::File::create(draft)?;

@@ -7,9 +7,12 @@ mod chain;
 mod define;
 mod finish;
 mod firmware;
+mod hand_over;
 mod identity;
 mod kept;
+mod managed;
 mod networks;
+mod outcome;
 mod overlay;
 mod pending;
 mod preflight;
@@ -19,6 +22,7 @@ mod reset;
 mod start;
 mod status;
 mod trust;
+mod unpack;
 mod unregister;
 
 #[cfg(test)]
@@ -26,7 +30,10 @@ mod tests;
 
 pub use chain::ChainError;
 pub use finish::{Finished, finish, note_failure};
+pub use hand_over::{install_run, mark_run, remove_run};
 pub use kept::after_start;
+pub use managed::{Managed, Manager, managed};
+pub use outcome::{Outcome, OutcomeGuest, outcome};
 pub use pending::{Pending, PendingKind, SYSTEM, list as pending};
 pub use preflight::{Check, Finding, Verdict, preflight};
 pub use record::{DiskRecord, Identity, ImageRecord, Instance, InstanceState, ResetPhase, Resetting};
@@ -34,14 +41,15 @@ pub use register::{Registered, Wish, register};
 pub use reset::{Reset, reset};
 pub use start::check_images;
 pub use status::{DiskStatus, InstanceStatus, status, statuses};
+pub use unpack::{Unpacked, Unpacking, is_unpacked, take_away, tidy, unpack};
 pub use unregister::{Unregistered, unregister};
 
 use crate::domain::DomainXmlError;
-use crate::host::LibvirtError;
 use crate::host::kvm::KvmError;
+use crate::host::{CommandError, LibvirtError};
 use crate::image::ImageError;
 use crate::name::{Digest, GuestName};
-use crate::package::{GuestPackage, InstalledError};
+use crate::package::{GuestPackage, InstalledError, VerifyError};
 use std::io;
 use std::path::PathBuf;
 
@@ -51,6 +59,29 @@ pub enum InstallError {
     /// The package is not installed, or its manifest is refused.
     #[error(transparent)]
     Package(#[from] InstalledError),
+    /// A package file is not what it should be.
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
+    /// A package manager has the package.
+    #[error("{package} {version} is installed by {}, to which its files belong; nothing was changed", manager.as_str())]
+    Managed {
+        /// The package.
+        package: GuestPackage,
+        /// Who has it.
+        manager: Manager,
+        /// In which version.
+        version: String,
+    },
+    /// There is no room for images.
+    #[error("{}: {needed} bytes are needed, {free} are free; nothing was changed", dir.display())]
+    NoSpace {
+        /// Where they go.
+        dir: PathBuf,
+        /// Bytes of the images.
+        needed: u64,
+        /// Bytes that are free.
+        free: u64,
+    },
     /// The domain XML is refused.
     #[error("the domain XML of {package}: {source}")]
     Xml {
@@ -189,6 +220,9 @@ pub enum InstallError {
     /// It is not known what can run the guest.
     #[error(transparent)]
     Kvm(#[from] KvmError),
+    /// A program failed.
+    #[error(transparent)]
+    Command(#[from] CommandError),
     /// libvirt cannot be reached, or refused.
     #[error(transparent)]
     Libvirt(#[from] LibvirtError),
@@ -217,11 +251,15 @@ impl InstallError {
         match self {
             Self::Libvirt(_)
             | Self::Kvm(_)
+            | Self::Command(_)
             | Self::Chain(_)
+            | Self::NoSpace { .. }
             | Self::Io(_)
             | Self::Image(ImageError::Tool(_) | ImageError::Io(_) | ImageError::InUse { .. })
             | Self::Package(InstalledError::Io(_)) => true,
             Self::Package(_)
+            | Self::Verify(_)
+            | Self::Managed { .. }
             | Self::Xml { .. }
             | Self::HostBound { .. }
             | Self::ImageMissing { .. }

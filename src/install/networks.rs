@@ -100,16 +100,14 @@ pub(super) fn settle(
         if !given || network::has_brought(layout, &instance.name, &network, &entries)? {
             continue;
         }
-        let fits = |entries: &[Brought]| {
+        let seen = |entries: &[Brought]| {
             // Where nobody can tell, the package's addresses are as good as any.
             let seen = network::preview(layout, libvirt, &network, &instance.name, entries);
             seen.ok()
                 .flatten()
-                .is_none_or(|landed| landed.hosts.len() == entries.len())
+                .filter(|landed| landed.hosts.len() != entries.len())
         };
-        if fits(&entries) {
-            continue;
-        }
+        let Some(landed) = seen(&entries) else { continue };
         let other: Vec<Brought> = entries
             .iter()
             .map(|entry| Brought {
@@ -117,15 +115,45 @@ pub(super) fn settle(
                 ..entry.clone()
             })
             .collect();
-        if fits(&other) {
+        if seen(&other).is_none() {
+            let whose = landed.taken.iter().map(|(ip, host)| format!("{host} has {ip}"));
+            let whose: Vec<String> = whose.collect();
             notes.push(format!(
-                "{} has an address of its own in {network}: another has that of the package",
-                instance.name
+                "{} has an address of its own in {network}: {}",
+                instance.name,
+                if whose.is_empty() {
+                    "another has that of the package".to_owned()
+                } else {
+                    whose.join(", ")
+                }
             ));
             instance.chosen.insert(network);
         }
     }
     Ok(())
+}
+
+/// As [`settle`], and then what [`bring`] would say of entries that the networks do not take up.
+pub(super) fn foresee(
+    layout: &Layout,
+    libvirt: &Libvirt,
+    instance: &mut Instance,
+    manifest: &Manifest,
+) -> io::Result<Vec<String>> {
+    let mut notes = Vec::new();
+    settle(layout, libvirt, instance, manifest, &mut notes)?;
+    for (network, entries) in wanted(layout, instance, manifest)? {
+        let seen = network::preview(layout, libvirt, &network, &instance.name, &entries);
+        if let Ok(Some(landed)) = seen
+            && landed.hosts.len() < entries.len()
+        {
+            let remarks = landed.remarks.iter();
+            notes.extend(
+                remarks.map(|why| format!("{} has no reservation in {network}: {why}", instance.name)),
+            );
+        }
+    }
+    Ok(notes)
 }
 
 /// True if [`bring`] would change a file.

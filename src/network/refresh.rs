@@ -53,6 +53,8 @@ pub enum RefreshError {
 pub struct Landed {
     /// Its hosts as the network has them.
     pub hosts: Vec<(HostName, Vec<IpAddr>)>,
+    /// Addresses that others have, with whose they are.
+    pub taken: Vec<(IpAddr, HostName)>,
     /// What was said of its file: why others were left out.
     pub remarks: Vec<Warning>,
 }
@@ -68,8 +70,19 @@ impl Landed {
             let same = host.name == entry.name && entry.ips.iter().all(|ip| addresses.contains(ip));
             same.then(|| (host.name.clone(), addresses))
         });
+        let own = |mac: &Mac| entries.iter().any(|entry| entry.macs.contains(mac));
+        let taken = entries.iter().flat_map(|entry| &entry.ips).filter_map(|ip| {
+            let mut others = found
+                .network
+                .hosts()
+                .iter()
+                .filter(|host| !host.macs.iter().any(own));
+            let other = others.find(|host| host.addresses().any(|address| address == *ip))?;
+            Some((*ip, other.name.clone()))
+        });
         Self {
             hosts: landed.collect(),
+            taken: taken.collect(),
             remarks: found
                 .warnings
                 .iter()

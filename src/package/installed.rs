@@ -124,6 +124,11 @@ pub fn image(layout: &Layout, package: &ImagePackage) -> Result<Digest, Installe
     Err(missing())
 }
 
+/// True if the image lies where its package puts it, in its length.
+pub fn is_there(layout: &Layout, layer: &Layer) -> bool {
+    presence(layout, layer) == Presence::Present
+}
+
 fn presence(layout: &Layout, layer: &Layer) -> Presence {
     match fs::symlink_metadata(layout.packaged_image(&layer.digest).on_disk()) {
         Ok(meta) if meta.is_file() && meta.len() == layer.file_size => Presence::Present,

@@ -30,6 +30,7 @@ mod set;
 mod shared;
 mod since;
 mod stream;
+mod take_out;
 mod target;
 mod text;
 mod tree;
@@ -38,11 +39,11 @@ mod verify;
 mod work;
 
 pub use base_file::{UnpackedBase, unpack_base};
-pub use contents::{Contents, GuestContents, contents};
+pub use contents::{Contents, GuestContents, contents, images_beside};
 pub use disks::{Base, DiskChoice, DiskPlan, KnownBase, LiveDisk, Selected, Split, Volume};
 pub use error::RepackError;
 pub use files::{FileRole, FileSection, GuestFile, NetworkFiles, named_network, network_file, network_parts};
-pub use installed::{Installed, InstalledError, Presence, image, list, show};
+pub use installed::{Installed, InstalledError, Presence, image, is_there, list, show};
 pub use manifest::{
     CpuSection, DiskSection, DomainSection, FORMAT, FirmwareKind, FirmwareSection, HostSection,
     InterfaceSection, Layer, Manifest, ManifestError, NetworkSection, NotPacked, PackageSection, Role,
@@ -58,6 +59,7 @@ pub use repository::index;
 pub use seal::Seal;
 pub use since::{Below, Earlier, UnpackedSet};
 pub use stream::Codec;
+pub use take_out::{Destination, take_out};
 pub use target::{OutputFile, Target};
 pub use text::{Line, TextError, Word};
-pub use verify::{PackageKind, Verified, VerifiedFile, VerifyError, verify};
+pub use verify::{PackageKind, Verified, VerifiedFile, VerifyError, kind_of, verify};

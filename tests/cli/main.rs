@@ -5,6 +5,7 @@ mod base;
 mod dropins;
 mod image;
 mod import;
+mod install;
 mod manual;
 mod net;
 mod offline;

@@ -21,6 +21,7 @@ mod guest_kills;
 mod guests;
 mod harness;
 mod import;
+mod install;
 mod instances;
 mod kills;
 mod lifecycle;
@@ -93,6 +94,10 @@ fn tests() -> Vec<Trial> {
             whatever_ends_a_live_pack_the_guest_goes_on,
             a_live_pack_killed_at_any_point_is_undone_and_the_guest_goes_on,
             guests_of_every_kind_are_packed_while_they_run,
+        }
+        install {
+            debian_packages_and_tar_files_come_and_go,
+            rpm_packages_come_and_go,
         }
         preflight {
             what_stands_in_the_way_is_named_and_nothing_is_changed,

@@ -98,8 +98,14 @@ pub(crate) fn what_stands_in_the_way_is_named_and_nothing_is_changed() {
         let emulator = &found(&told, "emulator")[0];
         assert!(emulator.1.contains("qemu-system-x86_64"), "{told}");
     }
-    // The guest's package alone, without its images.
-    let told = preflight(&host, "/root/good/vm-good*.deb");
+    // The guest's package alone: its images lie beside it, or nowhere.
+    preflight(&host, "/root/good/vm-good*.deb").expect_code(0);
+    host.check([
+        "sh",
+        "-c",
+        "mkdir /root/alone; cp /root/good/vm-good*.deb /root/alone",
+    ]);
+    let told = preflight(&host, "/root/alone/vm-good*.deb");
     told.expect_code(3);
     assert_eq!(noes(&told), ["images"], "{told}");
 

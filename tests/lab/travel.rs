@@ -29,7 +29,7 @@ pub(crate) struct Packages {
     /// What the delta of `web` says; that of `web2` says nothing.
     pub(crate) delta: String,
     /// Version 0.1 of both.
-    files: Vec<File>,
+    pub(crate) files: Vec<File>,
     /// Version 0.2 of `web`, whose delta says something else.
     pub(crate) next: Vec<File>,
 }
@@ -102,7 +102,7 @@ fn pack(host: &Host, guests: &[&str], version: &str) -> Vec<File> {
             "repack",
             guest,
             "--to",
-            "rpm,deb",
+            "rpm,deb,tar",
             "--package-version",
             version,
             "--output",

@@ -461,10 +461,16 @@ impl From<InstallError> for Failure {
             )),
             InstallError::Digest { .. } => Self::failed(message).hint("reinstall the package of that image"),
             InstallError::Package(error) => error.into(),
+            InstallError::Verify(error) => error.into(),
+            InstallError::Managed { package, .. } => Self::refused(message).hint(format!(
+                "remove it first (`miniascape package remove {package}`; the disks of its guests stay), or install its own kind of package"
+            )),
             InstallError::Kvm(error) => error.into(),
+            InstallError::Command(error) => error.into(),
             InstallError::Layer { .. }
             | InstallError::ImageMissing { .. }
             | InstallError::File { .. }
+            | InstallError::NoSpace { .. }
             | InstallError::Record { .. }
             | InstallError::Chain(_) => Self::failed(message),
             InstallError::Io(error) => error.into(),

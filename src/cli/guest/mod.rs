@@ -3,7 +3,7 @@
 mod create;
 mod delete;
 mod life;
-mod packaged;
+pub(super) mod packaged;
 mod reset;
 mod status;
 

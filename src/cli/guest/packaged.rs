@@ -5,14 +5,14 @@ use crate::cli::{Context, Failure};
 use miniascape::guest;
 use miniascape::host::libvirt::is_local_uri;
 use miniascape::host::{Libvirt, files};
-use miniascape::install::{self, InstallError, PendingKind, Registered, Wish};
+use miniascape::install::{self, InstallError, PendingKind, Registered, Unregistered, Wish};
 use miniascape::name::GuestName;
 use miniascape::package::{self, GuestPackage, InstalledError};
 use serde::Serialize;
 
 /// Does `work`, which is on record as pending from its beginning, so that the next run finishes it if this one fails or
 /// is killed. A dry run leaves the record alone.
-fn or_pending<T>(
+pub(in crate::cli) fn or_pending<T>(
     context: &Context,
     kind: &PendingKind,
     dry_run: bool,
@@ -166,14 +166,15 @@ pub(super) fn unregister(context: &Context, package: &GuestPackage, dry_run: boo
     if !layout.is_live() {
         return defer(context, &kind, dry_run, "removed from another system's root");
     }
-    let done = or_pending(context, &kind, dry_run, |libvirt| {
-        install::unregister(layout, libvirt, package, dry_run)
-    })?;
+    let done = if dry_run {
+        or_pending(context, &kind, true, |libvirt| {
+            install::unregister(layout, libvirt, package, true)
+        })?
+    } else {
+        unregister_with(context, package, |_| Ok(()))?
+    };
     for note in &done.notes {
         context.output().warn(note);
-    }
-    if !done.running.is_empty() && !dry_run {
-        kind.note(layout, context.uri(), "a guest of it is running")?;
     }
     context.output().report(&done, || {
         let mut lines = Vec::new();
@@ -196,4 +197,25 @@ pub(super) fn unregister(context: &Context, package: &GuestPackage, dry_run: boo
         }
         lines.join("\n")
     })
+}
+
+/// Unregisters the guests of a package after `before`, with which they are on record as to be unregistered. Those that
+/// run stay on record.
+pub(in crate::cli) fn unregister_with(
+    context: &Context,
+    package: &GuestPackage,
+    before: impl FnOnce(&Libvirt) -> Result<(), InstallError>,
+) -> Result<Unregistered, Failure> {
+    let layout = context.layout();
+    let kind = PendingKind::UnregisterGuest {
+        package: package.clone(),
+    };
+    let done = or_pending(context, &kind, false, |libvirt| {
+        before(libvirt)?;
+        install::unregister(layout, libvirt, package, false)
+    })?;
+    if !done.running.is_empty() {
+        kind.note(layout, context.uri(), "a guest of it is running")?;
+    }
+    Ok(done)
 }

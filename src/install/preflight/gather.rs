@@ -4,13 +4,16 @@ use super::capabilities::{self, Capabilities, MachineCapabilities};
 use crate::domain::scan::Document;
 use crate::domain::{Domain, VirtType};
 use crate::host::{Layout, Libvirt, files};
+use crate::install::managed::{Managed, managed};
 use crate::install::record::{Identity, Instance};
 use crate::install::{InstallError, identity, networks, trust};
-use crate::name::{Digest, Mac, printable};
+use crate::name::{Digest, GuestName, Mac, printable};
 use crate::network;
-use crate::package::{Contents, GuestContents, Manifest};
+use crate::package::{self, Contents, GuestContents, Manifest};
 use fs_err as fs;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// What all guests meet.
@@ -22,8 +25,12 @@ pub(super) struct Host {
     pub(super) usual_place: bool,
     /// Free space there, in bytes.
     pub(super) free: u64,
+    /// Free space where instances have their disks, in bytes, if that is another file system.
+    pub(super) free_apart: Option<u64>,
     /// The images of the packages that lie there already.
     pub(super) there: HashSet<Digest>,
+    /// Those of the guest packages that rpm or dpkg have.
+    pub(super) managed: HashMap<String, Managed>,
     /// What libvirt has; `None` if its answer cannot be read.
     pub(super) capabilities: Option<Capabilities>,
     /// libvirt's networks, each with whether it is started.
@@ -61,18 +68,20 @@ pub(super) struct Around {
     pub(super) arch: String,
     /// What its machine can have here, or libvirt's words.
     pub(super) machine: Option<Result<MachineCapabilities, String>>,
-    /// Why its name is not free, and the way round it.
-    pub(super) name: Option<(String, String)>,
+    /// The version of it that is here, whoever brought it.
+    pub(super) installed: Option<String>,
+    /// Why names of its instances are not free, and the way round it.
+    pub(super) names: Vec<(String, String)>,
     /// What it asks of this host, or why it is not given that.
     pub(super) trust: Option<Result<Vec<String>, String>>,
     /// Whose its hardware addresses are here.
     pub(super) macs: BTreeMap<Mac, String>,
-    /// The networks in which somebody else has its addresses.
+    /// What becomes of the addresses that somebody else has.
     pub(super) addresses: Vec<String>,
     /// Files of its firmware that are not here.
     pub(super) missing: Vec<String>,
-    /// True if an instance of it is here.
-    pub(super) known: bool,
+    /// Its instances that are here.
+    pub(super) known: Vec<GuestName>,
 }
 
 /// Looks around for all packages together.
@@ -87,8 +96,18 @@ pub(super) fn host(layout: &Layout, libvirt: &Libvirt, packages: &[Contents]) ->
         meta.is_ok_and(|meta| meta.is_file() && meta.len() == *size)
     });
     let networks = libvirt.networks()?;
+    let names: Vec<String> = packages
+        .iter()
+        .filter(|package| package.guest.is_some())
+        .map(|package| package.found.package.clone())
+        .collect();
+    let disks = layout.all_instance_disks();
+    let (disks, beside) = (existing(disks.on_disk()), existing(&images));
+    let apart = fs::metadata(disks)?.dev() != fs::metadata(beside)?.dev();
     Ok(Host {
-        free: files::free_space(existing(&images))?,
+        free: files::free_space(beside)?,
+        free_apart: apart.then(|| files::free_space(disks)).transpose()?,
+        managed: managed(layout, &names)?,
         there: there.map(|(digest, _)| digest).collect(),
         capabilities: capabilities::read(&libvirt.capabilities()?),
         networks: networks.into_iter().map(|n| (n.name, n.active)).collect(),
@@ -130,11 +149,12 @@ fn kernel() -> Kernel {
     }
 }
 
-/// Looks around for one guest; `earlier` are the guests of the same run before it.
+/// Looks around for one guest, which `virt` will run and which may be given what it asks for; `earlier` are the guests of
+/// the same run before it.
 pub(super) fn guest(
     layout: &Layout,
     libvirt: &Libvirt,
-    virt: VirtType,
+    (virt, trusted): (VirtType, bool),
     host: &Host,
     contents: &GuestContents,
     earlier: &[&Manifest],
@@ -145,29 +165,41 @@ pub(super) fn guest(
         package: package.clone(),
         source,
     })?;
-    let found = identity::instances(layout, libvirt, manifest, &domain)?;
-    let known = !found.is_empty();
-    let mut instance = found
-        .into_iter()
-        .next()
-        .unwrap_or_else(|| Instance::new(package.guest().clone(), package.clone(), Identity::Packaged));
+    let mut instances = identity::instances(layout, libvirt, manifest, &domain)?;
     let mut around = Around {
-        known,
+        known: instances.iter().map(|instance| instance.name.clone()).collect(),
         virt: virt.as_str().to_owned(),
+        installed: package::show(layout, package).ok().map(|installed| {
+            let section = installed.manifest.package;
+            format!("{}-{}", section.version, section.release)
+        }),
         ..Around::default()
     };
-    match trust::check(manifest, &domain, &mut instance, false) {
-        Ok(needs) => around.trust = Some(Ok(needs)),
-        Err(error) => around.trust = Some(Err(error.to_string())),
-    }
-    if let Err(error) = identity::refuse_name_clash(layout, libvirt, &instance, known) {
-        let Some(remedy) = error.remedy() else {
-            return Err(error);
-        };
-        around.name = Some((error.to_string(), remedy.to_owned()));
-    }
+    let known = !instances.is_empty();
     if !known {
-        let taken = identity::taken_macs(layout, libvirt, &instance)?;
+        instances.push(Instance::new(
+            package.guest().clone(),
+            package.clone(),
+            Identity::Packaged,
+        ));
+    }
+    for instance in &mut instances {
+        match trust::check(manifest, &domain, instance, trusted) {
+            Err(error) => around.trust = Some(Err(error.to_string())),
+            Ok(needs) if around.trust.is_none() => around.trust = Some(Ok(needs)),
+            Ok(_) => {}
+        }
+        if let Err(error) = identity::refuse_name_clash(layout, libvirt, instance, known) {
+            let Some(remedy) = error.remedy() else {
+                return Err(error);
+            };
+            around.names.push((error.to_string(), remedy.to_owned()));
+        }
+    }
+    if let [instance] = &mut instances[..]
+        && !known
+    {
+        let taken = identity::taken_macs(layout, libvirt, instance)?;
         let interfaces = &manifest.domain.interfaces;
         for mac in interfaces.iter().filter_map(|interface| interface.mac) {
             let others = earlier.iter().filter(|other| {
@@ -180,8 +212,8 @@ pub(super) fn guest(
             }
             instance.macs.insert(mac.to_string(), mac);
         }
-        networks::settle(layout, libvirt, &mut instance, manifest, &mut Vec::new())?;
-        around.addresses = instance.chosen.iter().map(ToString::to_string).collect();
+        around.addresses = networks::foresee(layout, libvirt, instance, manifest)?;
+        around.addresses.extend(same_addresses(manifest, earlier));
     }
     machine(libvirt, host, manifest, &mut around);
     let firmware = &manifest.domain.firmware;
@@ -191,6 +223,28 @@ pub(super) fn guest(
         .map(ToString::to_string)
         .collect();
     Ok(around)
+}
+
+/// Addresses that another guest of the same run brings into the same network.
+fn same_addresses(manifest: &Manifest, earlier: &[&Manifest]) -> Vec<String> {
+    let all = |manifest: &Manifest| -> Vec<(String, IpAddr)> {
+        let sections = manifest.networks.iter();
+        let hosts = sections.flat_map(|section| section.hosts.iter().map(move |host| (&section.name, host)));
+        hosts
+            .flat_map(|(name, host)| host.addresses.iter().map(move |ip| (name.to_string(), *ip)))
+            .collect()
+    };
+    let own = all(manifest);
+    let others = earlier.iter().flat_map(|other| {
+        let theirs = all(other);
+        let same = theirs.into_iter().filter(|pair| own.contains(pair));
+        same.map(|(network, ip)| {
+            let (guest, package) = (manifest.package.name.guest(), &other.package.name);
+            format!("{guest} has an address of its own in {network}: {package} has {ip}")
+        })
+        .collect::<Vec<_>>()
+    });
+    others.collect()
 }
 
 /// Asks libvirt about the machine, if it has an emulator for it and knows its type: of another it could only say no.

@@ -2,8 +2,9 @@
 
 use super::gather::{Around, Host};
 use super::{Check, Finding, Verdict};
+use crate::install::managed::Manager;
 use crate::name::Digest;
-use crate::package::{Contents, FirmwareKind, Line, Manifest};
+use crate::package::{Contents, FirmwareKind, Line, Manifest, PackageKind};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Room for an empty overlay of each disk, with the directories around it.
@@ -92,6 +93,7 @@ fn space(host: &Host, packages: &[Contents]) -> Vec<Finding> {
         return vec![Finding::new(Check::Space, Verdict::No, what).hint(hint)];
     }
     let mut findings = vec![Finding::new(Check::Space, Verdict::Ok, what)];
+    findings.extend(copies(host, packages));
     let full = disks()
         .filter_map(|disk| disk.layers.last())
         .fold(0_u64, |sum, layer| sum.saturating_add(layer.virtual_size));
@@ -101,6 +103,22 @@ fn space(host: &Host, packages: &[Contents]) -> Vec<Finding> {
         findings.push(Finding::new(Check::Space, Verdict::Warning, what));
     }
     findings
+}
+
+/// Where instances are on another file system than the images, links of their own are copies.
+fn copies(host: &Host, packages: &[Contents]) -> Option<Finding> {
+    let free = host.free_apart?;
+    let images = manifests(packages).flat_map(Manifest::images);
+    let needed = images.fold(0_u64, |sum, layer| sum.saturating_add(layer.file_size));
+    let what = format!(
+        "the guests' disks are on a file system of their own, so their images are copied: {needed} bytes, {free} are free"
+    );
+    Some(if needed > free {
+        let hint = format!("free {} bytes there", needed - free);
+        Finding::new(Check::Space, Verdict::No, what).hint(hint)
+    } else {
+        Finding::new(Check::Space, Verdict::Warning, what)
+    })
 }
 
 fn pool(host: &Host) -> Vec<Finding> {
@@ -170,33 +188,73 @@ fn security(host: &Host) -> Finding {
 }
 
 /// What concerns one guest.
-pub(super) fn guest(host: &Host, around: &Around, manifest: &Manifest) -> Vec<Finding> {
-    let mut findings = vec![name(around, manifest)];
-    findings.extend(trust(around, manifest));
+pub(super) fn guest(host: &Host, around: &Around, manifest: &Manifest, kind: PackageKind) -> Vec<Finding> {
+    let mut findings = vec![package(host, around, manifest, kind)];
+    findings.extend(names(around, manifest));
+    findings.extend(trust(around));
     findings.extend(machine(host, around, manifest));
     findings.extend(networks(host, manifest));
     findings.extend(addresses(around, manifest));
     findings
 }
 
-fn name(around: &Around, manifest: &Manifest) -> Finding {
-    let guest = manifest.package.name.guest();
-    match &around.name {
-        Some((what, remedy)) => Finding::new(Check::Name, Verdict::No, what).hint(remedy),
-        None if around.known => {
-            let what = format!("{guest} is here, and follows the package");
-            Finding::new(Check::Name, Verdict::Ok, what)
+/// What is here of the package. Two package managers would each take its files for theirs.
+fn package(host: &Host, around: &Around, manifest: &Manifest, kind: PackageKind) -> Finding {
+    let (section, name) = (&manifest.package, &manifest.package.name);
+    let new = format!("{}-{}", section.version, section.release);
+    let finding = |verdict, what: String| Finding::new(Check::Package, verdict, what);
+    let own = match kind {
+        PackageKind::Rpm | PackageKind::Srpm => Some(Manager::Rpm),
+        PackageKind::Deb => Some(Manager::Dpkg),
+        PackageKind::Tar => None,
+    };
+    match (host.managed.get(name.as_str()), &around.installed) {
+        (Some(there), _) if own != Some(there.manager) => {
+            let manager = there.manager.as_str();
+            let what = format!(
+                "{name} {} is installed by {manager}, to which its files belong",
+                there.version
+            );
+            let hint = format!(
+                "give the package for {manager}, or first `miniascape package remove {name}` (the disks of its guests stay)"
+            );
+            finding(Verdict::No, what).hint(hint)
         }
-        None => Finding::new(Check::Name, Verdict::Ok, format!("{guest} is free")),
+        (Some(there), _) if there.version == new => finding(Verdict::Ok, format!("{new} is installed")),
+        (Some(there), _) => finding(Verdict::Ok, format!("{new} replaces {}", there.version)),
+        (None, Some(there)) if own.is_some() => finding(
+            Verdict::Warning,
+            format!("{new} takes over {there}, which came by no package manager"),
+        ),
+        (None, Some(there)) if *there == new => finding(Verdict::Ok, format!("{new} is installed")),
+        (None, Some(there)) => finding(Verdict::Ok, format!("{new} replaces {there}")),
+        (None, None) => finding(Verdict::Ok, format!("{new} is not installed yet")),
     }
 }
 
-fn trust(around: &Around, manifest: &Manifest) -> Vec<Finding> {
+fn names(around: &Around, manifest: &Manifest) -> Vec<Finding> {
+    let guest = manifest.package.name.guest();
+    if !around.names.is_empty() {
+        let clashes = around.names.iter();
+        return clashes
+            .map(|(what, remedy)| Finding::new(Check::Name, Verdict::No, what).hint(remedy))
+            .collect();
+    }
+    let what = match &around.known[..] {
+        [] => format!("{guest} is free"),
+        [one] => format!("{one} is here, and follows the package"),
+        many => {
+            let many: Vec<String> = many.iter().map(ToString::to_string).collect();
+            format!("{} are here, and follow the package", many.join(", "))
+        }
+    };
+    vec![Finding::new(Check::Name, Verdict::Ok, what)]
+}
+
+fn trust(around: &Around) -> Vec<Finding> {
     match &around.trust {
         Some(Err(what)) => {
-            let package = &manifest.package.name;
-            let hint =
-                format!("if you trust it, install it and `miniascape guest register {package} --trust`");
+            let hint = "if you trust it: miniascape package install --trust FILE…";
             vec![Finding::new(Check::Trust, Verdict::No, what).hint(hint)]
         }
         Some(Ok(needs)) => needs
@@ -362,6 +420,10 @@ fn networks(host: &Host, manifest: &Manifest) -> Vec<Finding> {
 }
 
 fn addresses(around: &Around, manifest: &Manifest) -> Vec<Finding> {
+    if !around.known.is_empty() {
+        let what = "its guests keep those that they have here";
+        return vec![Finding::new(Check::Mac, Verdict::Ok, what)];
+    }
     let mut findings: Vec<Finding> = around
         .macs
         .iter()
@@ -373,10 +435,8 @@ fn addresses(around: &Around, manifest: &Manifest) -> Vec<Finding> {
     if around.macs.is_empty() && !manifest.domain.interfaces.is_empty() {
         findings.push(Finding::new(Check::Mac, Verdict::Ok, "free"));
     }
-    findings.extend(around.addresses.iter().map(|network| {
-        let what = format!("somebody has the guest's address in {network}: it gets another");
-        Finding::new(Check::Address, Verdict::Warning, what)
-    }));
+    let otherwise = around.addresses.iter();
+    findings.extend(otherwise.map(|what| Finding::new(Check::Address, Verdict::Warning, what)));
     let reserves = manifest.networks.iter().any(|network| !network.hosts.is_empty());
     if around.addresses.is_empty() && reserves {
         findings.push(Finding::new(Check::Address, Verdict::Ok, "free"));

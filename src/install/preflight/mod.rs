@@ -18,6 +18,8 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Check {
+    /// What is installed of the package, and who has it.
+    Package,
     /// Whether the images that a guest needs are there or come along.
     Images,
     /// Room for them.
@@ -50,6 +52,7 @@ impl Check {
     /// The word for it.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Package => "package",
             Self::Images => "images",
             Self::Space => "space",
             Self::Pool => "pool",
@@ -124,21 +127,23 @@ impl Finding {
 }
 
 /// Looks at what the packages, read by [`crate::package::contents`], would meet on this host; `virt` is what will run the
-/// guests of the host's own architecture.
+/// guests of the host's own architecture. With `trust` the guests are given what their packages do not declare.
 pub fn preflight(
     layout: &Layout,
     libvirt: &Libvirt,
     virt: VirtType,
     packages: &[Contents],
+    trust: bool,
 ) -> Result<Vec<Finding>, InstallError> {
     let host = gather::host(layout, libvirt, packages)?;
     let mut findings = judge::host(&host, packages);
     let mut guests = Vec::new();
-    for contents in packages.iter().filter_map(|package| package.guest.as_ref()) {
-        let around = gather::guest(layout, libvirt, virt, &host, contents, &guests)?;
+    for file in packages {
+        let Some(contents) = &file.guest else { continue };
+        let around = gather::guest(layout, libvirt, (virt, trust), &host, contents, &guests)?;
         let package = &contents.manifest.package.name;
         findings.extend(
-            judge::guest(&host, &around, &contents.manifest)
+            judge::guest(&host, &around, &contents.manifest, file.found.kind)
                 .into_iter()
                 .map(|finding| Finding {
                     package: Some(package.clone()),

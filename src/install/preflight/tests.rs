@@ -3,6 +3,7 @@
 use super::capabilities::{self, MachineCapabilities};
 use super::gather::{Around, Host, Kernel, Pool};
 use super::{Check, Finding, Verdict, judge};
+use crate::install::managed::{Managed, Manager};
 use crate::name::Digest;
 use crate::package::{Contents, GuestContents, ImagePackage, Manifest, PackageKind, Verified};
 use serde_json::{Value, json};
@@ -74,6 +75,11 @@ fn good() -> (Host, Around) {
     (host, around)
 }
 
+fn has(host: &mut Host, manager: Manager) {
+    let version = "0-1".to_owned();
+    host.managed.insert("vm-web".into(), Managed { manager, version });
+}
+
 fn package(manifest: Manifest, images: &[(Digest, u64)]) -> Contents {
     Contents {
         path: "x.deb".into(),
@@ -103,7 +109,7 @@ fn worst(findings: &[Finding], check: Check) -> (Verdict, &str) {
 fn a_guest_that_fits_is_told_so_in_every_respect() {
     let (host, around) = good();
     let manifest = manifest("", Value::Null);
-    let mut findings = judge::guest(&host, &around, &manifest);
+    let mut findings = judge::guest(&host, &around, &manifest, PackageKind::Deb);
     findings.extend(judge::host(&host, &[package(manifest, &[(digest(), 1000)])]));
     let bad: Vec<_> = findings.iter().filter(|f| f.verdict != Verdict::Ok).collect();
     assert!(bad.is_empty(), "{bad:?}");
@@ -217,7 +223,7 @@ fn what_a_guest_needs_and_the_host_has_not_is_named() {
         ),
     ] {
         let (host, around) = good();
-        let findings = judge::guest(&host, &around, &manifest(at, change.clone()));
+        let findings = judge::guest(&host, &around, &manifest(at, change.clone()), PackageKind::Deb);
         let (found, what) = worst(&findings, check);
         assert!(
             found == verdict && what.contains(words),
@@ -260,13 +266,13 @@ fn what_is_taken_or_missing_around_it_is_named() {
             "/fw",
         ),
         (
-            |_, a| a.name = Some(("taken".into(), "do".into())),
+            |_, a| a.names = vec![("taken".into(), "do".into())],
             Check::Name,
             Verdict::No,
             "taken",
         ),
         (
-            |_, a| a.known = true,
+            |_, a| a.known = vec!["web".parse().unwrap()],
             Check::Name,
             Verdict::Ok,
             "follows the package",
@@ -292,19 +298,13 @@ fn what_is_taken_or_missing_around_it_is_named() {
             "db has 52:54:00:00:00:01",
         ),
         (
-            |_, a| a.addresses = vec!["lab".into()],
+            |_, a| a.addresses = vec!["db has 192.0.2.1".into()],
             Check::Address,
             Verdict::Warning,
-            "in lab",
+            "db has",
         ),
     ];
-    for (change, check, verdict, words) in changes {
-        let (mut host, mut around) = good();
-        change(&mut host, &mut around);
-        let findings = judge::guest(&host, &around, &manifest("", Value::Null));
-        let (found, what) = worst(&findings, check);
-        assert!(found == verdict && what.contains(words), "{words}: {findings:?}");
-    }
+    are_found(changes);
     let (host, around) = good();
     let emulated = Around {
         virt: "qemu".into(),
@@ -312,8 +312,43 @@ fn what_is_taken_or_missing_around_it_is_named() {
         ..around
     };
     let passthrough = manifest("/domain/cpu", json!({ "mode": "host-passthrough" }));
-    let findings = judge::guest(&host, &emulated, &passthrough);
+    let findings = judge::guest(&host, &emulated, &passthrough, PackageKind::Deb);
     assert_eq!(worst(&findings, Check::Cpu).0, Verdict::Warning);
+}
+
+/// Each change is found, in a Debian package.
+fn are_found<const N: usize>(changes: [Change; N]) {
+    for (change, check, verdict, words) in changes {
+        let (mut host, mut around) = good();
+        change(&mut host, &mut around);
+        let findings = judge::guest(&host, &around, &manifest("", Value::Null), PackageKind::Deb);
+        let (found, what) = worst(&findings, check);
+        assert!(found == verdict && what.contains(words), "{words}: {findings:?}");
+    }
+}
+
+#[test]
+fn whoever_has_the_package_is_named() {
+    are_found([
+        (
+            |_, a| a.installed = Some("0-1".into()),
+            Check::Package,
+            Verdict::Warning,
+            "takes over 0-1",
+        ),
+        (
+            |h, _| has(h, Manager::Dpkg),
+            Check::Package,
+            Verdict::Ok,
+            "1-1 replaces 0-1",
+        ),
+        (
+            |h, _| has(h, Manager::Rpm),
+            Check::Package,
+            Verdict::No,
+            "vm-web 0-1 is installed by rpm",
+        ),
+    ]);
 }
 
 #[test]
@@ -341,6 +376,13 @@ fn room_images_pools_and_confinement_are_judged_for_all_packages_together() {
         };
         let (found, what) = judged(&host, Check::Space, &[one()]);
         assert_eq!(found, verdict, "{free}, {there}: {what}");
+    }
+    for (apart, verdict) in [(999, Verdict::No), (1000, Verdict::Warning)] {
+        let host = Host {
+            free_apart: Some(apart),
+            ..host.clone()
+        };
+        assert_eq!(judged(&host, Check::Space, &[one()]).0, verdict);
     }
     let bare = || package(manifest("", Value::Null), &[]);
     let (verdict, what) = judged(&host, Check::Images, &[bare()]);

@@ -27,12 +27,40 @@ impl Fault {
     }
 }
 
-/// A file of the package that is written somewhere while it is read.
-pub(super) struct Wanted<'a> {
-    /// Its path, as `Verified` has it.
+/// Takes files of a package while it is read. What it was given is known to be right only when all was read.
+pub(in crate::package) trait Outlet {
+    /// The file `path`, as `Verified` has it, begins; false if it is not wanted.
+    fn begin(&mut self, path: &str) -> io::Result<bool>;
+    /// The next bytes of it.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// It is complete, and this is its digest.
+    fn end(&mut self, digest: &Digest) -> io::Result<()>;
+}
+
+/// One file that is written somewhere.
+pub(super) struct One<'a> {
     pub(super) path: &'a str,
     pub(super) out: &'a mut dyn Write,
-    /// Why it could not be written.
+}
+
+impl Outlet for One<'_> {
+    fn begin(&mut self, path: &str) -> io::Result<bool> {
+        Ok(path == self.path)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.out.write_all(bytes)
+    }
+
+    fn end(&mut self, _: &Digest) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Files of the package that are taken while it is read.
+pub(super) struct Wanted<'a> {
+    pub(super) outlet: &'a mut dyn Outlet,
+    /// Why one could not be taken.
     pub(super) failed: Option<io::Error>,
 }
 
@@ -96,7 +124,7 @@ impl<R: Read> Source<R> {
         self.content_of("", size, keep, &mut None)
     }
 
-    /// The same of the file `path`, which may be the one that is wanted.
+    /// The same of the file `path`, which may be one that is wanted.
     pub(super) fn content_of(
         &mut self,
         path: &str,
@@ -104,7 +132,14 @@ impl<R: Read> Source<R> {
         keep: u64,
         wanted: &mut Option<Wanted<'_>>,
     ) -> Checked<(Digest, Vec<u8>)> {
-        let mut wanted = wanted.as_mut().filter(|wanted| wanted.path == path);
+        let mut wanted = match wanted {
+            Some(wanted) => match wanted.outlet.begin(path) {
+                Ok(true) => Some(wanted),
+                Ok(false) => None,
+                Err(error) => return Err(self.not_taken(wanted, error)),
+            },
+            None => None,
+        };
         let mut digest = Sha256::new();
         let mut kept = Vec::new();
         let mut buffer = vec![0; BUFFER];
@@ -122,14 +157,24 @@ impl<R: Read> Source<R> {
                 kept.extend_from_slice(&buffer[..n]);
             }
             if let Some(wanted) = &mut wanted
-                && let Err(error) = wanted.out.write_all(&buffer[..n])
+                && let Err(error) = wanted.outlet.write(&buffer[..n])
             {
-                wanted.failed = Some(error);
-                return Err(self.fault("its content cannot be written"));
+                return Err(self.not_taken(wanted, error));
             }
             left -= n as u64;
         }
-        Ok((Digest::from_bytes(digest.finalize().into()), kept))
+        let digest = Digest::from_bytes(digest.finalize().into());
+        if let Some(wanted) = &mut wanted
+            && let Err(error) = wanted.outlet.end(&digest)
+        {
+            return Err(self.not_taken(wanted, error));
+        }
+        Ok((digest, kept))
+    }
+
+    fn not_taken(&self, wanted: &mut Wanted<'_>, error: io::Error) -> Fault {
+        wanted.failed = Some(error);
+        self.fault("its content cannot be written")
     }
 
     /// Zeros up to a multiple of `align`.

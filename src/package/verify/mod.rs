@@ -17,7 +17,8 @@ use super::render::Texts;
 use crate::host::files;
 use crate::name::Digest;
 use fs_err as fs;
-use input::{Fault, Source, Wanted};
+pub(super) use input::Outlet;
+use input::{Fault, One, Source, Wanted};
 use serde::Serialize;
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -81,6 +82,27 @@ pub struct VerifiedFile {
     pub digest: Digest,
 }
 
+/// What kind of package file `path` is by its beginning. Nothing is checked: what is neither of the others counts as a tar
+/// file, and a source package as RPM.
+pub fn kind_of(path: &Path) -> io::Result<PackageKind> {
+    Ok(kind_of_start(&start(&mut files::open_regular(path)?)?))
+}
+
+fn start(file: &mut fs::File) -> io::Result<Vec<u8>> {
+    let mut start = Vec::new();
+    file.take(8).read_to_end(&mut start)?;
+    file.seek(SeekFrom::Start(0))?;
+    Ok(start)
+}
+
+fn kind_of_start(start: &[u8]) -> PackageKind {
+    match start {
+        [0xed, 0xab, 0xee, 0xdb, ..] => PackageKind::Rpm,
+        b"!<arch>\n" => PackageKind::Deb,
+        _ => PackageKind::Tar,
+    }
+}
+
 /// Reads the whole package file `path`. `advance` is told how many bytes of the file were read.
 pub fn verify(path: &Path, advance: &mut dyn FnMut(u64)) -> Result<Verified, VerifyError> {
     read(path, advance, &mut None)
@@ -93,11 +115,16 @@ pub(super) fn extract(
     out: &mut dyn Write,
     advance: &mut dyn FnMut(u64),
 ) -> Result<Verified, VerifyError> {
-    let mut wanted = Some(Wanted {
-        path: wanted,
-        out,
-        failed: None,
-    });
+    take(path, &mut One { path: wanted, out }, advance)
+}
+
+/// The same, giving `outlet` the files that it wants on the way.
+pub(super) fn take(
+    path: &Path,
+    outlet: &mut dyn Outlet,
+    advance: &mut dyn FnMut(u64),
+) -> Result<Verified, VerifyError> {
+    let mut wanted = Some(Wanted { outlet, failed: None });
     let result = read(path, advance, &mut wanted);
     match wanted.and_then(|wanted| wanted.failed) {
         Some(error) => Err(error.into()),
@@ -113,15 +140,13 @@ fn read(
     let texts = Texts::new()?;
     let mut file = files::open_regular(path)?;
     let length = file.metadata()?.len();
-    let mut start = Vec::new();
-    (&mut file).take(8).read_to_end(&mut start)?;
-    file.seek(SeekFrom::Start(0))?;
+    let kind = kind_of_start(&start(&mut file)?);
     let told = Told { file, advance };
     let mut source = Source::new("the file", BufReader::with_capacity(1 << 20, told));
-    let result = match start.as_slice() {
-        [0xed, 0xab, 0xee, 0xdb, ..] => rpm::verify(&mut source, length, &texts, wanted),
-        b"!<arch>\n" => deb::verify(&mut source, length, &texts, wanted),
-        _ => tar::verify(&mut source, wanted),
+    let result = match kind {
+        PackageKind::Deb => deb::verify(&mut source, length, &texts, wanted),
+        PackageKind::Tar => tar::verify(&mut source, wanted),
+        PackageKind::Rpm | PackageKind::Srpm => rpm::verify(&mut source, length, &texts, wanted),
     };
     result.map_err(|Fault { place, what }| VerifyError::Refused {
         path: path.to_owned(),

@@ -219,6 +219,14 @@ pub(super) fn verify<R: Read>(source: &mut Source<R>, wanted: &mut Option<Wanted
             None => return Err(Fault::new("the tar file", format!("{name} is missing"))),
         }
     }
+    for section in &manifest.files {
+        let name = section.name.to_string();
+        match found.get(&name) {
+            Some((size, digest)) if *digest == section.digest && *size == section.size => {}
+            Some(_) => return Err(Fault::new(name, "it is not the one that the manifest lists")),
+            None => return Err(Fault::new("the tar file", format!("{name} is missing"))),
+        }
+    }
     let mut files: Vec<VerifiedFile> = found
         .into_iter()
         .map(|(path, (size, digest))| VerifiedFile { path, size, digest })
