@@ -78,7 +78,7 @@ fn a_tar_file_is_unpacked_upgraded_and_removed() {
         "{first:?}"
     );
     assert_eq!(tail("unpacked/web.json 644"), 1, "{first:?}");
-    assert_eq!(first.len(), 5, "{first:?}");
+    assert_eq!(first.len(), 6, "{first:?}");
     let show = package(&root, &["show", "vm-web"], &[]);
     assert_eq!(show.status, 0, "{show:?}");
 
@@ -88,7 +88,7 @@ fn a_tar_file_is_unpacked_upgraded_and_removed() {
     fs::create_dir(root.join("usr/share/miniascape/.miniascape-draft-y")).unwrap();
     assert_eq!(package(&root, &["install"], &[&two]).status, 0);
     let second = found(&root);
-    assert!(second.len() == 5 && second != first, "{second:?}");
+    assert!(second.len() == 6 && second != first, "{second:?}");
     assert_eq!(names(&root.join("usr/share/miniascape")), ["guests"]);
     assert_eq!(package(&root, &["install"], &[&one]).status, 0);
     assert_eq!(found(&root), first);
