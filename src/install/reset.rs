@@ -22,6 +22,8 @@ use std::path::{Path, PathBuf};
 pub struct Reset {
     /// The instance.
     pub guest: GuestName,
+    /// What its domain is called, made printable, if it is in libvirt.
+    pub domain: Option<String>,
     /// The version of its package that it begins anew on.
     pub version: PackageVersion,
     /// The disks that went.
@@ -63,6 +65,7 @@ pub fn reset(
     let disks: Vec<PathBuf> = disks.collect();
     let mut done = Reset {
         guest: instance.name.clone(),
+        domain: domain.as_ref().map(|domain| printable(&domain.name, 64)),
         version: packaged.manifest.package.version.clone(),
         aside: suffix
             .iter()

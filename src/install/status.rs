@@ -178,8 +178,11 @@ pub(super) fn lost(
     instance: &Instance,
     domain: Option<&DomainRecord>,
 ) -> Result<Vec<String>, InstallError> {
-    let mut lost: Vec<String> = edits(layout, libvirt, instance)?
+    // The domain keeps its name.
+    let edits = edits(layout, libvirt, instance)?;
+    let mut lost: Vec<String> = edits
         .iter()
+        .filter(|edit| edit.place != "name")
         .map(|edit| format!("definition: {edit} goes back"))
         .collect();
     if let Some(domain) = domain {

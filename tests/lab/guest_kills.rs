@@ -10,8 +10,8 @@ use crate::support::{Host, HostOptions, MINIASCAPE, note};
 const GUESTS: &str = "/var/lib/libvirt/images/miniascape/guests";
 const PACKAGE: &str = "/usr/share/miniascape/guests/web";
 
-/// A host with a package of a guest whose disk has no system, and its first instance.
-fn host() -> Host {
+/// A host with a package of a guest whose disk has no system, and the guest that it was made from.
+fn packed() -> Host {
     let host = Host::start(HostOptions::default());
     sh(
         &host,
@@ -34,10 +34,14 @@ fn host() -> Host {
         "--progress",
         "none",
     ]);
-    sh(
-        &host,
-        "virsh undefine web; for file in /srv/out/*.deb; do dpkg-deb -x $file /; done",
-    );
+    sh(&host, "for file in /srv/out/*.deb; do dpkg-deb -x $file /; done");
+    host
+}
+
+/// The same with the package's first instance, and nothing else.
+fn host() -> Host {
+    let host = packed();
+    host.check(["virsh", "undefine", "web"]);
     host.miniascape_check(["guest", "register", "vm-web"]);
     host
 }
@@ -233,4 +237,44 @@ pub(crate) fn an_unregistration_with_snapshot_and_saved_memory_killed_at_any_poi
         12,
     );
     back();
+}
+
+/// What is told when the package's name is taken is what finishes the work.
+pub(crate) fn a_taken_name_is_told_with_the_command_that_goes_on() {
+    let host = packed();
+    let refused = host.miniascape(["guest", "register", "vm-web"]);
+    refused.expect_code(3);
+    let waiting = host.miniascape_check(["guest", "status"]);
+    assert!(waiting.stderr.contains("pending: register vm-web: "), "{waiting}");
+    let mut hints = refused
+        .stderr
+        .lines()
+        .filter_map(|line| line.strip_prefix("hint: "));
+    let told = hints
+        .find(|hint| hint.starts_with("miniascape "))
+        .expect("a command");
+    assert_eq!(told, "miniascape guest register vm-web --as web-2");
+    sh(&host, told);
+    assert_eq!(host.list_dir("/var/lib/miniascape/pending"), Vec::<String>::new());
+    let [theirs, ours] = ["web", "web-2"].map(|guest| {
+        sh(
+            &host,
+            &format!("virsh domuuid {guest}; virsh dumpxml {guest} | grep '<mac '"),
+        )
+    });
+    assert!(
+        theirs.contains("52:54:00:00:00:66") && !ours.contains("52:54:00:00:00:66"),
+        "{theirs}, {ours}"
+    );
+    // Under another name it is the same one, and keeps that name when it begins anew.
+    sh(&host, "virsh domrename web-2 elsewhere");
+    let again = host.miniascape_check(["guest", "register", "vm-web"]);
+    assert!(again.stdout.contains("web-2 is registered already"), "{again}");
+    let reset = host.miniascape_check(["guest", "reset", "elsewhere", "--yes"]);
+    assert!(
+        reset.stdout.contains("elsewhere (the instance web-2) reset")
+            && !reset.stdout.contains("name (changed)"),
+        "{reset}"
+    );
+    assert_eq!(host.domains(), ["elsewhere", "web"]);
 }

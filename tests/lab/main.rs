@@ -195,6 +195,7 @@ fn tests() -> Vec<Trial> {
             a_reset_that_keeps_the_old_disk_killed_at_any_point_never_loses_it,
             a_second_instance_killed_at_any_point_is_made_up_for,
             an_unregistration_with_snapshot_and_saved_memory_killed_at_any_point_is_made_up_for,
+            a_taken_name_is_told_with_the_command_that_goes_on,
         }
         pending {
             what_libvirt_did_not_hear_is_done_by_the_next_run,

@@ -132,6 +132,9 @@ pub(super) fn register(
         };
         install::register(layout, libvirt, &wish)
     })?;
+    if name.is_some() && !dry_run {
+        finish_first(context, package);
+    }
     let told = Told {
         guest: done.first().map(|registered| &registered.guest),
         changed: done.iter().any(|registered| registered.changed),
@@ -156,6 +159,36 @@ pub(super) fn register(
         });
         lines.collect::<Vec<_>>().join("\n")
     })
+}
+
+/// The package's first instance, if it waits because its name was taken: with an instance of another name there is no
+/// more to be made. What fails stays on record.
+fn finish_first(context: &Context, package: &GuestPackage) {
+    let waiting = install::pending(context.layout()).unwrap_or_default();
+    let Some((kind, trust)) = waiting.into_iter().find_map(|work| match &work.kind {
+        PendingKind::RegisterGuest {
+            package: other,
+            name: None,
+            trust,
+        } if other == package => Some((work.kind.clone(), *trust)),
+        _ => None,
+    }) else {
+        return;
+    };
+    let done = or_pending(context, &kind, false, |libvirt| {
+        let (virt, _) = guest::virt_type(context.layout(), false)?;
+        let wish = Wish {
+            package,
+            name: None,
+            trust,
+            virt,
+            dry_run: false,
+        };
+        install::register(context.layout(), libvirt, &wish)
+    });
+    if let Err(failure) = done {
+        tracing::warn!(work = %kind, "still pending: {}", failure.message());
+    }
 }
 
 pub(super) fn unregister(context: &Context, package: &GuestPackage, dry_run: bool) -> Result<(), Failure> {

@@ -22,7 +22,7 @@ pub(super) fn reset(
         context.output().note(told(&would, true));
         ask(
             &would.guest,
-            &format!("reset the guest {}", would.guest),
+            &format!("reset the guest {}", called(&would)),
             "is not reset without being sure",
         )?;
     }
@@ -33,11 +33,20 @@ pub(super) fn reset(
     context.output().report(&done, || told(&done, dry_run))
 }
 
+/// By the name that the user sees, and the instance's own where that is another.
+fn called(done: &Reset) -> String {
+    match &done.domain {
+        Some(domain) if domain != done.guest.as_str() => format!("{domain} (the instance {})", done.guest),
+        _ => done.guest.to_string(),
+    }
+}
+
 fn told(done: &Reset, dry_run: bool) -> String {
     let would = if dry_run { "would be " } else { "" };
     let mut lines = vec![format!(
         "{} {would}reset to version {} of its package",
-        done.guest, done.version
+        called(done),
+        done.version
     )];
     lines.extend(
         done.removed

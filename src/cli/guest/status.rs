@@ -22,6 +22,13 @@ pub(super) fn status(context: &Context, name: Option<&str>) -> Result<(), Failur
     let layout = context.layout();
     let Some(name) = name else {
         let all = install::statuses(layout, &libvirt)?;
+        // What is still to become a guest is in no line of the table.
+        for work in install::pending(layout)? {
+            if !all.iter().any(|instance| instance.instance == *work.kind.guest()) {
+                let reason = printable(&work.reason, 400);
+                context.output().note(format!("pending: {}: {reason}", work.kind));
+            }
+        }
         return context.output().result(&all, || {
             let rows: Vec<_> = all.iter().map(row).collect();
             let head = [
