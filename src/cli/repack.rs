@@ -72,6 +72,9 @@ pub(crate) struct Args {
     /// Pack a running guest as it is now: all its disks at one moment, its file systems frozen if its agent answers
     #[arg(long, conflicts_with = "seal")]
     live: bool,
+    /// With --live: leave a checkpoint from which on libvirt notes what the guest writes, so that --since this package reads only that
+    #[arg(long, requires = "live", conflicts_with = "repo")]
+    checkpoint: bool,
     /// Leave this disk behind
     #[arg(long, value_name = "TARGET", value_delimiter = ',')]
     without_disk: Vec<String>,
@@ -286,6 +289,12 @@ fn prepare(context: &Context, args: &Args, guest: &str) -> Result<(Job, Unpacked
     for warning in &plan.warnings {
         progress::warn(context, args.progress, warning.as_str());
     }
+    if args.checkpoint && source.running.is_none() {
+        return Err(
+            Failure::refused("a checkpoint is of a guest that runs, and this one is off")
+                .hint("without --checkpoint it is packed as well"),
+        );
+    }
     let job = Job {
         running: source.running,
         request,
@@ -305,7 +314,14 @@ fn carry_out(context: &Context, args: &Args, job: Job) -> Result<Packed, Failure
     } = job;
     let begun = Instant::now();
     let live = match &running {
-        Some(running) => Some(live::begin(context, running, &request, &mut plan, args.progress)?),
+        Some(running) => Some(live::begin(
+            context,
+            running,
+            &request,
+            &mut plan,
+            args.checkpoint,
+            args.progress,
+        )?),
         None => None,
     };
     let teller = Teller::new(context, args.progress);
@@ -322,7 +338,14 @@ fn carry_out(context: &Context, args: &Args, job: Job) -> Result<Packed, Failure
     for disk in &mut plan.disks {
         disk.live = None;
     }
-    let ended = live.map_or(Ok(()), guest::live::Live::end);
+    let ended = live.map_or(Ok(()), |live| {
+        if let Ok(repacked) = &result {
+            let section = &repacked.manifest.package;
+            let package = format!("{} {}", section.name, section.version);
+            live.keep_checkpoint(&package, repacked.manifest.digest())?;
+        }
+        live.end()
+    });
     if let (Err(_), Err(left)) = (&result, &ended) {
         tracing::error!("{left}");
     }

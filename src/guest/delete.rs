@@ -141,7 +141,8 @@ pub fn delete(
     if dry_run {
         return Ok(done);
     }
-    if domain.is_some() {
+    if let Some(domain) = &domain {
+        super::live::forget_checkpoint(layout, domain.uuid)?;
         if disks {
             libvirt.undefine_domain_and_state(name)?;
         } else {

@@ -368,6 +368,11 @@ impl Layout {
         self.at("var/lib/miniascape/pending")
     }
 
+    /// `/var/lib/miniascape/checkpoints`: which package the checkpoint of a guest belongs to, one file per guest.
+    pub fn checkpoints(&self) -> Place {
+        self.at("var/lib/miniascape/checkpoints")
+    }
+
     /// The lock of pending work: held while a piece of it is looked at and changed.
     pub fn pending_lock(&self) -> Place {
         self.run().join("pending.lock")

@@ -146,6 +146,19 @@ pub fn compare(a: &Path, a_format: Format, b: &Path, b_format: Format) -> Result
     }
 }
 
+/// Takes a dirty bitmap out of a qcow2 image that nobody has open; one that is not there is none.
+pub fn remove_bitmap(image: &Path, name: &str) -> Result<(), ImageError> {
+    let finished = qemu_img()?
+        .args(["bitmap", "--remove", "-f", "qcow2"])
+        .arg(absolute(image)?)
+        .arg(name)
+        .finish()?;
+    if finished.status.success() || finished.stderr.contains("not found") {
+        return Ok(());
+    }
+    Err(failed(finished))
+}
+
 fn failed(finished: crate::host::command::Finished) -> ImageError {
     ImageError::Tool(CommandError::Failed {
         command: finished.command,

@@ -164,7 +164,11 @@ fn since(
     progress: &dyn Progress,
 ) -> Result<Image, ImageError> {
     let by_changes = plan.live.as_ref().is_some_and(|live| live.0.knows_changes());
-    let title = format!("look for what has changed of {}", plan.target);
+    let title = if by_changes {
+        format!("read what was written to {}", plan.target)
+    } else {
+        format!("look for what has changed of {}", plan.target)
+    };
     begin(progress, "plan", title, disk.virtual_size());
     let mut advance = |bytes| progress.advance(bytes);
     let found = match Plan::since(disk, then, by_changes, &mut advance) {

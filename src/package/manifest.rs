@@ -11,6 +11,7 @@ use crate::domain::Fate;
 use crate::image::{ContentDigest, Format};
 use crate::name::{Digest, HostName, Mac, PackageVersion};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 
@@ -314,6 +315,11 @@ impl Manifest {
         let mut text = serde_json::to_string_pretty(self).expect("only strings, numbers, lists and structs");
         text.push('\n');
         text
+    }
+
+    /// SHA-256 of the manifest as it is written.
+    pub fn digest(&self) -> Digest {
+        Digest::from_bytes(Sha256::digest(self.to_json()).into())
     }
 
     /// The networks whose definitions are in the guest package.

@@ -2,9 +2,9 @@
 
 use crate::cli::progress::{self, Style};
 use crate::cli::{Context, Failure};
-use miniascape::guest::live::{self, Consistency, Live, LiveError};
+use miniascape::guest::live::{self, Checkpoints, Consistency, DiskFiles, Live, LiveError};
 use miniascape::host::Libvirt;
-use miniascape::package::{LiveDisk, Plan, Request, read_beside};
+use miniascape::package::{DiskPlan, LiveDisk, Plan, Request, Split, read_beside};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::low_level::emulate_default_handler;
 use std::sync::{Mutex, PoisonError};
@@ -23,8 +23,10 @@ pub(super) fn begin(
     running: &Running,
     request: &Request,
     plan: &mut Plan,
+    leave: bool,
     style: Style,
 ) -> Result<Live, Failure> {
+    let checkpoints = checkpoints(context, running, request, plan, leave, style)?;
     undo_at_signals(context, running)?;
     let targets: Vec<String> = plan.disks.iter().map(|disk| disk.target.to_string()).collect();
     let targets: Vec<&str> = targets.iter().map(String::as_str).collect();
@@ -32,7 +34,17 @@ pub(super) fn begin(
         plan.files = read_beside(request)?;
         Ok(())
     };
-    let live = Live::begin(context.layout(), &running.libvirt, running.uuid, &targets, beside)?;
+    let live = Live::begin(
+        context.layout(),
+        &running.libvirt,
+        running.uuid,
+        &targets,
+        checkpoints,
+        beside,
+    )?;
+    if let Some(reason) = live.unusable() {
+        not_by_changes(context, style, reason);
+    }
     for disk in &mut plan.disks {
         let export = live.export(disk.target.as_str());
         disk.live = export.map(|export| LiveDisk(export.clone()));
@@ -62,6 +74,66 @@ pub(super) fn begin(
         }
     }
     Ok(live)
+}
+
+/// What is done with checkpoints: the one since which what has changed is read, if it is that of the earlier package, and
+/// a new one, if one is to be left.
+fn checkpoints(
+    context: &Context,
+    running: &Running,
+    request: &Request,
+    plan: &Plan,
+    leave: bool,
+    style: Style,
+) -> Result<Checkpoints, Failure> {
+    let files = |disk: &DiskPlan| -> DiskFiles {
+        let paths = disk.chain.iter().map(|image| image.path.clone());
+        (disk.target.to_string(), paths.collect())
+    };
+    let mut checkpoints = Checkpoints::default();
+    if let Some(earlier) = &request.earlier {
+        let known = |disk: &&DiskPlan| matches!(&disk.split, Split::Since(below) if below.content.is_some());
+        let disks: Vec<DiskFiles> = plan.disks.iter().filter(known).map(files).collect();
+        let manifest = earlier.manifest.digest();
+        let (since, reasons) = live::usable_checkpoint(
+            context.layout(),
+            &running.libvirt,
+            running.uuid,
+            &manifest,
+            &disks,
+        )?;
+        checkpoints.since = since;
+        for reason in reasons {
+            not_by_changes(context, style, &reason);
+        }
+    }
+    if leave {
+        // Only such an image can keep a dirty bitmap.
+        let (can, cannot): (Vec<_>, Vec<_>) = plan
+            .disks
+            .iter()
+            .partition(|disk| disk.top().version.is_some_and(|version| version >= 3));
+        if can.is_empty() {
+            return Err(Failure::refused(
+                "no disk of the guest can have a checkpoint: only qcow2 images of version 3 keep account of what is written",
+            )
+            .hint("without --checkpoint the next --since compares all of its disks"));
+        }
+        for disk in cannot {
+            let text = format!(
+                "no checkpoint of the disk {}, which is no qcow2 image of version 3: the next --since compares all of it",
+                disk.target
+            );
+            progress::warn(context, style, &text);
+        }
+        checkpoints.leave = can.into_iter().map(files).collect();
+    }
+    Ok(checkpoints)
+}
+
+fn not_by_changes(context: &Context, style: Style, reason: &str) {
+    let text = format!("all of the disk is read, since no dirty bitmap can tell what has changed: {reason}");
+    progress::warn(context, style, &text);
 }
 
 /// The guest that is being packed, for those who undo that.
@@ -100,6 +172,7 @@ impl From<LiveError> for Failure {
         match error {
             LiveError::Libvirt(error) => error.into(),
             LiveError::Nbd(error) => miniascape::image::ImageError::from(error).into(),
+            LiveError::Image(error) => error.into(),
             LiveError::Io(error) => error.into(),
             LiveError::Busy { .. } => Self::refused(message).hint("wait until it has finished"),
             LiveError::Foreign { guest } => Self::refused(message).hint(format!(

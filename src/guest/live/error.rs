@@ -2,7 +2,7 @@
 
 use crate::domain::DomainXmlError;
 use crate::host::LibvirtError;
-use crate::image::NbdError;
+use crate::image::{ImageError, NbdError};
 use std::io;
 use std::path::PathBuf;
 
@@ -113,6 +113,9 @@ pub enum LiveError {
     /// An export cannot be read.
     #[error(transparent)]
     Nbd(#[from] NbdError),
+    /// A dirty bitmap cannot be taken out of a disk.
+    #[error(transparent)]
+    Image(#[from] ImageError),
     /// The XML of the running domain cannot be read.
     #[error("the XML of the running guest: {0}")]
     Xml(#[from] DomainXmlError),

@@ -27,8 +27,9 @@ pub(super) struct Journal {
     pub(super) socket: PathBuf,
     /// Files into which the job saves what the guest overwrites.
     pub(super) scratch: Vec<PathBuf>,
-    /// A checkpoint that is of no use unless the pack is finished.
-    pub(super) checkpoint: Option<String>,
+    /// Checkpoints of ours: only that which is on record in the end is of any use.
+    #[serde(default)]
+    pub(super) checkpoints: Vec<String>,
 }
 
 impl Journal {
@@ -41,7 +42,7 @@ impl Journal {
             frozen: false,
             socket,
             scratch: Vec::new(),
-            checkpoint: None,
+            checkpoints: Vec::new(),
         }
     }
 

@@ -8,6 +8,7 @@
 //! What is refused beforehand is in `prepare`; what is undone, and by whom, in `undo`; what becomes of a guest that writes
 //! more than there is room for, in `room`. What lives elsewhere: reading an export (`image`), what becomes of it (`package`).
 
+mod checkpoint;
 mod error;
 mod freeze;
 mod journal;
@@ -15,12 +16,15 @@ mod prepare;
 mod room;
 mod undo;
 
+pub use checkpoint::{Checkpoints, DiskFiles, forget as forget_checkpoint, usable as usable_checkpoint};
 pub use error::LiveError;
 pub use freeze::Consistency;
 pub use undo::{Undone, is_any, undo_dead, undo_own};
 
-use crate::host::{Layout, Libvirt, files};
+use crate::host::{Layout, Libvirt, LibvirtError, files};
 use crate::image::Export;
+use crate::name::Digest;
+use checkpoint::RecordedDisk;
 use freeze::{Stillness, freeze};
 use journal::Journal;
 use prepare::prepare;
@@ -40,15 +44,22 @@ pub struct Live {
     exports: Vec<(String, Arc<Export>)>,
     keeper: Option<Keeper>,
     warnings: Vec<String>,
+    checkpoints: Checkpoints,
+    /// The new checkpoint, and the disks that it is of.
+    left: Option<(String, Vec<RecordedDisk>)>,
+    /// Why what has changed is not read by dirty bitmaps, although that was wanted.
+    unusable: Option<String>,
 }
 
 impl Live {
-    /// Begins with the disks `targets` of a running guest. What has to be copied at the same moment is copied by `beside`.
+    /// Begins with the disks `targets` of a running guest, and with `checkpoints` of them. What has to be copied at the same
+    /// moment is copied by `beside`.
     pub fn begin<E: From<LiveError>>(
         layout: &Layout,
         libvirt: &Libvirt,
         uuid: Uuid,
         targets: &[&str],
+        checkpoints: Checkpoints,
         beside: impl FnOnce() -> Result<(), E>,
     ) -> Result<Self, E> {
         let (lock, journal, job, rooms) = prepare(layout, libvirt, uuid, targets)?;
@@ -63,7 +74,11 @@ impl Live {
             exports: Vec::new(),
             keeper: None,
             warnings: Vec::new(),
+            checkpoints,
+            left: None,
+            unusable: None,
         };
+        live.prepare_checkpoint()?;
         // From here on dropping it undoes all.
         live.start(&job, beside)?;
         live.keeper = Some(Keeper::start(libvirt, &live.journal, rooms.clone()));
@@ -82,7 +97,7 @@ impl Live {
         let still = freeze(&self.libvirt, &mut self.journal, |journal| {
             Ok(journal.write(layout)?)
         })?;
-        let begun = self.libvirt.begin_backup(self.journal.uuid, job, None);
+        let begun = self.begin_job(job);
         let copied = match begun {
             Ok(()) => beside(),
             Err(error) => Err(LiveError::from(error).into()),
@@ -97,9 +112,48 @@ impl Live {
         copied
     }
 
+    /// Thinks of a new checkpoint, if one is wanted. What is not the useful one in the end is undone like all else.
+    fn prepare_checkpoint(&mut self) -> Result<(), LiveError> {
+        if self.checkpoints.leave.is_empty() {
+            return Ok(());
+        }
+        let disks = self.checkpoints.leave.iter().map(RecordedDisk::of);
+        let name = checkpoint::new_name();
+        self.journal
+            .checkpoints
+            .extend(checkpoint::on_record(&self.layout, self.journal.uuid)?);
+        self.journal.checkpoints.push(name.clone());
+        self.left = Some((name, disks.collect::<Result<_, _>>()?));
+        Ok(())
+    }
+
+    /// Begins the job. Where libvirt refuses to tell what has changed, it goes without.
+    fn begin_job(&mut self, job: &str) -> Result<(), LibvirtError> {
+        let leave = &self.checkpoints.leave;
+        let checkpoint = self.left.as_ref().map(|(name, _)| checkpoint::xml(name, leave));
+        let begin = |job: &str| {
+            self.libvirt
+                .begin_backup(self.journal.uuid, job, checkpoint.as_deref())
+        };
+        if let Some(since) = &self.checkpoints.since {
+            match begin(&checkpoint::with_changes(job, since)) {
+                Ok(()) => return Ok(()),
+                Err(error) => self.unusable = Some(error.to_string()),
+            }
+        }
+        begin(job)
+    }
+
     fn connect(&mut self, targets: &[&str]) -> Result<(), LiveError> {
+        let since = self.checkpoints.since.as_ref().filter(|_| self.unusable.is_none());
         for target in targets {
-            let export = Export::open(&self.journal.socket, target)?;
+            let socket = &self.journal.socket;
+            let export = match since {
+                Some((_, known)) if known.iter().any(|known| known == target) => {
+                    Export::open_with_changes(socket, target, &checkpoint::exported(target))?
+                }
+                _ => Export::open(socket, target)?,
+            };
             self.exports.push(((*target).to_owned(), Arc::new(export)));
         }
         Ok(())
@@ -127,6 +181,26 @@ impl Live {
     /// What a person should know.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// Why what has changed is not told by dirty bitmaps, although that was wanted.
+    pub fn unusable(&self) -> Option<&str> {
+        self.unusable.as_deref()
+    }
+
+    /// Puts on record that the package with this manifest holds the disks as they are at the new checkpoint, which takes the
+    /// place of an earlier one. Without this the new one goes with all else.
+    pub fn keep_checkpoint(&self, package: &str, manifest: Digest) -> Result<(), LiveError> {
+        if let Some((name, disks)) = &self.left {
+            checkpoint::record(
+                &self.layout,
+                self.journal.uuid,
+                name,
+                (package, manifest),
+                disks,
+            )?;
+        }
+        Ok(())
     }
 
     fn note(&self) -> Result<(), LiveError> {

@@ -2,7 +2,9 @@
 //! and for the next one after it was killed.
 
 use super::LiveError;
+use super::checkpoint;
 use super::journal::{self, Journal};
+use crate::host::libvirt::Bitmaps;
 use crate::host::{Layout, Libvirt, LibvirtError, files};
 use std::time::{Duration, Instant};
 use uuid::Uuid;
@@ -81,22 +83,29 @@ pub(super) fn undo(layout: &Layout, libvirt: &Libvirt, mut journal: Journal) -> 
             journal.write(layout)?;
         }
         remove_files(&journal)?;
-        if let Some(checkpoint) = &journal.checkpoint {
-            libvirt.delete_checkpoint(uuid, checkpoint)?;
+        for checkpoint in useless(layout, &journal)? {
+            libvirt.delete_checkpoint(uuid, &checkpoint, Bitmaps::Delete)?;
         }
         thawed?;
     } else {
         // Jobs end with their guest, and one that starts anew is not frozen.
         remove_files(&journal)?;
-        if let Some(checkpoint) = &journal.checkpoint
-            && libvirt.domain_by_uuid(uuid)?.is_some()
-            && libvirt.has_checkpoint(uuid, checkpoint)?
-        {
-            // libvirt deletes none of a guest that is off; when it runs again, this is taken up again.
-            libvirt.delete_checkpoint(uuid, checkpoint)?;
+        for checkpoint in useless(layout, &journal)? {
+            // libvirt takes no bitmap out of a guest that is off.
+            if let Some(domain) = libvirt.domain_by_uuid(uuid)? {
+                checkpoint::remove_bitmaps(&domain.xml, &checkpoint)?;
+                libvirt.delete_checkpoint(uuid, &checkpoint, Bitmaps::Leave)?;
+            }
         }
     }
     Ok(journal.remove(layout)?)
+}
+
+/// The journal's checkpoints but for that which a package goes with.
+fn useless(layout: &Layout, journal: &Journal) -> Result<Vec<String>, LiveError> {
+    let useful = checkpoint::on_record(layout, journal.uuid)?;
+    let all = journal.checkpoints.iter().cloned();
+    Ok(all.filter(|name| Some(name) != useful.as_ref()).collect())
 }
 
 /// Thaws the guest, trying more than once.

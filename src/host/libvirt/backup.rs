@@ -21,6 +21,15 @@ pub enum Freeze {
     Unknown(String),
 }
 
+/// What becomes of the dirty bitmaps of a checkpoint that is deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bitmaps {
+    /// They go, too.
+    Delete,
+    /// They stay in the disks.
+    Leave,
+}
+
 impl Libvirt {
     pub(super) fn with_running<T>(
         &self,
@@ -143,14 +152,24 @@ impl Libvirt {
         Ok(found.is_some())
     }
 
-    /// Deletes a checkpoint with its bitmaps; false if it was not there.
-    pub fn delete_checkpoint(&self, uuid: Uuid, name: &str) -> Result<bool, LibvirtError> {
+    /// Deletes a checkpoint; false if it was not there. Only one that runs can be told to delete the bitmaps, too.
+    pub fn delete_checkpoint(&self, uuid: Uuid, name: &str, bitmaps: Bitmaps) -> Result<bool, LibvirtError> {
         self.with_running(uuid, "delete a checkpoint of", |domain| {
             let Some(found) = checkpoint(domain, name)? else {
                 return Ok(false);
             };
+            let leave = sys::VIR_DOMAIN_CHECKPOINT_DELETE_METADATA_ONLY;
             // SAFETY: the checkpoint is ours until it is dropped.
-            done(unsafe { sys::virDomainCheckpointDelete(found.0, 0) }).map(|()| true)
+            let delete = |flags| done(unsafe { sys::virDomainCheckpointDelete(found.0, flags) });
+            let deleted = match bitmaps {
+                Bitmaps::Leave => delete(leave),
+                Bitmaps::Delete => match delete(0) {
+                    // So it is where a disk has another file now, without the bitmap.
+                    Err(e) if e.code().known() == Some(ErrorNumber::InternalError) => delete(leave),
+                    deleted => deleted,
+                },
+            };
+            deleted.map(|()| true)
         })
     }
 }
@@ -205,6 +224,6 @@ mod tests {
         assert!(libvirt.backup_job(uuid).is_err());
         assert!(libvirt.abort_job(uuid).is_err());
         assert!(!libvirt.has_checkpoint(uuid, "none").unwrap());
-        assert!(!libvirt.delete_checkpoint(uuid, "none").unwrap());
+        assert!(!libvirt.delete_checkpoint(uuid, "none", Bitmaps::Delete).unwrap());
     }
 }

@@ -236,13 +236,14 @@ impl Libvirt {
         self.with_domain(name, "shut down", Domain::shutdown)
     }
 
-    /// Removes the definition; firmware variables and TPM state stay on the disk.
+    /// Removes the definition and what libvirt knows of checkpoints; firmware variables and TPM state stay on the disk.
     ///
     /// libvirt refuses for a domain with a saved state or snapshots, which would be lost with the definition: that is [`LibvirtError::Blocked`], which says what to do about it.
     pub fn undefine_domain(&self, name: &str) -> Result<(), LibvirtError> {
         self.refuse_blocked(name)?;
         self.with_domain(name, "undefine", |d| {
-            let nvram = sys::VIR_DOMAIN_UNDEFINE_KEEP_NVRAM;
+            let nvram =
+                sys::VIR_DOMAIN_UNDEFINE_KEEP_NVRAM | sys::VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA;
             // libvirt knows the second flag since 8.9; before, it had no way to keep a TPM's state but the domain's
             // own `persistent_state`.
             let both = nvram | sys::VIR_DOMAIN_UNDEFINE_KEEP_TPM;
@@ -296,7 +297,7 @@ impl Libvirt {
     pub fn undefine_domain_and_state(&self, name: &str) -> Result<(), LibvirtError> {
         self.refuse_blocked(name)?;
         self.with_domain(name, "undefine", |d| {
-            let nvram = sys::VIR_DOMAIN_UNDEFINE_NVRAM;
+            let nvram = sys::VIR_DOMAIN_UNDEFINE_NVRAM | sys::VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA;
             without_unknown_flags(nvram | sys::VIR_DOMAIN_UNDEFINE_TPM, nvram, |flags| {
                 without_unknown_flags(flags, 0, |flags| d.undefine_flags(flags))
             })

@@ -10,7 +10,7 @@ mod restore_points;
 mod standing;
 mod volumes;
 
-pub use backup::Freeze;
+pub use backup::{Bitmaps, Freeze};
 pub use capabilities::PoolRecord;
 pub use domains::{Blocker, DomainRecord, DomainState, GraceError};
 pub use leases::NetworkLease;
