@@ -52,7 +52,9 @@ pub use header::{Compression, QcowHeader, peek};
 pub use info::{Backing, Chain, ImageInfo, chain, describe, ensure_unused, info};
 pub use nbd::{Export, NbdError};
 pub use plan::Plan;
-pub use qemu::{check, compare, copy_raw, create, create_fine_overlay, create_overlay, rebase, remove_bitmap};
+pub use qemu::{
+    check, compare, copy_raw, create, create_fine_overlay, create_overlay, rebase, remove_bitmap,
+};
 pub use stream::PlanStream;
 pub use verify::Soundness;
 

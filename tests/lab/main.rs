@@ -11,6 +11,7 @@ mod support;
 
 mod boot;
 mod carried;
+mod checkpoints;
 mod clients;
 mod demo;
 mod dhcp;
@@ -98,6 +99,9 @@ fn tests() -> Vec<Trial> {
         install {
             debian_packages_and_tar_files_come_and_go,
             rpm_packages_come_and_go,
+        }
+        checkpoints {
+            what_was_written_since_a_checkpoint_is_all_that_is_read,
         }
         preflight {
             what_stands_in_the_way_is_named_and_nothing_is_changed,

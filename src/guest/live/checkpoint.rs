@@ -102,7 +102,10 @@ pub fn usable(
         return Ok((None, vec![reason]));
     }
     if !libvirt.has_checkpoint(uuid, &record.checkpoint)? {
-        let reason = format!("libvirt does not have the checkpoint {} any more", record.checkpoint);
+        let reason = format!(
+            "libvirt does not have the checkpoint {} any more",
+            record.checkpoint
+        );
         return Ok((None, vec![reason]));
     }
     let (mut good, mut reasons) = (Vec::new(), Vec::<String>::new());
@@ -147,7 +150,10 @@ pub(super) fn xml(name: &str, of: &[DiskFiles]) -> String {
     let mut disks = String::new();
     for (target, _) in of {
         let target = escape(target);
-        let _ = write!(disks, "<disk name='{target}' checkpoint='bitmap' bitmap='{name}'/>");
+        let _ = write!(
+            disks,
+            "<disk name='{target}' checkpoint='bitmap' bitmap='{name}'/>"
+        );
     }
     format!(
         "<domaincheckpoint><name>{name}</name>\
@@ -242,7 +248,14 @@ mod tests {
         let disk = ("vda".to_owned(), paths.clone());
         let then = RecordedDisk::of(&disk).unwrap();
         let (uuid, manifest) = (Uuid::from_u128(9), Digest::from_bytes([7; 32]));
-        record(&layout, uuid, "miniascape-x", ("vm-web 0.1", manifest), std::slice::from_ref(&then)).unwrap();
+        record(
+            &layout,
+            uuid,
+            "miniascape-x",
+            ("vm-web 0.1", manifest),
+            std::slice::from_ref(&then),
+        )
+        .unwrap();
         assert_eq!(on_record(&layout, uuid).unwrap().as_deref(), Some("miniascape-x"));
         // The guest writes to the first one, and nobody to the other.
         fs::write(&paths[0], "more").unwrap();

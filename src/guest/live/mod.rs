@@ -145,7 +145,11 @@ impl Live {
     }
 
     fn connect(&mut self, targets: &[&str]) -> Result<(), LiveError> {
-        let since = self.checkpoints.since.as_ref().filter(|_| self.unusable.is_none());
+        let since = self
+            .checkpoints
+            .since
+            .as_ref()
+            .filter(|_| self.unusable.is_none());
         for target in targets {
             let socket = &self.journal.socket;
             let export = match since {
@@ -192,13 +196,7 @@ impl Live {
     /// place of an earlier one. Without this the new one goes with all else.
     pub fn keep_checkpoint(&self, package: &str, manifest: Digest) -> Result<(), LiveError> {
         if let Some((name, disks)) = &self.left {
-            checkpoint::record(
-                &self.layout,
-                self.journal.uuid,
-                name,
-                (package, manifest),
-                disks,
-            )?;
+            checkpoint::record(&self.layout, self.journal.uuid, name, (package, manifest), disks)?;
         }
         Ok(())
     }

@@ -242,8 +242,7 @@ impl Libvirt {
     pub fn undefine_domain(&self, name: &str) -> Result<(), LibvirtError> {
         self.refuse_blocked(name)?;
         self.with_domain(name, "undefine", |d| {
-            let nvram =
-                sys::VIR_DOMAIN_UNDEFINE_KEEP_NVRAM | sys::VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA;
+            let nvram = sys::VIR_DOMAIN_UNDEFINE_KEEP_NVRAM | sys::VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA;
             // libvirt knows the second flag since 8.9; before, it had no way to keep a TPM's state but the domain's
             // own `persistent_state`.
             let both = nvram | sys::VIR_DOMAIN_UNDEFINE_KEEP_TPM;
