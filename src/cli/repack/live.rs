@@ -132,7 +132,7 @@ fn checkpoints(
 }
 
 fn not_by_changes(context: &Context, style: Style, reason: &str) {
-    let text = format!("all of the disk is read, since no dirty bitmap can tell what has changed: {reason}");
+    let text = format!("compared by content, not by what was written to: {reason}");
     progress::warn(context, style, &text);
 }
 
