@@ -10,7 +10,7 @@ mod support;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use support::guest::{DiskSpec, DomainSpec};
+use support::guest::{Console, DiskSpec, DomainSpec};
 use support::{Host, HostOptions, set_under_test};
 
 /// Rounds; in each one everything is run once.
@@ -33,6 +33,7 @@ fn main() -> ExitCode {
          find /usr -xdev -type f -size -60M -exec cat {} + 2>/dev/null | head -c 2G >data.raw || :
          qemu-img convert -f raw -O qcow2 data.raw data.qcow2; rm data.raw",
     );
+    define(&host);
     start(&host);
     pack(&host, &["--live", "--output", "/srv/earlier"]);
     let (mut live, mut off, mut content, mut bitmap) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -83,16 +84,19 @@ fn sh(host: &Host, script: &str) {
         .check();
 }
 
+fn define(host: &Host) {
+    let domain = DomainSpec::new("big", "/srv/images/golden.qcow2").device(
+        "<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='/srv/images/data.qcow2'/>\
+         <target dev='vdb' bus='virtio'/></disk>\
+         <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>",
+    );
+    host.write_file("/root/big.xml", domain.xml());
+    host.check(["virsh", "define", "/root/big.xml"]);
+}
+
 fn start(host: &Host) {
-    host.run(["virsh", "undefine", "big"]);
-    DomainSpec::new("big", "/srv/images/golden.qcow2")
-        .device(
-            "<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='/srv/images/data.qcow2'/>\
-             <target dev='vdb' bus='virtio'/></disk>\
-             <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>",
-        )
-        .start(host)
-        .wait_ready();
+    host.check(["virsh", "start", "big"]);
+    Console::attach(host, "big").wait_ready();
 }
 
 fn stop(host: &Host) {
