@@ -25,12 +25,14 @@ const NAME: &str = "miniascape-";
 
 /// A disk of a guest: its target, and its files, that which the guest writes to first.
 pub type DiskFiles = (String, Vec<PathBuf>);
+/// A checkpoint's name, and the targets of disks.
+pub type Since = (String, Vec<String>);
 
 /// What a live pack does with checkpoints.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Checkpoints {
     /// The one since which these disks are read by what was written to.
-    pub since: Option<(String, Vec<String>)>,
+    pub since: Option<Since>,
     /// The disks for which a new one is left.
     pub leave: Vec<DiskFiles>,
 }
@@ -93,7 +95,7 @@ pub fn usable(
     uuid: Uuid,
     manifest: &Digest,
     disks: &[DiskFiles],
-) -> Result<(Option<(String, Vec<String>)>, Vec<String>), LiveError> {
+) -> Result<(Option<Since>, Vec<String>), LiveError> {
     let Some(record) = read(layout, uuid)? else {
         return Ok((None, Vec::new()));
     };
@@ -130,7 +132,7 @@ pub(super) fn exported(target: &str) -> String {
 }
 
 /// The XML of the backup job `job`, with what was written to the disks since a checkpoint.
-pub(super) fn with_changes(job: &str, (checkpoint, targets): &(String, Vec<String>)) -> String {
+pub(super) fn with_changes(job: &str, (checkpoint, targets): &Since) -> String {
     let mut job = job.to_owned();
     for target in targets {
         let disk = format!("<disk name='{}' backup='yes'", escape(target));
@@ -244,7 +246,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::state_dir(dir.path());
         let paths: Vec<PathBuf> = ["top", "base"].map(|name| dir.path().join(name)).into();
-        paths.iter().for_each(|path| fs::write(path, "1").unwrap());
+        for path in &paths {
+            fs::write(path, "1").unwrap();
+        }
         let disk = ("vda".to_owned(), paths.clone());
         let then = RecordedDisk::of(&disk).unwrap();
         let (uuid, manifest) = (Uuid::from_u128(9), Digest::from_bytes([7; 32]));
