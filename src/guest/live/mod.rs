@@ -16,7 +16,9 @@ mod prepare;
 mod room;
 mod undo;
 
-pub use checkpoint::{Checkpoints, DiskFiles, forget as forget_checkpoint, usable as usable_checkpoint};
+pub use checkpoint::{
+    Checkpoints, DiskFiles, Since, forget as forget_checkpoint, usable as usable_checkpoint,
+};
 pub use error::LiveError;
 pub use freeze::Consistency;
 pub use undo::{Undone, is_any, undo_dead, undo_own};
