@@ -160,6 +160,15 @@ impl Context {
         Ok(libvirt)
     }
 
+    /// As [`Context::local_libvirt`], for what the package manager calls.
+    pub(crate) fn libvirt_for_package(&self) -> Result<Libvirt, Failure> {
+        self.refuse_root("libvirt")?;
+        let libvirt = Libvirt::connect(&self.common.connect)?;
+        super::pending::finish_noted(self, &libvirt);
+        Self::refuse_remote(&libvirt)?;
+        Ok(libvirt)
+    }
+
     fn refuse_remote(libvirt: &Libvirt) -> Result<(), Failure> {
         if libvirt.is_local() {
             return Ok(());

@@ -38,6 +38,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
     if supervise {
         network::restore_openings(layout)?;
     }
+    pending::note_overlooked(context);
     let daemon = Daemon::new(layout.clone(), supervise)?;
     let ready = || {
         let count = networks.len();
@@ -69,6 +70,7 @@ fn chore(context: &Context) -> Chore {
 
 fn once(context: &Context) -> Result<ExitCode, Failure> {
     pending::tidy(context);
+    pending::note_overlooked(context);
     if !pending::is_any(context) {
         return Ok(ExitCode::SUCCESS);
     }

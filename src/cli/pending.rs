@@ -10,12 +10,25 @@ use miniascape::{guest, install, network};
 /// Tries all pending work once, but not that of the network `except`. What still cannot be done is told and stays
 /// pending: the command that was asked for is not held up by it.
 pub(super) fn finish(context: &Context, libvirt: &Libvirt, except: Option<&NetworkName>) {
+    note_overlooked(context);
     tell(context, libvirt, except, true);
+}
+
+/// As [`finish`], for what the package manager calls: what is not on record may be what it is about to bring.
+pub(super) fn finish_noted(context: &Context, libvirt: &Libvirt) {
+    tell(context, libvirt, None, true);
 }
 
 /// As [`finish`], for one who comes back: what is pending for the same reason as before is told in the log only.
 pub(super) fn finish_again(context: &Context, libvirt: &Libvirt) {
     tell(context, libvirt, None, false);
+}
+
+/// Puts on record what a package manager has done and no scriptlet could tell.
+pub(super) fn note_overlooked(context: &Context) {
+    if let Err(error) = install::note_overlooked(context.layout()) {
+        tracing::warn!(%error, "installed guest packages cannot be looked at");
+    }
 }
 
 /// Removes what killed runs left in the run directory and among the pending work, that no later run of theirs would come upon.
@@ -30,7 +43,10 @@ pub(super) fn tidy(context: &Context) {
 pub(super) fn is_any(context: &Context) -> bool {
     let layout = context.layout();
     let guests = install::pending(layout).map_or(true, |all| !all.is_empty());
-    guests || guest::live::is_any(layout) || network::pending(layout).map_or(true, |all| !all.is_empty())
+    guests
+        || install::is_any_unlinked(layout)
+        || guest::live::is_any(layout)
+        || network::pending(layout).map_or(true, |all| !all.is_empty())
 }
 
 fn tell(context: &Context, libvirt: &Libvirt, except: Option<&NetworkName>, old_news: bool) {
@@ -39,6 +55,9 @@ fn tell(context: &Context, libvirt: &Libvirt, except: Option<&NetworkName>, old_
     finish_live(context, libvirt);
     // Guests that start need their networks.
     finish_networks(context, libvirt, except, old_news);
+    if let Err(error) = install::link_returned(layout) {
+        tracing::warn!(%error, "images that came back cannot be linked");
+    }
     let virt = || guest::virt_type(layout, false).map(|(virt, _)| virt);
     match install::finish(layout, libvirt, virt) {
         Ok(all) => {

@@ -97,6 +97,9 @@ pub struct Instance {
     pub disks: Vec<DiskRecord>,
     /// The images that it stands on, as they were when their digests were checked.
     pub images: Vec<ImageRecord>,
+    /// Packaged files of images that it holds otherwise, for they cannot be linked or are damaged: not tried again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<ImageRecord>,
 }
 
 /// What the overlay of one disk was made on.
@@ -155,6 +158,7 @@ impl Instance {
             resetting: None,
             disks: Vec::new(),
             images: Vec::new(),
+            left: Vec::new(),
         }
     }
 

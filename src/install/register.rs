@@ -2,6 +2,7 @@
 //! there are adopted, never written over.
 
 use super::define::{self, History};
+use super::overlooked::{is_verified, not_linked};
 use super::record::{Identity, ImageRecord, Instance, InstanceState};
 use super::{InstallError, chain, firmware, identity, kept, networks, overlay, reset, trust};
 use crate::domain::scan::MAX_BYTES;
@@ -229,14 +230,7 @@ fn is_whole(layout: &Layout, instance: &Instance, manifest: &Manifest) -> bool {
 /// and has come back with its package; true if a link changed.
 pub(super) fn link_images(layout: &Layout, instance: &mut Instance) -> Result<bool, InstallError> {
     let chain = layout.instance_chain(&instance.name);
-    let mut known = instance.images.clone();
-    // What was verified for another instance is the same file.
-    for other in Instance::all(layout)?
-        .into_iter()
-        .filter(|other| other.uuid != instance.uuid)
-    {
-        known.extend(other.images);
-    }
+    let known = verified(layout, instance)?;
     let mut changed = false;
     let mut images: Vec<ImageRecord> = Vec::new();
     let layers = instance.layers();
@@ -252,23 +246,69 @@ pub(super) fn link_images(layout: &Layout, instance: &mut Instance) -> Result<bo
         changed |= linked.changed;
         images.push(linked.image);
     }
-    for digest in chain::held(chain.on_disk())? {
-        if layers.contains(&digest) {
-            continue;
-        }
-        // Of disks that were put aside: what is wrong with them is not in the way of this one.
-        match chain::link(
-            layout.packaged_image(&digest).on_disk(),
-            chain.on_disk(),
-            &digest,
-            &known,
-        ) {
-            Ok(linked) => images.extend(linked.map(|linked| linked.image)),
-            Err(error) => tracing::warn!(%error, "an image of a disk that was put aside"),
+    // Of disks that were put aside: what is wrong with them is not in the way of this one.
+    let aside = chain::held(chain.on_disk())?
+        .into_iter()
+        .filter(|held| !layers.contains(held));
+    link_again(layout, instance, aside, &known, &mut images);
+    instance.images = images;
+    note_left(layout, instance)?;
+    Ok(changed)
+}
+
+/// Links again what there is in the instance's chain and has come back with its package. What is damaged there is told,
+/// and what the chain has stays.
+pub(super) fn relink(layout: &Layout, instance: &mut Instance) -> Result<(), InstallError> {
+    let known = verified(layout, instance)?;
+    let mut images = instance.images.clone();
+    let sound = |image: &&ImageRecord| is_verified(layout, instance, image);
+    let held: Vec<Digest> = images.iter().filter(sound).map(|image| image.digest).collect();
+    link_again(layout, instance, held.into_iter(), &known, &mut images);
+    instance.images = images;
+    note_left(layout, instance)
+}
+
+fn link_again(
+    layout: &Layout,
+    instance: &Instance,
+    held: impl Iterator<Item = Digest>,
+    known: &[ImageRecord],
+    images: &mut Vec<ImageRecord>,
+) {
+    let chain = layout.instance_chain(&instance.name);
+    for digest in held {
+        let packaged = layout.packaged_image(&digest);
+        match chain::link(packaged.on_disk(), chain.on_disk(), &digest, known) {
+            Ok(Some(linked)) => {
+                images.retain(|image| image.digest != digest);
+                images.push(linked.image);
+            }
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%error, "the image in {} is kept", chain.on_disk().display()),
         }
     }
-    instance.images = images;
-    Ok(changed)
+}
+
+/// Remembers the packaged files that the chain has no links to although they are there.
+fn note_left(layout: &Layout, instance: &mut Instance) -> Result<(), InstallError> {
+    let held = chain::held(layout.instance_chain(&instance.name).on_disk())?;
+    let left = held
+        .iter()
+        .filter_map(|digest| not_linked(layout, instance, digest));
+    instance.left = left.collect();
+    Ok(())
+}
+
+/// The images that were verified before, for this instance or, which is the same file, for another.
+fn verified(layout: &Layout, instance: &Instance) -> Result<Vec<ImageRecord>, InstallError> {
+    let mut known = instance.images.clone();
+    for other in Instance::all(layout)?
+        .into_iter()
+        .filter(|other| other.uuid != instance.uuid)
+    {
+        known.extend(other.images);
+    }
+    Ok(known)
 }
 
 /// True if the package now has other images for a disk than its overlay was made on.

@@ -22,7 +22,7 @@ pub(in crate::cli) fn or_pending<T>(
         return Ok(work(&context.local_libvirt(true)?)?);
     }
     let layout = context.layout();
-    let libvirt = match context.local_libvirt(false) {
+    let libvirt = match context.libvirt_for_package() {
         Ok(libvirt) => libvirt,
         Err(failure) => {
             // A package belongs to its host: what was asked of another one is done in this one's libvirt.

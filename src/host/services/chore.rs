@@ -1,5 +1,5 @@
-//! When the daemon takes up pending work: at its start, when some is put on record (inotify), and, as long as some is
-//! left, again after pauses that grow. Nothing is polled while nothing is pending. What the work is, is the caller's
+//! When the daemon takes up pending work: at its start, when some is put on record or an image comes (inotify), and, as
+//! long as some is left, again after pauses that grow. Nothing is polled while nothing is pending. What the work is, is the caller's
 //! business.
 
 use crate::host::{Layout, files};
@@ -36,10 +36,14 @@ pub(super) fn repeat(layout: &Layout, mut chore: impl FnMut() -> Chore) {
         .ok();
     let mut pause = FIRST;
     loop {
+        if let Some(watch) = &watch {
+            watch_images(layout, &watch.images);
+            drain(&watch.images);
+        }
         let outcome = chore();
         // What was put on record meanwhile is either done or left; news of it would only come from our own writing.
         if let Some(watch) = &watch {
-            drain(watch);
+            drain(&watch.pending);
         }
         let outcome = match outcome {
             // Put on record between the attempt and the draining; or damaged, and told so at each attempt.
@@ -59,14 +63,34 @@ pub(super) fn repeat(layout: &Layout, mut chore: impl FnMut() -> Chore) {
     }
 }
 
+/// What tells of new work.
+struct Watch {
+    pending: OwnedFd,
+    /// Apart, since what comes while the daemon is at work is not to be missed.
+    images: OwnedFd,
+}
+
 /// Watches the directory of pending work, which is made for that.
-fn watch(layout: &Layout) -> io::Result<OwnedFd> {
+fn watch(layout: &Layout) -> io::Result<Watch> {
     let dir = layout.pending();
     files::make_dir(dir.on_disk(), 0o755)?;
-    let watch = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+    let new = || init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK);
+    let watch = Watch {
+        pending: new()?,
+        images: new()?,
+    };
     // Files are written under another name and renamed.
-    add_watch(&watch, dir.on_disk(), WatchFlags::MOVED_TO)?;
+    add_watch(&watch.pending, dir.on_disk(), WatchFlags::MOVED_TO)?;
     Ok(watch)
+}
+
+/// Watches the packaged images, as soon as there is a directory of them. They come without any scriptlet.
+fn watch_images(layout: &Layout, watch: &OwnedFd) {
+    let dir = layout.packaged_images();
+    match add_watch(watch, dir.on_disk(), WatchFlags::MOVED_TO) {
+        Ok(_) | Err(Errno::NOENT) => {}
+        Err(error) => tracing::debug!(%error, "packaged images are not watched"),
+    }
 }
 
 fn has_files(layout: &Layout) -> bool {
@@ -82,14 +106,16 @@ fn drain(watch: &OwnedFd) {
 }
 
 /// Waits for `pause`, or for ever; true if something was put on record meanwhile.
-fn sleep(watch: Option<&OwnedFd>, pause: Option<Duration>) -> bool {
+fn sleep(watch: Option<&Watch>, pause: Option<Duration>) -> bool {
     let Some(watch) = watch else {
         std::thread::sleep(pause.unwrap_or(LONGEST_REFUSED));
         return false;
     };
     let limit = pause.and_then(|pause| Timespec::try_from(pause).ok());
     loop {
-        match poll(&mut [PollFd::new(&watch.as_fd(), PollFlags::IN)], limit.as_ref()) {
+        let fds =
+            [&watch.pending, &watch.images].map(|fd| PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN));
+        match poll(&mut { fds }, limit.as_ref()) {
             Err(Errno::INTR) => {}
             result => return result.is_ok_and(|ready| ready > 0),
         }

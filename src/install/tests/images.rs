@@ -150,3 +150,35 @@ fn what_was_put_aside_is_linked_again_with_its_package() {
         fs::metadata(&packaged).unwrap().ino()
     );
 }
+
+#[test]
+fn images_that_come_back_alone_are_linked_once_and_damaged_ones_not() {
+    let bench = Bench::new("alone");
+    let [base, _] = bench.install("0.1", 2);
+    bench.register().unwrap();
+    let held = bench.layout.instance_chain(bench.name()).join(base.file_name());
+    let packaged = bench.layout.packaged_image(&base).on_disk().to_owned();
+    let same = || {
+        let inode = |path| fs::metadata(path).unwrap().ino();
+        inode(held.on_disk()) == inode(packaged.as_path())
+    };
+    let reinstall = |content: &[u8]| {
+        let draft = packaged.with_extension("draft");
+        fs::write(&draft, content).unwrap();
+        fs::rename(&draft, &packaged).unwrap();
+    };
+    let good = fs::read(&packaged).unwrap();
+    assert!(!is_any_unlinked(&bench.layout));
+    // Also while its guest's package is away.
+    bench.uninstall();
+    unregister(&bench.layout, &bench.libvirt, &bench.package, false).unwrap();
+    for content in [&good[..], b"damaged", &good] {
+        reinstall(content);
+        assert!(is_any_unlinked(&bench.layout));
+        link_returned(&bench.layout).unwrap();
+        assert_eq!(same(), content == good);
+        // What cannot be linked is not read again and again.
+        assert!(!is_any_unlinked(&bench.layout));
+        assert!(fs::read(held.on_disk()).unwrap() == good);
+    }
+}

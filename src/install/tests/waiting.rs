@@ -65,3 +65,39 @@ fn a_name_that_becomes_free_is_taken() {
     bench.libvirt.undefine_domain("name-taken").unwrap();
     assert_eq!(bench.finish(), [true]);
 }
+
+#[test]
+fn what_no_scriptlet_has_told_is_found() {
+    let bench = Bench::new("untold");
+    let noted = || {
+        note_overlooked(&bench.layout).unwrap();
+        let mut all = pending(&bench.layout).unwrap();
+        assert!(all.len() <= 1 && all.iter().all(|pending| pending.uri == SYSTEM));
+        let kind = all.pop().map(|pending| pending.kind);
+        kind.inspect(|kind| assert!(kind.forget(&bench.layout).unwrap()))
+    };
+    assert_eq!(noted(), None);
+    bench.install("0.1", 2);
+    assert_eq!(noted(), Some(bench.kind()));
+    bench.register().unwrap();
+    bench.register_as(Some("untold-b"), false).unwrap();
+    assert_eq!(noted(), None);
+    bench.install("0.2", 3);
+    assert_eq!(noted(), Some(bench.kind()));
+    bench.register().unwrap();
+    bench.uninstall();
+    let package = bench.package.clone();
+    assert_eq!(noted(), Some(PendingKind::UnregisterGuest { package }));
+    unregister(&bench.layout, &bench.libvirt, &bench.package, false).unwrap();
+    assert_eq!(noted(), None);
+    // What waits for something else already is left to that.
+    bench.install("0.2", 3);
+    let waits = PendingKind::RegisterGuest {
+        package: bench.package.clone(),
+        name: None,
+        trust: true,
+    };
+    waits.note(&bench.layout, "test:///default", "x").unwrap();
+    note_overlooked(&bench.layout).unwrap();
+    assert_eq!(pending(&bench.layout).unwrap()[0].kind, waits);
+}
