@@ -26,7 +26,7 @@ RPM := $(DIST)/$(NAME)-$(VERSION)-1.x86_64.rpm
 WITH_CARGO = dir=$$(packaging/setup --cargo) && PATH="$$dir:$$PATH"
 CARGO = $(WITH_CARGO) cargo
 
-.PHONY: help setup build demo test test-rings test-images test-packages test-system bench fuzz lint fmt install stage deb rpm clean
+.PHONY: help setup build demo test test-full test-rings test-images test-packages test-lab test-system bench fuzz lint fmt install stage deb rpm clean
 
 help: ## list the targets
 	@printf 'miniascape %s\n\n' '$(VERSION)'
@@ -57,6 +57,14 @@ test-images: ## compare the image engine with qemu-img over 2,000 random images 
 
 test-packages: ## packages over 4 GiB, and killed, cut and flipped at every place (half an hour, 10 GB of disk)
 	@$(WITH_CARGO) MINIASCAPE_TEST_FULL=1 cargo test --locked --test package -- --include-ignored
+
+test-full: test ## everything: test, test-images, test-packages and test-lab (hours)
+	@$(MAKE) test-images test-packages test-lab
+
+test-lab: setup ## the lab with its long products: every kill, sealing, each package manager alone (an hour or two)
+	@$(MAKE) deb rpm PROFILE=dev
+	@$(WITH_CARGO) MINIASCAPE_TEST_FULL=1 MINIASCAPE_TEST_DEB=$(abspath dist/dev/$(notdir $(DEB))) \
+	    MINIASCAPE_TEST_RPM=$(abspath dist/dev/$(notdir $(RPM))) cargo test --locked --test lab
 
 FUZZ_SECONDS ?= 120
 

@@ -224,6 +224,40 @@ pub(crate) fn firmware_variables_and_tpm_state() {
     let tail = target.check(["tail", "-c", "8", own]);
     assert_eq!(tail.text(), "changed", "the variables were written over");
     assert!(target.exists(state(&new)), "the TPM's state has gone");
+    let variables = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+    target.check(["cp", variables, own]);
+    all_that_libvirt_keeps_goes_and_comes_back(&target, &state(&new), own);
+}
+
+/// Variables, TPM state, a snapshot and the memory of a guest that sleeps, all of one guest at once.
+fn all_that_libvirt_keeps_goes_and_comes_back(host: &Host, tpm: &str, variables: &str) {
+    // libvirt takes no internal snapshot of a guest with such firmware, so its disk goes on in another file.
+    sh(
+        host,
+        "virsh snapshot-create-as fw before --disk-only; virsh start fw; virsh managedsave fw",
+    );
+    let memory = "/var/lib/libvirt/qemu/save/fw.save";
+    let facts = || {
+        let script = format!(
+            "virsh snapshot-list fw --tree; virsh snapshot-current fw --name; virsh dumpxml --inactive fw; sha256sum {tpm} {variables} {GUESTS}/fw/vda*; \
+             sha256sum {memory}; stat -c '%n %U %a' {tpm} {variables} {GUESTS}/fw/vda*"
+        );
+        host.check(["sh", "-e", "-c", &script]).stdout
+    };
+    let before = facts();
+    assert!(
+        before.contains("vda.before") && before.contains("before\n"),
+        "{before}"
+    );
+    sh(host, "dpkg -r vm-fw; ! virsh dominfo fw 2>/dev/null");
+    sh(host, "dpkg -i /root/out/vm-fw*.deb");
+    assert_eq!(facts(), before);
+    // It goes on where it fell asleep, on the file that the snapshot made.
+    let started = host.miniascape_check(["guest", "start", "fw", "--wait", "running"]);
+    assert!(!host.exists(memory), "{started}");
+    let log = host.read_file("/var/log/libvirt/qemu/fw.log");
+    assert_eq!(log.matches("-incoming").count(), 1, "{log}");
+    sh(host, "virsh destroy fw");
 }
 
 /// A Linux of a few files, which virt-sysprep takes for one.

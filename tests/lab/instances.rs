@@ -6,7 +6,7 @@
 
 use crate::support::guest::Console;
 use crate::support::{Host, Output, note};
-use crate::travel::{Kind, below, packages, target};
+use crate::travel::{Kind, all_are_linked, below, packages, target};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -348,6 +348,17 @@ fn reset_it_begins_anew_and_the_old_disk_is_kept(lab: &Lab<'_>) {
     assert!(old.stdout.matches("sha256-").count() >= 2, "{old}");
 }
 
+/// What a disk that was put aside stands on, and what a guest beside it has, comes back as much as what is in use.
+fn images_of_disks_put_aside_are_linked_again(lab: &Lab<'_>) {
+    let chain = lab.host.list_dir(format!("{GUESTS}/web-b/chain"));
+    assert_eq!(chain.len(), 3, "base, and the delta of each version: {chain:?}");
+    lab.sh("dpkg -i /root/packages/miniascape-image-* /root/next/miniascape-image-*");
+    all_are_linked(lab.host);
+    lab.start("web-b");
+    assert_eq!(lab.reads("web-b"), "second-version");
+    lab.stop(&["web-b"]);
+}
+
 fn one_of_several_is_deleted_and_stays_away(lab: &Lab<'_>) {
     lab.tool(["guest", "delete", "web-b", "--yes"]);
     lab.tool(["guest", "register", "vm-web"]);
@@ -393,6 +404,10 @@ pub(crate) fn instances_live_side_by_side_through_everything() {
             sleeping_and_with_a_snapshot_it_goes_and_comes_back,
         ),
         ("reset", reset_it_begins_anew_and_the_old_disk_is_kept),
+        (
+            "images of disks put aside",
+            images_of_disks_put_aside_are_linked_again,
+        ),
         ("deletion of one", one_of_several_is_deleted_and_stays_away),
     ]);
 }

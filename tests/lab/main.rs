@@ -28,6 +28,7 @@ mod kills;
 mod lifecycle;
 mod live;
 mod luggage;
+mod matrix;
 mod modes;
 mod netboot;
 mod networks;
@@ -77,13 +78,16 @@ fn tests() -> Vec<Trial> {
             nothing_is_left_behind_whenever_the_lab_is_killed,
         }
         travel {
-            guests_live_as_debs,
-            guests_live_as_rpms,
             a_guest_starts_only_on_the_images_it_was_made_from,
             what_could_not_be_finished_is_finished_by_a_later_run,
         }
         instances {
             instances_live_side_by_side_through_everything,
+        }
+        matrix {
+            debs_take_every_step_and_no_guest_loses_a_byte,
+            rpms_take_every_step_and_no_guest_loses_a_byte,
+            each_tool_takes_every_step,
         }
         carried {
             disks_of_every_place_and_depth,

@@ -4,7 +4,8 @@
 #   LEASE ip=A mask=M router=R name=N iface=I     what DHCP gave, at first and at every renewal
 #   LEASE6 ip=A dns=A domain=N iface=I            what DHCPv6 gave, where it was asked for; without address ip=-
 #   READY                           commands are read from now on, one in a line
-# and it obeys: write-marker TEXT, markers, ip, ping ADDRESS, lookup NAME, run COMMAND,
+#   HASH all=SHA256 base=SHA256     of its file systems, read from the disk anew
+# and it obeys: write-marker TEXT, write NAME (half a megabyte of noise), markers, hash, ip, ping ADDRESS, lookup NAME, run COMMAND,
 # dhcp6 INTERFACE (from now on router advertisements there are followed: addresses of its own, DHCPv6, or both),
 # count, counted (the guest writes a number to both of its disks, one after the other, until it is told to stop), poweroff, reboot.
 
@@ -88,6 +89,21 @@ for port in /sys/class/virtio-ports/*; do
     qemu-ga -m virtio-serial -p "/dev/${port##*/}" -t /run -F/freeze-hook.sh >/tmp/agent.log 2>&1 &
 done
 
+# A digest of names, kinds, modes, owners and content below /data; more arguments are for find.
+tree() {
+    find /data "$@" | sort >/tmp/tree
+    { xargs stat -c '%n %f %u %g' </tmp/tree; while read -r file; do [ -f "$file" ] && sha256sum "$file"; done </tmp/tree; } |
+        sha256sum | head -c 64
+}
+
+# What came with the base is also in the partition that nobody mounts. Nothing is taken from memory.
+digests() {
+    sync
+    echo 3 >/proc/sys/vm/drop_caches
+    boot=$(sha256sum </dev/vda1)
+    echo "HASH all=$(tree) base=$(tree -type f ! -name guest-marker ! -path '/data/own/*')-${boot%% *}"
+}
+
 # Hundredths of a second since the boot.
 now() {
     read -r up _ </proc/uptime
@@ -120,7 +136,9 @@ while true; do
     read -r verb rest || { sleep 1; continue; }
     case "$verb" in
         write-marker) echo "$rest" >/data/guest-marker && sync && echo "WROTE $rest" ;;
+        write) mkdir -p /data/own && dd if=/dev/urandom of="/data/own/$rest" bs=64k count=8 conv=fsync 2>/dev/null && echo "WROTE $rest" ;;
         markers) markers ;;
+        hash) digests ;;
         count) echo 10000000 >/data/counter && sync && echo COUNTING && count & ;;
         counted) echo >/tmp/stop ;;
         ip) ip -4 -o addr show scope global | while read -r _ dev _ addr _; do echo "IP $dev $addr"; done ;;

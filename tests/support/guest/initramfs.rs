@@ -6,12 +6,13 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 /// The programs that the guest's scripts call; each is a link to busybox.
-const APPLETS: [&str; 33] = [
+const APPLETS: [&str; 37] = [
     "cat",
     "cmp",
     "dd",
     "dmesg",
     "echo",
+    "find",
     "grep",
     "head",
     "hostname",
@@ -34,12 +35,15 @@ const APPLETS: [&str; 33] = [
     "sh",
     "sha256sum",
     "sleep",
+    "sort",
+    "stat",
     "stty",
     "sync",
     "tail",
     "true",
     "udhcpc",
     "umount",
+    "xargs",
 ];
 
 const INIT: &str = include_str!("init.sh");
