@@ -13,7 +13,7 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// System calls that change something.
-const CALLS: &str = "write,pwrite64,openat,rename,renameat,renameat2,unlink,unlinkat,rmdir,mkdir,mkdirat,link,linkat,\
+pub(crate) const CALLS: &str = "write,pwrite64,openat,rename,renameat,renameat2,unlink,unlinkat,rmdir,mkdir,mkdirat,link,linkat,\
                      symlink,symlinkat,fsync,fdatasync,fchmod,chmod,fchmodat,ftruncate,copy_file_range,fallocate";
 
 /// Runs a program without autoconf, whose own files nobody counts.

@@ -15,5 +15,6 @@ mod many;
 mod refuse;
 mod since;
 mod tools;
+mod unpack;
 mod verify;
 mod what;
