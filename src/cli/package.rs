@@ -1,6 +1,7 @@
 //! `miniascape package`: guest packages, installed on this host or in files.
 
 mod install;
+mod look;
 mod preflight;
 mod remove;
 
@@ -9,8 +10,8 @@ use super::progress::ProgressArgs;
 use super::{Context, Failure};
 use clap::Subcommand;
 use miniascape::name::printable;
-use miniascape::package::{self, GuestPackage, Installed, Layer, Presence, Role};
-use serde_json::{Value, json};
+use miniascape::package::{self, GuestPackage};
+use serde_json::json;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -20,10 +21,14 @@ pub(crate) enum Args {
     #[command(after_help = "Example: miniascape package list --format json")]
     List,
     /// Tell what a guest package holds, and whether all of it is there
-    #[command(after_help = "Example: miniascape package show vm-web")]
+    #[command(after_help = "Example: miniascape package show vm-web\n\n\
+        A package file is checked to its end first.")]
     Show {
-        /// The package, as rpm or dpkg call it
-        package: GuestPackage,
+        /// An installed package, as rpm or dpkg call it, or a package file
+        #[arg(value_name = "PACKAGE|FILE")]
+        package: String,
+        #[command(flatten)]
+        progress: ProgressArgs,
     },
     /// Read package files and check everything in them, without installing
     #[command(after_help = "Example: miniascape package verify packages/*.rpm\n\n\
@@ -94,8 +99,8 @@ fn need_root(what: &str) -> Result<(), Failure> {
 
 pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
     match args {
-        Args::List => list(context),
-        Args::Show { package } => show(context, package),
+        Args::List => look::list(context),
+        Args::Show { package, progress } => look::show(context, package, progress.style),
         Args::Verify { files } => verify(context, files),
         Args::Preflight { files, progress } => preflight::run(context, files, progress.style),
         Args::Install {
@@ -160,131 +165,4 @@ fn verify(context: &Context, files: &[PathBuf]) -> Result<ExitCode, Failure> {
             )))
         }
     }
-}
-
-/// One row per package. A package that cannot be read is reported beside the others, and the status is 1.
-fn list(context: &Context) -> Result<ExitCode, Failure> {
-    let all = package::list(context.layout())?;
-    let mut values = Vec::new();
-    let mut rows = Vec::new();
-    let mut status = ExitCode::SUCCESS;
-    for result in &all {
-        match result {
-            Ok(installed) => {
-                let section = &installed.manifest.package;
-                values.push(json!({
-                    "package": section.name,
-                    "version": section.version,
-                    "guest": section.guest,
-                    "images": images(installed),
-                }));
-                let complete = installed.images.iter().all(|image| *image == Presence::Present);
-                rows.push([
-                    section.name.to_string(),
-                    section.version.to_string(),
-                    section.guest.to_string(),
-                    if complete { "complete" } else { "incomplete" }.to_owned(),
-                ]);
-            }
-            Err(error) => {
-                context.output().warn(error.to_string());
-                values.push(json!({ "error": error.to_string() }));
-                status = ExitCode::FAILURE;
-            }
-        }
-    }
-    context.output().result(&values, || {
-        table(
-            ["PACKAGE", "VERSION", "GUEST", "IMAGES"],
-            &rows,
-            "no guest packages",
-        )
-    })?;
-    Ok(status)
-}
-
-fn images(installed: &Installed) -> Vec<Value> {
-    let layers = installed.manifest.images().into_iter().zip(&installed.images);
-    layers
-        .map(|(layer, presence)| {
-            json!({ "package": layer.package, "digest": layer.digest, "role": layer.role, "state": presence })
-        })
-        .collect()
-}
-
-const fn word(presence: Presence) -> &'static str {
-    match presence {
-        Presence::Present => "there",
-        Presence::Missing => "missing",
-        Presence::Damaged => "damaged",
-        Presence::Unknown => "only root may look",
-    }
-}
-
-fn show(context: &Context, package: &GuestPackage) -> Result<ExitCode, Failure> {
-    let installed = package::show(context.layout(), package)?;
-    let manifest = &installed.manifest;
-    let value = json!({ "manifest": manifest, "images": images(&installed) });
-    context.output().result(&value, || {
-        let mut lines = vec![format!("{} {}", manifest.package.name, manifest.package.version)];
-        let mut line = |key: &str, value: String| lines.push(format!("  {key:<10} {value}"));
-        line("guest", manifest.package.guest.to_string());
-        line("made", format!("{} by {}", manifest.created, manifest.tool));
-        let domain = &manifest.domain;
-        let or_any =
-            |word: &Option<package::Word>| word.as_ref().map_or("any".to_owned(), ToString::to_string);
-        line(
-            "machine",
-            format!(
-                "{} {}, {} MiB, {} CPUs",
-                or_any(&domain.arch),
-                or_any(&domain.machine),
-                domain.memory / (1024 * 1024),
-                domain.vcpus
-            ),
-        );
-        for disk in &manifest.disks {
-            let size = disk.layers.last().map_or(0, |layer| layer.virtual_size);
-            line(
-                "disk",
-                format!("{}, {} MiB", disk.target, size.div_ceil(1024 * 1024)),
-            );
-        }
-        let image = |layer: &Layer| match layer.role {
-            Role::Base => "base",
-            Role::Delta => "delta",
-        };
-        for (layer, presence) in manifest.images().into_iter().zip(&installed.images) {
-            line(
-                image(layer),
-                format!("{}, {}", layer.digest.file_name(), word(*presence)),
-            );
-        }
-        for interface in &domain.interfaces {
-            let mac = interface
-                .mac
-                .map_or("no fixed address".to_owned(), |mac| mac.to_string());
-            let network = interface
-                .network
-                .as_ref()
-                .map_or("-".to_owned(), ToString::to_string);
-            line("interface", format!("{mac} in {network}"));
-        }
-        for item in &manifest.not_packed {
-            line("not packed", format!("{}: {}", item.what, item.fate));
-        }
-        for warning in &manifest.warnings {
-            line("warning", warning.to_string());
-        }
-        lines.join("\n")
-    })?;
-    let complete = installed
-        .images
-        .iter()
-        .all(|image| !matches!(image, Presence::Missing | Presence::Damaged));
-    Ok(if complete {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
 }

@@ -520,8 +520,8 @@ fn installed_base(context: &Context, target: Option<&str>, name: &str) -> Option
     Some(base.ok_or_else(|| Failure::usage(format!("{package} has no disk {}", target.unwrap_or_default()))))
 }
 
-fn is_package_file(name: &str) -> bool {
-    [".rpm", ".deb", ".tar", ".tar.zst", ".tar.xz"]
+pub(super) fn is_package_file(name: &str) -> bool {
+    [".rpm", ".deb", ".tar", ".tar.zst", ".tar.xz", ".tar.gz"]
         .iter()
         .any(|ending| name.ends_with(ending))
 }

@@ -80,7 +80,26 @@ fn a_tar_file_is_unpacked_upgraded_and_removed() {
     assert_eq!(tail("unpacked/web.json 644"), 1, "{first:?}");
     assert_eq!(first.len(), 6, "{first:?}");
     let show = package(&root, &["show", "vm-web"], &[]);
-    assert_eq!(show.status, 0, "{show:?}");
+    assert!(
+        show.status == 0 && show.stdout.contains("  kind       tar\n"),
+        "{show:?}"
+    );
+    let list = json(&package(&root, &["list", "--format", "json"], &[]));
+    assert_eq!(
+        (&list[0]["kind"], &list[0]["instances"]),
+        (&"tar".into(), &serde_json::json!([]))
+    );
+    let sizes = list[0]["images"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|image| image["size"].as_u64().unwrap());
+    assert_eq!(list[0]["size"], sizes.sum::<u64>());
+    let file = package(&root, &["show"], &[&one]);
+    assert!(
+        file.status == 0 && file.stdout.contains(".qcow2, ") && file.stdout.contains(", in the file"),
+        "{file:?}"
+    );
 
     // What a killed run has left goes with the next one; the images of the first version go, too.
     let images = root.join("var/lib/libvirt/images/miniascape/packaged");

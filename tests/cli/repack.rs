@@ -57,10 +57,26 @@ fn a_file_becomes_packages_and_the_rest_is_named_first() {
     let root = bench.path().join("root").display().to_string();
     let list = miniascape(["package", "list", "--root", &root]);
     assert_eq!((list.status, list.stderr.as_str()), (0, ""), "{list:?}");
+    let words: Vec<&str> = list.stdout.split_whitespace().collect();
     assert_eq!(
-        list.stdout,
-        "PACKAGE  VERSION  GUEST  IMAGES\nvm-web   1.5      web    incomplete\n"
+        words[..11],
+        [
+            "PACKAGE",
+            "VERSION",
+            "KIND",
+            "INSTANCES",
+            "IMAGES",
+            "SIZE",
+            "vm-web",
+            "1.5",
+            "-",
+            "-",
+            "2"
+        ],
+        "{}",
+        list.stdout
     );
+    assert_eq!(words[11], "incomplete");
     let show = miniascape(["package", "show", "vm-web", "--root", &root, "--format", "json"]);
     assert_eq!(show.status, 1, "images are missing: {show:?}");
     let value: serde_json::Value = serde_json::from_str(&show.stdout).unwrap();

@@ -98,7 +98,7 @@ fn hostile_names_are_refused_before_anything_is_touched_and_shown_as_text() {
             &["guest", "create", "--", name][..],
             &["guest", "register", "--", &package],
             &["guest", "unregister", "--", &package],
-            &["package", "show", "--", &package],
+            &["package", "remove", "--", &package],
             &["lease", "list", "--", name],
             &["net", "status", "--", name],
             &["net", "unregister", "--", name],
