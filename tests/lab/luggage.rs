@@ -90,10 +90,15 @@ pub(crate) fn a_packaged_guests_entry_comes_and_goes_with_its_package() {
     let others = definition("net-1", "192.168.151", "virbr151").replace("192.168.151.11", ADDRESS);
     host.write_file(FILE, others);
     host.miniascape_check(["net", "update", "net-1"]);
-    let installed = kind.install(&host, "/root/packages/vm-web_*");
-    let told = "web has an address of its own in net-1: another has that of the package";
+    let told = format!("web has an address of its own in net-1: one has {ADDRESS}");
+    let before = host.check(["sh", "-c", "miniascape package preflight /root/packages/vm-web_*"]);
     assert!(
-        installed.stdout.contains("web registered") && installed.stderr.contains(told),
+        before.stdout.contains(&format!("address   warning  {told}")),
+        "{before}"
+    );
+    let installed = kind.install(&host, "/root/packages/vm-web_*");
+    assert!(
+        installed.stdout.contains("web registered") && installed.stderr.contains(&told),
         "{installed}"
     );
     let (entry, _) = shown(&host).expect("the guest's entry");

@@ -70,6 +70,16 @@ pub(crate) fn what_stands_in_the_way_is_named_and_nothing_is_changed() {
         "deb",
     );
 
+    let loader = "hvm</type><loader readonly='yes' type='pflash'>/usr/share/none/CODE.fd</loader>";
+    pack(&host, "firmware", "hvm</type>", loader, "deb");
+    pack(
+        &host,
+        "emulator",
+        "arch='x86_64' machine='pc-q35-7.2'",
+        "arch='s390x' machine='s390-ccw-virtio-7.2'",
+        "deb",
+    );
+
     // A network that is defined and not registered does not stop the installation.
     let told = preflight(&host, "/root/good/*.deb");
     told.expect_code(0);
@@ -109,7 +119,7 @@ pub(crate) fn what_stands_in_the_way_is_named_and_nothing_is_changed() {
     told.expect_code(3);
     assert_eq!(noes(&told), ["images"], "{told}");
 
-    for name in ["machine", "network", "cpu"] {
+    for name in ["machine", "network", "cpu", "firmware", "emulator"] {
         let told = preflight(&host, &format!("/root/{name}/*.deb"));
         told.expect_code(3);
         assert_eq!(noes(&told), [name], "{told}");

@@ -76,6 +76,8 @@ pub(super) struct Around {
     pub(super) trust: Option<Result<Vec<String>, String>>,
     /// Whose its hardware addresses are here.
     pub(super) macs: BTreeMap<Mac, String>,
+    /// Who has those that its instances keep, too.
+    pub(super) kept_macs: BTreeMap<Mac, String>,
     /// What becomes of the addresses that somebody else has.
     pub(super) addresses: Vec<String>,
     /// Files of its firmware that are not here.
@@ -212,8 +214,22 @@ pub(super) fn guest(
             }
             instance.macs.insert(mac.to_string(), mac);
         }
-        around.addresses = networks::foresee(layout, libvirt, instance, manifest)?;
         around.addresses.extend(same_addresses(manifest, earlier));
+    } else {
+        // Those that come back find others in their places.
+        for instance in &instances {
+            let taken = identity::taken_macs(layout, libvirt, instance)?;
+            let both = instance
+                .macs
+                .values()
+                .filter_map(|mac| Some((*mac, taken.get(mac)?.clone())));
+            around.kept_macs.extend(both);
+        }
+    }
+    for instance in &mut instances {
+        around
+            .addresses
+            .extend(networks::foresee(layout, libvirt, instance, manifest)?);
     }
     machine(libvirt, host, manifest, &mut around);
     let firmware = &manifest.domain.firmware;

@@ -420,10 +420,6 @@ fn networks(host: &Host, manifest: &Manifest) -> Vec<Finding> {
 }
 
 fn addresses(around: &Around, manifest: &Manifest) -> Vec<Finding> {
-    if !around.known.is_empty() {
-        let what = "its guests keep those that they have here";
-        return vec![Finding::new(Check::Mac, Verdict::Ok, what)];
-    }
     let mut findings: Vec<Finding> = around
         .macs
         .iter()
@@ -432,8 +428,16 @@ fn addresses(around: &Around, manifest: &Manifest) -> Vec<Finding> {
             Finding::new(Check::Mac, Verdict::Warning, what)
         })
         .collect();
-    if around.macs.is_empty() && !manifest.domain.interfaces.is_empty() {
-        findings.push(Finding::new(Check::Mac, Verdict::Ok, "free"));
+    findings.extend(around.kept_macs.iter().map(|(mac, owner)| {
+        let what = format!(
+            "{owner} has {mac}, too, which a guest of the package keeps: let one of them run at a time"
+        );
+        Finding::new(Check::Mac, Verdict::Warning, what)
+    }));
+    if findings.is_empty() && !manifest.domain.interfaces.is_empty() {
+        let here = !around.known.is_empty();
+        let what = if here { "its guests keep theirs" } else { "free" };
+        findings.push(Finding::new(Check::Mac, Verdict::Ok, what));
     }
     let otherwise = around.addresses.iter();
     findings.extend(otherwise.map(|what| Finding::new(Check::Address, Verdict::Warning, what)));
