@@ -87,7 +87,10 @@ fn tests() -> Vec<Trial> {
         matrix {
             debs_take_every_step_and_no_guest_loses_a_byte,
             rpms_take_every_step_and_no_guest_loses_a_byte,
-            each_tool_takes_every_step,
+            dpkg_alone_takes_every_step,
+            apt_alone_takes_every_step,
+            rpm_alone_takes_every_step,
+            dnf_alone_takes_every_step,
         }
         carried {
             disks_of_every_place_and_depth,

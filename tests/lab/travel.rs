@@ -199,7 +199,7 @@ impl Kind {
     pub(crate) fn assert_clean(self, host: &Host) {
         let (installed, verify) = match self {
             Self::Deb => (
-                "dpkg-query -W -f '${db:Status-Abbrev} ${Package}\\n' 'vm-*' 'miniascape-image-*' | sed -n 's/^ii *//p'",
+                "dpkg-query -W -f '${db:Status-Abbrev} ${Package}\\n' 'vm-*' 'miniascape-image-*' | sed -n 's/^.i *//p'",
                 "dpkg -V",
             ),
             Self::Rpm => ("rpm -qa 'vm-*' 'miniascape-image-*'", "rpm -V"),

@@ -73,6 +73,11 @@ fn disk_full(walk: &mut Walk) {
     // Room for the images, and none for what the guest would write to.
     leave(&walk.host, None);
     walk.sh(&walk.tool.installing_images(&walk.host, Version::First));
+    if walk.host.domains() == ["web2"] {
+        // apt-get finishes at once what it had begun.
+        walk.sh(&walk.tool.removing("vm-web2"));
+        walk.miniascape(["guest", "delete", "web2", "--disks", "--yes"]);
+    }
     leave(&walk.host, Some(64));
     let installed = walk.sh(&walk.tool.installing_guest("vm-web2", Version::First));
     assert_eq!(walk.host.domains(), [""; 0], "{installed}");

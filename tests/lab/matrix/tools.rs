@@ -247,7 +247,7 @@ pub(super) fn sh(host: &Host, script: &str) -> Output {
 pub(super) fn installed(kind: Kind, host: &Host) -> String {
     let query = match kind {
         Kind::Deb => {
-            "dpkg-query -W -f '${db:Status-Abbrev} ${Package}\\n' 'miniascape-image-*' 2>/dev/null | sed -n 's/^ii *//p'"
+            "dpkg-query -W -f '${db:Status-Abbrev} ${Package}\\n' 'miniascape-image-*' 2>/dev/null | sed -n 's/^.i *//p'"
         }
         Kind::Rpm => "rpm -qa --qf '%{name}\\n' 'miniascape-image-*'",
     };
