@@ -35,21 +35,17 @@ fn main() -> ExitCode {
          qemu-img convert -f raw -O qcow2 data.raw data.qcow2; rm data.raw",
     );
     define(&host);
-    start(&host);
+    let mut console = start(&host);
     pack(&host, &["--output", "/srv/earlier"]);
     let (mut whole, mut content, mut bitmap) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..ROUNDS {
         whole.push(pack(&host, &["--checkpoint", "--output", "/srv/out/whole"]));
-        host.check(["virsh", "destroy", "big"]);
         // 2 %, in pieces of 64 KiB all over the disk.
-        let writes: String = (0..656)
-            .map(|n| format!(" -c 'write -P {} {}k 64k'", round + 1, n * 3197))
-            .collect();
-        sh(
-            &host,
-            &format!("qemu-io -f qcow2{writes} /srv/images/data.qcow2 >/dev/null"),
+        console.send(
+            "run dd if=/dev/urandom of=/tmp/piece bs=64k count=1 2>/dev/null; n=0; while [ $n -lt 656 ]; do \
+             dd if=/tmp/piece of=/dev/vdb bs=64k seek=$((n * 49)) 2>/dev/null; n=$((n + 1)); done; sync",
         );
-        start(&host);
+        console.wait("DONE", Duration::from_secs(240));
         // The checkpoint is that of this round's package.
         for (from, times) in [("earlier", &mut content), ("out/whole", &mut bitmap)] {
             let from = format!("/srv/{from}/vm-big_0.1-1_all.deb");
@@ -91,9 +87,10 @@ fn define(host: &Host) {
     host.check(["virsh", "define", "/root/big.xml"]);
 }
 
-fn start(host: &Host) {
+fn start(host: &Host) -> Console {
     host.check(["virsh", "start", "big"]);
-    Console::attach(host, "big").wait_ready();
+    let mut console = Console::attach(host, "big");
+    console.wait_ready();
     // It has a scheduling group of its own; nothing else on the machine is to come between it and us.
     sh(
         host,
@@ -109,6 +106,7 @@ fn start(host: &Host) {
     wait_until("the guest's agent", Duration::from_secs(60), || {
         host.run(ping).ok()
     });
+    console
 }
 
 /// Seconds that a pack takes.
