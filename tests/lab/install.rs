@@ -263,3 +263,53 @@ pub(crate) fn rpm_packages_come_and_go() {
     done(&host, "remove vm-web");
     assert_eq!(host.domains(), [""; 0]);
 }
+
+/// Killed when it gives something its name, and in the middle of registering: the next run makes up for it. The steps of
+/// unpacking alone are killed one by one without a lab (`tests/package`).
+pub(crate) fn killed_runs_are_made_up_for() {
+    let (host, _daemon) = crate::networks::host_with_daemon();
+    let xml = "<domain type='qemu'><name>web</name><memory unit='MiB'>64</memory><vcpu>1</vcpu>\
+               <os><type arch='x86_64' machine='q35'>hvm</type></os><devices>\
+               <disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='/srv/web.raw'/>\
+               <target dev='vda' bus='virtio'/></disk></devices></domain>";
+    host.write_file("/root/web.xml", xml);
+    host.check([
+        "sh",
+        "-c",
+        "mkdir -p /srv /var/lib/libvirt/images; head -c 65536 /dev/urandom > /srv/web.raw",
+    ]);
+    host.miniascape_check(["repack", "/root/web.xml", "--to", "tar", "--output", "/root/tars"]);
+    let install = "install /root/tars/vm-web-*";
+    let look = format!(
+        "find /usr/share/miniascape/guests {PACKAGED} {RECORDS} {PENDING} {GUESTS} -printf '%p %m\\n' | sort; \
+         virsh dumpxml web | grep -v uuid"
+    );
+    let state = || host.check(["sh", "-c", &look]).stdout;
+    let away = || {
+        done(&host, "remove vm-web");
+        host.check([
+            "sh",
+            "-c",
+            &format!("rm -r {GUESTS}/web /var/lib/miniascape/guests/web"),
+        ]);
+    };
+    registered(&done(&host, install), "0.1-1");
+    let wanted = state();
+    away();
+    for point in [
+        "rename,renameat,renameat2:signal=SIGKILL:when=2",
+        "rename,renameat,renameat2:signal=SIGKILL:when=5",
+        "linkat,link:signal=SIGKILL:when=1",
+    ] {
+        let strace =
+            format!("strace -o /dev/null --signal=none --inject={point} miniascape package {install}");
+        let killed = host.run(["sh", "-c", &strace]);
+        assert!(
+            !killed.ok() && !killed.stdout.contains("is registered"),
+            "{point}: {killed}"
+        );
+        registered(&done(&host, install), "0.1-1");
+        assert_eq!(state(), wanted, "{point}");
+        away();
+    }
+}

@@ -105,6 +105,7 @@ fn tests() -> Vec<Trial> {
         }
         install {
             debian_packages_and_tar_files_come_and_go,
+            killed_runs_are_made_up_for,
             rpm_packages_come_and_go,
         }
         checkpoints {
