@@ -7,6 +7,7 @@
 
 #[path = "../../tests/support/mod.rs"]
 mod support;
+mod writing;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -22,6 +23,15 @@ fn main() -> ExitCode {
         return code;
     }
     set_under_test(env!("CARGO_BIN_EXE_miniascape"));
+    match std::env::args().find(|word| ["idle", "writing"].contains(&word.as_str())) {
+        Some(word) if word == "idle" => writing::idle(),
+        Some(_) => writing::writing(),
+        None => all(),
+    }
+    ExitCode::SUCCESS
+}
+
+fn all() {
     let host = Host::start(HostOptions::default());
     DiskSpec::new("golden")
         .agent()
@@ -73,7 +83,6 @@ fn main() -> ExitCode {
         live / off,
         since / live
     );
-    ExitCode::SUCCESS
 }
 
 fn sh(host: &Host, script: &str) {

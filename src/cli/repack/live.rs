@@ -178,6 +178,12 @@ impl From<LiveError> for Failure {
             LiveError::Foreign { guest } => Self::refused(message).hint(format!(
                 "wait until it has finished (`virsh domjobinfo {guest}`), or end it with `virsh domjobabort {guest}`"
             )),
+            LiveError::ForeignOfDisk { guest, target } => Self::refused(message).hint(format!(
+                "wait until it has finished (`virsh blockjob {guest} {target}`), or end it with `virsh blockjob {guest} {target} --abort`"
+            )),
+            LiveError::Transient { target, .. } => Self::refused(message).hint(format!(
+                "leave it behind with --without-disk {target}, or shut the guest down"
+            )),
             LiveError::OtherDisk { .. } => {
                 Self::refused(message).hint("shut the guest down, or make its definition say what runs")
             }

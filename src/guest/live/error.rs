@@ -38,6 +38,22 @@ pub enum LiveError {
         /// The guest.
         guest: String,
     },
+    /// Someone else copies, merges or moves a disk.
+    #[error("a job of the disk {target} of the guest {guest} runs that is not ours")]
+    ForeignOfDisk {
+        /// The guest.
+        guest: String,
+        /// The disk.
+        target: String,
+    },
+    /// Nothing of what is written to a disk stays.
+    #[error("the disk {target} of the guest {guest} is <transient/>, which libvirt makes no backups of")]
+    Transient {
+        /// The guest.
+        guest: String,
+        /// The disk.
+        target: String,
+    },
     /// The running guest has another disk than its definition.
     #[error("the disk {target} of the running guest {guest} is {live}, and its definition says {defined}")]
     OtherDisk {

@@ -61,6 +61,18 @@ pub(super) fn prepare(
             let _ = write!(disks, "<disk name='{name}' backup='no'/>");
             continue;
         }
+        if disk.transient {
+            return Err(LiveError::Transient {
+                guest,
+                target: printable(&disk.target, 40),
+            });
+        }
+        if libvirt.has_block_job(uuid, &disk.target)? {
+            return Err(LiveError::ForeignOfDisk {
+                guest,
+                target: printable(&disk.target, 40),
+            });
+        }
         let source = |domain: &Domain| {
             let found = domain.disks.iter().find(|other| other.target == disk.target);
             found.map(|disk| disk.source.clone())

@@ -201,7 +201,7 @@ pub(super) fn done(result: c_int) -> Result<(), Error> {
     Ok(())
 }
 
-fn c_string(text: &str) -> CString {
+pub(super) fn c_string(text: &str) -> CString {
     // XML and names of ours have no zero byte.
     CString::new(text.replace('\0', "")).unwrap_or_default()
 }

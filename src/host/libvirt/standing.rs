@@ -1,8 +1,9 @@
 //! Guests that stand still, and those who can tell: the guest's agent, and libvirt where an error has stopped the guest.
 
-use super::backup::done;
+use super::backup::{c_string, done};
 use super::{Libvirt, LibvirtError};
 use std::ffi::c_int;
+use std::mem::MaybeUninit;
 use std::time::Duration;
 use uuid::Uuid;
 use virt::domain::{Domain, DomainPausedReason, DomainStateReason};
@@ -29,6 +30,19 @@ impl Libvirt {
     pub fn disk_size(&self, uuid: Uuid, target: &str) -> Result<u64, LibvirtError> {
         self.with_running(uuid, "read the size of a disk of", |domain| {
             domain.block_info(target, 0).map(|info| info.capacity)
+        })
+    }
+
+    /// True if some job copies, merges or moves a disk of the running guest.
+    pub fn has_block_job(&self, uuid: Uuid, target: &str) -> Result<bool, LibvirtError> {
+        self.with_running(uuid, "look for a job of a disk of", |domain| {
+            let target = c_string(target);
+            let mut job = MaybeUninit::uninit();
+            // SAFETY: the domain, the name and the place for the answer, which nobody reads, outlive the call.
+            let found = unsafe {
+                sys::virDomainGetBlockJobInfo(domain.as_ptr(), target.as_ptr(), job.as_mut_ptr(), 0)
+            };
+            done(found).map(|()| found > 0)
         })
     }
 

@@ -2,7 +2,8 @@
 
 use super::{PATIENCE, PENDING, Pulse, assert_clean, is_frozen, pair, sh, wait_for_agent};
 use crate::support::guest::Console;
-use crate::support::{Host, HostOptions, Running, wait_for, wait_until};
+use crate::support::{Host, HostOptions, Running, note, wait_for, wait_until};
+use serde_json::Value;
 
 /// Where one of the guest's disks has hardly any room beside it.
 const TIGHT: &str = "/srv/tight";
@@ -62,6 +63,7 @@ pub(crate) fn whatever_ends_a_live_pack_the_guest_goes_on() {
 
     // Killed while the job runs: the next command that changes something ends it.
     let pack = begin(&host);
+    apparmor_would_allow_it(&host);
     kill(&host, pack);
     assert!(host.run(["virsh", "backup-dumpxml", "pair"]).ok());
     let next = host.miniascape_check(["daemon", "--once"]);
@@ -116,6 +118,30 @@ pub(crate) fn whatever_ends_a_live_pack_the_guest_goes_on() {
     host.check(["virsh", "backup-dumpxml", "pair"]);
     host.check(["virsh", "domjobabort", "pair"]);
     pulse.goes_on(&mut console);
+    // And so is what somebody does with one of its disks.
+    host.check([
+        "virsh",
+        "blockcopy",
+        "pair",
+        "vdb",
+        "--dest",
+        "/srv/copy.raw",
+        "--format",
+        "raw",
+        "--transient-job",
+        "--wait",
+    ]);
+    let refused = host.miniascape(["repack", "pair", "--live", "--to", "tar", "--output", "/root/out"]);
+    refused.expect_code(3);
+    assert!(
+        refused
+            .stderr
+            .contains("a job of the disk vdb of the guest pair runs that is not ours"),
+        "{refused}"
+    );
+    sh(&host, "virsh blockjob pair vdb --abort; rm /srv/copy.raw");
+    assert_clean(&host);
+    pulse.goes_on(&mut console);
 
     agents(&host, &mut console, &mut pulse);
     room(&host, &mut console, &mut pulse);
@@ -144,6 +170,32 @@ pub(crate) fn whatever_ends_a_live_pack_the_guest_goes_on() {
     failed.expect_code(1);
     assert!(failed.stderr.contains("the guest has stopped"), "{failed}");
     assert_clean(&host);
+}
+
+/// What libvirt's own helper writes into the profile of this guest lets QEMU make our socket and use our files.
+fn apparmor_would_allow_it(host: &Host) {
+    let helper = "/usr/lib/libvirt/virt-aa-helper";
+    if !host.exists(helper) {
+        note("this libvirt was built without AppArmor: what it would allow is left out here");
+        return;
+    }
+    let journal = sh(host, &format!("cat {PENDING}/live-*.json"));
+    let journal: Value = serde_json::from_str(&journal.stdout).expect("a note is JSON");
+    let profile = |more: &str| {
+        let run =
+            format!("virsh dumpxml pair | {helper} --dryrun -r -u libvirt-$(virsh domuuid pair) {more} 2>&1");
+        sh(host, &run).stdout
+    };
+    let (dir, _) = journal["socket"]
+        .as_str()
+        .and_then(|path| path.rsplit_once('/'))
+        .expect("a socket");
+    let own = profile("");
+    assert!(own.contains(&format!("\"{dir}/*\" rw,")), "{own}");
+    for scratch in journal["scratch"].as_array().expect("files") {
+        let added = profile(&format!("-F {scratch}"));
+        assert!(added.contains(&format!("{scratch} rwk,")), "{added}");
+    }
 }
 
 /// What the guest overwrites needs more room than there is.

@@ -9,7 +9,7 @@ pub(crate) use kills::a_live_pack_killed_at_any_point_is_undone_and_the_guest_go
 pub(crate) use kinds::guests_of_every_kind_are_packed_while_they_run;
 
 use crate::support::guest::{Console, DiskSpec, DomainSpec};
-use crate::support::{Host, HostOptions, Output, note, wait_until};
+use crate::support::{Host, HostOptions, Output, note, wait_for, wait_until};
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -50,10 +50,13 @@ impl Pulse {
     #[track_caller]
     fn goes_on(&mut self, console: &mut Console) {
         // The number is in memory; that it grows shows that the disks are written to.
-        let number = |console: &mut Console| -> u64 {
-            let line = console.ask("run echo NUMBER value=$(cat /tmp/number)", "NUMBER");
-            console.wait("DONE", PATIENCE);
-            line.value("value").parse().unwrap_or(0)
+        let number = |console: &mut Console| {
+            wait_for("a number", PATIENCE, || {
+                let line = console.ask("run echo NUMBER value=$(cat /tmp/number)", "NUMBER");
+                console.wait("DONE", PATIENCE);
+                // The file is empty where it is just being written.
+                line.value("value").parse::<u64>().ok()
+            })
         };
         let first = number(console);
         wait_until("the guest to write", PATIENCE, || number(console) > first);
