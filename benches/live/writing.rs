@@ -40,6 +40,16 @@ fn start(host: &Host) -> Console {
         .device("<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>")
         .start(host);
     console.wait_ready();
+    // An agent that comes while a backup job runs holds libvirt up for half a minute.
+    let ping = [
+        "virsh",
+        "qemu-agent-command",
+        "big",
+        r#"{"execute":"guest-ping"}"#,
+    ];
+    while !host.run(ping).ok() {
+        std::thread::sleep(Duration::from_millis(200));
+    }
     console
 }
 

@@ -12,8 +12,8 @@ use uuid::Uuid;
 /// How often thawing is tried, and how long is waited in between.
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_secs(1);
-/// How long a job may take to end after it was told to.
-const ENDING: Duration = Duration::from_secs(30);
+/// How long a job may take to end after it was told to. libvirt 9 is held up for 30 s by each agent that comes or goes meanwhile.
+const ENDING: Duration = Duration::from_secs(120);
 /// How long libvirt may take to begin one for a run that has died meanwhile.
 const BEGINNING: Duration = Duration::from_secs(10);
 /// How long is waited for a libvirt that has gone: it may just be started anew.

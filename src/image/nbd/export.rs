@@ -10,8 +10,9 @@ use std::time::Duration;
 
 /// How long a server may be silent.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Bytes that are fetched at once where data goes on: a round trip takes as long as 64 KiB of data.
-const AHEAD: u64 = 512 << 10;
+/// Bytes that are fetched at once where data goes on. QEMU needs a third less of the processor's time for them than for the
+/// same in pieces of 512 KiB; with 4 MiB it is no less.
+const AHEAD: u64 = 2 << 20;
 /// A server that tells less of each context at a time, on average, means no good: a sector.
 const LEAST_STATUS: u64 = 512;
 
