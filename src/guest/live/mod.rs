@@ -32,6 +32,7 @@ use journal::Journal;
 use prepare::prepare;
 use room::{Keeper, Room, Trouble};
 use std::sync::Arc;
+use std::time::Duration;
 use uuid::Uuid;
 
 /// A guest whose disks are exported as they were at one moment. When this is dropped all is undone.
@@ -220,6 +221,9 @@ impl Live {
 
     /// Fails if the job that exports the disks has ended, or another has taken its place.
     pub fn ensure_running(&self) -> Result<(), LiveError> {
+        if self.keeper.as_ref().and_then(Keeper::trouble).is_some() {
+            return Err(self.ended());
+        }
         let libvirt = self.libvirt.or_again(undo::AWAY)?;
         let job = libvirt.backup_job(self.journal.uuid)?;
         if job.is_some_and(|xml| self.journal.is_job(&xml)) {
@@ -230,10 +234,15 @@ impl Live {
 
     /// Why reading has failed, if it is that the job has ended; `error` otherwise.
     pub fn explain<E: From<LiveError>>(&self, error: E) -> E {
-        match self.ensure_running() {
-            Err(ended @ (LiveError::Ended { .. } | LiveError::NoRoom { .. })) => ended.into(),
-            _ => error,
+        // QEMU's server has gone a moment before libvirt says that the job has.
+        for _ in 0..20 {
+            match self.ensure_running() {
+                Err(ended @ (LiveError::Ended { .. } | LiveError::NoRoom { .. })) => return ended.into(),
+                Err(_) => return error,
+                Ok(()) => std::thread::sleep(Duration::from_millis(50)),
+            }
         }
+        error
     }
 
     fn ended(&self) -> LiveError {

@@ -278,7 +278,7 @@ fn several(host: &Host) {
         host,
         "virsh backup-dumpxml two; virsh domjobabort two
          sed 's,</disk>,<transient/></disk>,' /root/off.xml >/root/transient.xml
-         virsh define /root/transient.xml; virsh start off",
+         virsh undefine off; virsh define /root/transient.xml; virsh start off",
     );
     let refused = host.miniascape(["repack", "off", "--live", "--output", "/root/no"]);
     refused.expect_code(3);
