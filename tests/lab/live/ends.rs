@@ -146,24 +146,7 @@ pub(crate) fn whatever_ends_a_live_pack_the_guest_goes_on() {
     agents(&host, &mut console, &mut pulse);
     room(&host, &mut console, &mut pulse);
 
-    // libvirt is ended, and comes back; the guest starts anew: neither of them ends the job.
-    let pack = begin(&host);
-    host.stop_libvirtd();
-    sh(&host, "sleep 0.5");
-    host.start_libvirtd();
-    let done = pack.wait(PATIENCE);
-    assert!(done.ok(), "{done}");
-    sh(&host, "rm -rf /root/out");
-    assert_clean(&host);
-    pulse.goes_on(&mut console);
-    // An agent that goes or comes while a job runs would hold libvirt up for half a minute.
-    console.ask("run killall qemu-ga", "DONE");
-    let pack = begin(&host);
-    host.check(["virsh", "reset", "pair"]);
-    let done = pack.wait(PATIENCE);
-    assert!(done.ok(), "{done}");
-    sh(&host, "rm -rf /root/out");
-    assert_clean(&host);
+    restarts(&mut host, &mut console, &mut pulse);
 
     // The guest stops half way.
     let pack = begin(&host);
@@ -172,6 +155,28 @@ pub(crate) fn whatever_ends_a_live_pack_the_guest_goes_on() {
     failed.expect_code(1);
     assert!(failed.stderr.contains("the guest has stopped"), "{failed}");
     assert_clean(&host);
+}
+
+/// libvirt is ended and comes back, and the guest starts anew: neither ends the job.
+fn restarts(host: &mut Host, console: &mut Console, pulse: &mut Pulse) {
+    // libvirt is ended, and comes back; the guest starts anew: neither of them ends the job.
+    let pack = begin(host);
+    host.stop_libvirtd();
+    sh(host, "sleep 0.5");
+    host.start_libvirtd();
+    let done = pack.wait(PATIENCE);
+    assert!(done.ok(), "{done}");
+    sh(host, "rm -rf /root/out");
+    assert_clean(host);
+    pulse.goes_on(console);
+    // An agent that goes or comes while a job runs would hold libvirt up for half a minute.
+    console.ask("run killall qemu-ga", "DONE");
+    let pack = begin(host);
+    host.check(["virsh", "reset", "pair"]);
+    let done = pack.wait(PATIENCE);
+    assert!(done.ok(), "{done}");
+    sh(host, "rm -rf /root/out");
+    assert_clean(host);
 }
 
 /// What libvirt's own helper writes into the profile of this guest lets QEMU make our socket and use our files.
