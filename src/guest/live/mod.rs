@@ -224,10 +224,16 @@ impl Live {
         if self.keeper.as_ref().and_then(Keeper::trouble).is_some() {
             return Err(self.ended());
         }
-        let libvirt = self.libvirt.or_again(undo::AWAY)?;
-        let job = libvirt.backup_job(self.journal.uuid)?;
-        if job.is_some_and(|xml| self.journal.is_job(&xml)) {
-            return Ok(());
+        // A libvirt that was just started knows its guests and their jobs only after a while.
+        for _ in 0..8 {
+            let job = self
+                .libvirt
+                .or_again(undo::AWAY)
+                .and_then(|libvirt| libvirt.backup_job(self.journal.uuid));
+            if matches!(job, Ok(Some(xml)) if self.journal.is_job(&xml)) {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(250));
         }
         Err(self.ended())
     }
