@@ -31,6 +31,9 @@ pub struct Disk {
     /// What is read in place of layers, if it is there.
     pub(super) export: Option<Arc<Export>>,
     pub(super) layers: Vec<Layer>,
+    /// The files that the exported disk was in when the export began, and that a guest goes on writing to: what is read from
+    /// them is believed by its digest only.
+    pub(super) beside: Option<Box<Disk>>,
 }
 
 /// A run of guest bytes that come from one place.
@@ -97,6 +100,7 @@ impl Disk {
         let mut disk = Self {
             export: None,
             layers: Vec::new(),
+            beside: None,
         };
         let mut seen = Vec::new();
         let mut next = Some((std::path::absolute(path)?, format));
@@ -131,11 +135,13 @@ impl Disk {
         Ok(disk)
     }
 
-    /// The disk that a server exports.
-    pub const fn exported(export: Arc<Export>) -> Self {
+    /// The disk that a server exports. If the files in which the guest has it are given, what is read a second time comes
+    /// from there, as long as its digest is that of the first time: a server takes more of the processor's time.
+    pub fn exported(export: Arc<Export>, beside: Option<Self>) -> Self {
         Self {
             export: Some(export),
             layers: Vec::new(),
+            beside: beside.map(Box::new),
         }
     }
 
@@ -169,6 +175,7 @@ impl Disk {
             return Ok(Self {
                 export: self.export.clone(),
                 layers: Vec::new(),
+                beside: None,
             });
         };
         let data = bottom.data.as_ref().map(|(file, ..)| file.path().to_owned());

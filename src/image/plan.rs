@@ -5,7 +5,7 @@
 //! the number of cores, equal disks give equal plans, and equal plans equal files. Where things lie in the new file is
 //! `layout`'s business, writing it `stream`'s and `write`'s.
 
-use super::digest::{BLOCK, Block, Content, ContentBuilder, ContentDigest, ContentHasher};
+use super::digest::{BLOCK, Block, Content, ContentBuilder, ContentDigest, ContentHasher, REMEMBERED};
 use super::disk::{Disk, index};
 use super::judge::{Digests, Judge, Under, windows};
 use super::layout::Layout;
@@ -75,6 +75,8 @@ pub struct Plan {
     /// The digest of what the data clusters held when they were looked at, if it was made: as a content digest, of these
     /// clusters only.
     pub(super) data: Option<ContentDigest>,
+    /// The digests of their blocks, the first of them at least, if the disk has files beside its export.
+    pub(super) blocks: Arc<[Block]>,
 }
 
 /// A run of guest bytes that become data clusters one behind the other.
@@ -225,6 +227,8 @@ impl Plan {
         let read = disk.layers.iter().map(|_| AtomicU64::new(0)).collect::<Vec<_>>();
         let mut done = 0;
         let (mut all, mut written) = (ContentBuilder::default(), ContentHasher::default());
+        let mut remembered = Vec::new();
+        let most = disk.beside.as_ref().map_or(0, |_| REMEMBERED);
         in_order(
             windows(disk, under)?.into_iter(),
             || {
@@ -236,6 +240,9 @@ impl Plan {
                     all.add(block);
                     if states[index((block.0 - start) >> cluster_bits)] == State::Data {
                         written.add(block);
+                        if remembered.len() < most {
+                            remembered.push(block);
+                        }
                     }
                 }
                 for (cluster, state) in (start >> cluster_bits..).zip(states) {
@@ -272,6 +279,7 @@ impl Plan {
             tables,
             layout,
             data: digests.asked().then(|| written.finish()),
+            blocks: remembered.into(),
         };
         Ok((plan, all))
     }

@@ -28,7 +28,7 @@ pub(super) fn packed(plan: &DiskPlan, codec: Codec) -> Result<u64, ImageError> {
         .collect();
     let permit = |file: &Path, _: Format| fs::canonicalize(file).is_ok_and(|file| known.contains(&file));
     let disk = match &plan.live {
-        Some(live) => Disk::exported(Arc::clone(&live.0)),
+        Some(live) => Disk::exported(Arc::clone(&live.0), None),
         None => Disk::open(&plan.top().path, plan.top().format, &permit)?,
     };
     let mut extents = disk.map()?;

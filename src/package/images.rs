@@ -54,14 +54,19 @@ fn open(plan: &DiskPlan, image: &ImageInfo) -> Result<Arc<Disk>, ImageError> {
     if let Some(live) = &plan.live
         && std::ptr::eq(image, plan.top())
     {
-        return Ok(Arc::new(Disk::exported(Arc::clone(&live.0))));
+        let beside = open_files(plan, image).ok();
+        return Ok(Arc::new(Disk::exported(Arc::clone(&live.0), beside)));
     }
+    open_files(plan, image).map(Arc::new)
+}
+
+fn open_files(plan: &DiskPlan, image: &ImageInfo) -> Result<Disk, ImageError> {
     let known: Vec<_> = plan
         .images()
         .filter_map(|image| fs::canonicalize(&image.path).ok())
         .collect();
     let permit = |file: &Path, _| known.iter().any(|known| known == file);
-    Ok(Arc::new(Disk::open(&image.path, image.format, &permit)?))
+    Disk::open(&image.path, image.format, &permit)
 }
 
 /// Refuses damaged sources: nobody would notice before it is too late.

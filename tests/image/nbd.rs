@@ -74,7 +74,7 @@ fn an_export_is_the_disk_that_it_exports() {
         let file = Arc::new(Disk::open(&top.path, top.format, &|_, _| true).unwrap());
         let server = Server::start(&top.path, top.format, &[]);
         let export = Arc::new(Export::open(&server.socket, "disk").unwrap());
-        let disk = Arc::new(Disk::exported(export));
+        let disk = Arc::new(Disk::exported(export, None));
         assert_eq!(disk.virtual_size(), file.virtual_size(), "seed {seed}");
         let digest = |disk: &Disk| content_digest(disk, &mut |_| {}).unwrap();
         assert_eq!(digest(&disk), digest(&file), "seed {seed}");
@@ -146,7 +146,7 @@ fn a_dirty_bitmap_says_what_is_not_as_below() {
         let server = Server::start(&dir.path().join(file), Format::Qcow2, &["--bitmap", bitmap]);
         let export = Export::open_with_changes(&server.socket, "disk", bitmap).unwrap();
         assert!(export.knows_changes());
-        (Arc::new(Disk::exported(Arc::new(export))), server)
+        (Arc::new(Disk::exported(Arc::new(export), None)), server)
     };
     let (disk, server) = exported("since", "disk");
     let (by_bitmap, known) = Plan::since(&disk, &before, true, &mut |_| {}).unwrap();
@@ -177,10 +177,59 @@ fn a_server_that_goes_away_is_an_error_with_its_name() {
         "{refused}"
     );
     let export = Arc::new(Export::open(&socket, "disk").unwrap());
-    let disk = Disk::exported(export);
+    let disk = Disk::exported(export, None);
     drop(server);
     let error = disk.reader().read(0, &mut [0; 512]).unwrap_err().to_string();
     assert!(error.contains("has closed the connection"), "{error}");
     let error = Export::open(&socket, "disk").unwrap_err().to_string();
     assert!(error.contains("cannot reach the NBD server at"), "{error}");
+}
+
+/// The second reading of an export is that of the guest's own files as long as they have what was planned; where a guest
+/// has written to them meanwhile, or they are none any more, it is the export's.
+#[test]
+fn what_is_read_twice_comes_from_the_files_if_it_is_the_same() {
+    for seed in 0..4 {
+        let dir = tempfile::tempdir().unwrap();
+        let mut dice = Dice::new(seed + 9000);
+        let made = chain(&mut dice, dir.path(), "served");
+        let top = made.last().unwrap();
+        let open = |path: &Path| Disk::open(path, top.format, &|_, _| true).unwrap();
+        let truth = planned(&Arc::new(open(&top.path)));
+        let planned_beside = |files: Option<Disk>| {
+            let server = Server::start(&top.path, top.format, &[]);
+            let export = Arc::new(Export::open(&server.socket, "disk").unwrap());
+            let disk = Arc::new(Disk::exported(export, files));
+            let (plan, _) = Plan::flat_with_content(&disk, 65536, &mut |_| {}).unwrap();
+            (plan, server)
+        };
+        let bytes = |plan: &Plan| {
+            let mut bytes = Vec::new();
+            plan.write_to(&mut bytes, &mut |_| {}).map(|()| bytes)
+        };
+        // Nobody is asked who is not there.
+        let (plan, server) = planned_beside(Some(open(&top.path)));
+        drop(server);
+        assert!(bytes(&plan).unwrap() == truth, "seed {seed}");
+        if plan.data_size() > 0 {
+            let (plan, server) = planned_beside(None);
+            drop(server);
+            bytes(&plan).unwrap_err();
+        }
+        // A copy of the same chain that goes on to change, down to its tables.
+        let copy = top.path.with_extension("copy");
+        fs_err::copy(&top.path, &copy).unwrap();
+        let (plan, _server) = planned_beside(Some(open(&copy)));
+        let length = fs_err::metadata(&copy).unwrap().len();
+        let file = fs_err::OpenOptions::new().write(true).open(&copy).unwrap();
+        for _ in 0..40 {
+            let junk: Vec<u8> = (0..512).map(|_| dice.below(256) as u8).collect();
+            std::os::unix::fs::FileExt::write_all_at(file.file(), &junk, dice.below(length)).unwrap();
+        }
+        assert!(bytes(&plan).unwrap() == truth, "seed {seed}");
+        file.set_len(length / 2).unwrap();
+        assert!(bytes(&plan).unwrap() == truth, "seed {seed}");
+        file.set_len(0).unwrap();
+        assert!(bytes(&plan).unwrap() == truth, "seed {seed}");
+    }
 }
