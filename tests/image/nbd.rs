@@ -223,7 +223,7 @@ fn what_is_read_twice_comes_from_the_files_if_it_is_the_same() {
         let length = fs_err::metadata(&copy).unwrap().len();
         let file = fs_err::OpenOptions::new().write(true).open(&copy).unwrap();
         for _ in 0..40 {
-            let junk: Vec<u8> = (0..512).map(|_| dice.below(256) as u8).collect();
+            let junk: Vec<u8> = (0..512).map(|_| u8::try_from(dice.below(256)).unwrap()).collect();
             std::os::unix::fs::FileExt::write_all_at(file.file(), &junk, dice.below(length)).unwrap();
         }
         assert!(bytes(&plan).unwrap() == truth, "seed {seed}");

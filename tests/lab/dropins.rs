@@ -84,7 +84,7 @@ pub(crate) fn a_created_guest_has_its_address_and_name_from_the_first_boot() {
         let refused = host.miniascape(all);
         refused.expect_code(3);
         assert!(
-            refused.stderr.contains(said) && refused.stderr.contains("two.yaml:3:"),
+            refused.stderr.contains(said) && refused.stderr.contains("two.yaml:4:"),
             "{refused}"
         );
     }

@@ -85,7 +85,9 @@ impl Live {
         // From here on dropping it undoes all.
         live.start(&job, beside)?;
         live.keeper = Some(Keeper::start(libvirt, &live.journal, rooms.clone()));
-        live.connect(targets)?;
+        if let Err(error) = live.connect(targets) {
+            return Err(live.explain(error.into()));
+        }
         live.look_at_room(&rooms)?;
         Ok(live)
     }

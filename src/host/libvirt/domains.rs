@@ -355,20 +355,25 @@ impl Libvirt {
     }
 
     /// Asks the guest to shut down and waits until it has. The button is pressed again every ten seconds, since a
-    /// guest that is still booting misses it.
+    /// guest that is still booting misses it. A guest that has been asked may go for good when it is off.
     pub fn shutdown_domain(&self, name: &str, timeout: Duration) -> Result<(), GraceError> {
         let start = Instant::now();
+        let mut asked = false;
         loop {
             match self.ask_shutdown(name) {
-                Ok(()) => {}
+                Ok(()) => asked = true,
                 // It may have gone between two requests.
+                Err(_) if asked && self.find_domain(name)?.is_none() => return Ok(()),
                 Err(_) if !self.domain_state(name)?.is_active() => return Ok(()),
                 Err(e) => return Err(e.into()),
             }
             let left = timeout.saturating_sub(start.elapsed());
             let pause = left.min(Duration::from_secs(10));
-            if self.wait_domain(name, pause, |s| !s.is_active())?.is_ok() {
-                return Ok(());
+            match self.wait_domain(name, pause, |s| !s.is_active()) {
+                Ok(Ok(_)) => return Ok(()),
+                Ok(Err(_)) => {}
+                Err(_) if self.find_domain(name)?.is_none() => return Ok(()),
+                Err(e) => return Err(e.into()),
             }
             if start.elapsed() >= timeout {
                 return Err(GraceError::StillRunning {
