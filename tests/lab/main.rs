@@ -226,6 +226,14 @@ fn tests() -> Vec<Trial> {
     }
 }
 
+/// Minutes each: without MINIASCAPE_TEST_FULL they count as ignored.
+const ONLY_FULL: [&str; 4] = [
+    "matrix::dpkg_alone_takes_every_step",
+    "matrix::apt_alone_takes_every_step",
+    "matrix::rpm_alone_takes_every_step",
+    "matrix::dnf_alone_takes_every_step",
+];
+
 /// Does what a test has started this executable for, if it was a test that started it.
 fn inner() -> Option<ExitCode> {
     let mut args = std::env::args_os();
@@ -263,7 +271,12 @@ fn main() -> ExitCode {
     }
     // Where nothing else happens, whatever is new afterwards is ours.
     let before = support::is_aside().then(Footprint::take);
-    let conclusion = libtest_mimic::run(&arguments, tests());
+    let full = std::env::var_os("MINIASCAPE_TEST_FULL").is_some();
+    let tests = tests().into_iter().map(|test| {
+        let late = !full && ONLY_FULL.contains(&test.name());
+        test.with_ignored_flag(late)
+    });
+    let conclusion = libtest_mimic::run(&arguments, tests.collect());
     let left = before.map_or_else(Vec::new, |before| before.changes(Duration::from_secs(10)));
     if !left.is_empty() {
         support::note(format_args!(

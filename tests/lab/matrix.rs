@@ -192,29 +192,18 @@ pub(crate) fn rpms_take_every_step_and_no_guest_loses_a_byte() {
     walk(Tool::Rpm, Tool::Dnf);
 }
 
-/// Minutes each, so only with MINIASCAPE_TEST_FULL.
-fn alone(tool: Tool) {
-    if std::env::var_os("MINIASCAPE_TEST_FULL").is_none() {
-        note(format_args!(
-            "{tool:?} alone takes every step with MINIASCAPE_TEST_FULL=1 only (make test-lab)"
-        ));
-        return;
-    }
-    walk(tool, tool);
-}
-
 pub(crate) fn dpkg_alone_takes_every_step() {
-    alone(Tool::Dpkg);
+    walk(Tool::Dpkg, Tool::Dpkg);
 }
 
 pub(crate) fn apt_alone_takes_every_step() {
-    alone(Tool::Apt);
+    walk(Tool::Apt, Tool::Apt);
 }
 
 pub(crate) fn rpm_alone_takes_every_step() {
-    alone(Tool::Rpm);
+    walk(Tool::Rpm, Tool::Rpm);
 }
 
 pub(crate) fn dnf_alone_takes_every_step() {
-    alone(Tool::Dnf);
+    walk(Tool::Dnf, Tool::Dnf);
 }
