@@ -79,18 +79,22 @@ fn miniascape() -> Command {
     Command::new("/usr/bin/miniascape")
 }
 
-/// Takes both instances away, with all that is known of them; the package stays.
+/// Takes both instances away, with all that is known of them; the package stays. The network first: every changing command
+/// makes the guest of a package that has none.
 fn forget(guest: &str, second: &str) {
-    for name in [second, guest] {
-        milliseconds(Command::new("virsh").args(["-q", "undefine", name]));
-        fs::remove_dir_all(format!("{GUESTS}/{name}")).expect("its disks");
-        fs::remove_dir_all(format!("/var/lib/miniascape/guests/{name}")).expect("its record");
+    let names = [second, guest];
+    for name in names {
         let entries = format!("/var/lib/miniascape/networks/net-1/hosts.d/{name}.yaml");
         if Path::new(&entries).exists() {
             fs::remove_file(entries).expect("its entries");
         }
     }
     milliseconds(miniascape().args(["net", "update", "net-1"]));
+    for name in names {
+        milliseconds(Command::new("virsh").args(["-q", "undefine", name]));
+        fs::remove_dir_all(format!("{GUESTS}/{name}")).expect("its disks");
+        fs::remove_dir_all(format!("/var/lib/miniascape/guests/{name}")).expect("its record");
+    }
 }
 
 /// How long a command takes from its start to its end.
