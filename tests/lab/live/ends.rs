@@ -21,7 +21,7 @@ fn begin_with(host: &Host, more: &[&str]) -> Running {
         "--to",
         "tar",
         "--compress",
-        "zstd:9",
+        "zstd:19",
         "--output",
         "/root/out",
     ];

@@ -217,8 +217,8 @@ fn nothing_is_read_where_nothing_is(host: &Host, with_device: bool) {
     note(format_args!(
         "a live pack of 16 GiB with 13 MiB in them has received {received} bytes"
     ));
-    // Each is read once for its digests and once to be packed.
-    assert!((16 << 20..26 << 20).contains(&received), "{received}");
+    // Each is read once for its digests; what is packed comes from the files.
+    assert!((8 << 20..14 << 20).contains(&received), "{received}");
 }
 
 /// Three that run, one of them in other hands, and one that is off.
