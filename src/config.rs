@@ -3,7 +3,7 @@
 use crate::host::{Layout, files};
 use crate::name::printable;
 use crate::yaml::{
-    Document, Fault, Fields, Key, MAX_FILE, Node, Place, Problems, Report, Shape, Source, Value, parse_any,
+    Document, Fault, Fields, Key, MAX_FILE, Node, Place, Problems, Report, Shape, Source, parse_any,
 };
 use ipnet::{IpNet, Ipv4Net};
 use std::io;
@@ -117,7 +117,7 @@ fn read(root: &Node<'_>, file: &str, report: &mut Report<'_>) -> Option<Config> 
     let fields = Fields::read(node, "`networks`", NETWORKS, report)?;
     let mut networks = Networks::default();
     if let Some(node) = fields.get("reserved") {
-        let nets = one_or_more(node).iter().filter_map(|item| {
+        let nets = node.one_or_more().iter().filter_map(|item| {
             let net = subnet(item, report)?;
             let at = format!(
                 "{}:{}:{}",
@@ -130,7 +130,8 @@ fn read(root: &Node<'_>, file: &str, report: &mut Report<'_>) -> Option<Config> 
         networks.reserved = nets.collect();
     }
     if let Some(node) = fields.get("pool") {
-        let nets = one_or_more(node)
+        let nets = node
+            .one_or_more()
             .iter()
             .filter_map(|item| match subnet(item, report)? {
                 IpNet::V4(net) if net.prefix_len() <= 24 => Some(net),
@@ -151,14 +152,6 @@ fn read(root: &Node<'_>, file: &str, report: &mut Report<'_>) -> Option<Config> 
         }
     }
     Some(Config { networks })
-}
-
-/// A list's items, or the only one.
-fn one_or_more<'n, 'a>(node: &'n Node<'a>) -> &'n [Node<'a>] {
-    match &node.value {
-        Value::List(items) => items,
-        _ => std::slice::from_ref(node),
-    }
 }
 
 fn subnet(node: &Node<'_>, report: &mut Report<'_>) -> Option<IpNet> {

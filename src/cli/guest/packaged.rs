@@ -176,19 +176,29 @@ fn finish_first(context: &Context, package: &GuestPackage) {
         return;
     };
     let done = or_pending(context, &kind, false, |libvirt| {
-        let (virt, _) = guest::virt_type(context.layout(), false)?;
-        let wish = Wish {
-            package,
-            name: None,
-            trust,
-            virt,
-            dry_run: false,
-        };
-        install::register(context.layout(), libvirt, &wish)
+        register_all(context, libvirt, package, trust)
     });
     if let Err(failure) = done {
         tracing::warn!(work = %kind, "still pending: {}", failure.message());
     }
+}
+
+/// Registers what a package's scriptlet does: its guests that are there, or its first one.
+pub(in crate::cli) fn register_all(
+    context: &Context,
+    libvirt: &Libvirt,
+    package: &GuestPackage,
+    trust: bool,
+) -> Result<Vec<Registered>, InstallError> {
+    let (virt, _) = guest::virt_type(context.layout(), false)?;
+    let wish = Wish {
+        package,
+        name: None,
+        trust,
+        virt,
+        dry_run: false,
+    };
+    install::register(context.layout(), libvirt, &wish)
 }
 
 pub(super) fn unregister(context: &Context, package: &GuestPackage, dry_run: bool) -> Result<(), Failure> {

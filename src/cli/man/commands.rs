@@ -96,7 +96,7 @@ fn page(command: &Command, name: &str, above: Option<&str>) -> io::Result<Vec<u8
         man.render_subcommands_section(&mut out)?;
     }
     let mut rest = Roff::new();
-    statuses(&mut rest);
+    list(&mut rest, "EXIT STATUS", &STATUSES);
     if above.is_none() {
         list(&mut rest, "ENVIRONMENT", &ENVIRONMENT);
         list(&mut rest, "FILES", &FILES);
@@ -107,10 +107,6 @@ fn page(command: &Command, name: &str, above: Option<&str>) -> io::Result<Vec<u8
     rest.text(references(&related(command, name, above)));
     out.write_all(rest.to_roff().as_bytes())?;
     Ok(out)
-}
-
-fn statuses(roff: &mut Roff) {
-    list(roff, "EXIT STATUS", &STATUSES);
 }
 
 fn list(roff: &mut Roff, heading: &str, entries: &[(&str, &str)]) {

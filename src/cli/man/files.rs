@@ -1,9 +1,9 @@
 //! A page of section 5 for each YAML file: its keys, out of the tables by which it is read.
 
-use super::{Page, marked, placeholder, references};
+use super::{Page, marked, references};
 use miniascape::schema::DOCUMENTS;
 use miniascape::yaml::{Document, Key, Known, Shape};
-use roff::{Roff, bold, roman};
+use roff::{Roff, bold, italic, roman};
 use std::io;
 
 /// The name of a file's page.
@@ -76,12 +76,7 @@ fn keys(roff: &mut Roff, keys: &[Key], above: &str) {
         };
         roff.control("TP", []);
         let star = if key.needed { "*" } else { "" };
-        roff.text([
-            bold(&path),
-            roman(star),
-            roman("  "),
-            placeholder(&form(&key.shape)),
-        ]);
+        roff.text([bold(&path), roman(star), roman("  "), italic(form(&key.shape))]);
         roff.text(marked(&sentence(key)));
         within(roff, &key.shape, &path);
     }

@@ -5,7 +5,7 @@ mod files;
 
 use super::{Context, Failure};
 use miniascape::schema::DOCUMENTS;
-use roff::{Inline, bold, italic, roman};
+use roff::{Inline, bold, roman};
 use serde_json::json;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -64,9 +64,4 @@ fn references(all: &[(String, u8)]) -> Vec<Inline> {
         line.push(roman(format!("({section})")));
     }
     line
-}
-
-/// A placeholder.
-fn placeholder(text: &str) -> Inline {
-    italic(text)
 }

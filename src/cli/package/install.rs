@@ -7,9 +7,7 @@ use crate::cli::progress::{Style, Teller};
 use crate::cli::{Context, Failure, Format};
 use miniascape::guest;
 use miniascape::host::command::Run;
-use miniascape::install::{
-    self, Finding, InstallError, Manager, Outcome, PendingKind, Unpacking, Verdict, Wish,
-};
+use miniascape::install::{self, Finding, InstallError, Manager, Outcome, PendingKind, Unpacking, Verdict};
 use miniascape::name::printable;
 use miniascape::package::{self, Contents, GuestPackage, PackageKind};
 use serde::Serialize;
@@ -255,15 +253,7 @@ fn register(
     package: &GuestPackage,
     trust: bool,
 ) -> Result<(), InstallError> {
-    let (virt, _) = guest::virt_type(context.layout(), false)?;
-    let wish = Wish {
-        package,
-        name: None,
-        trust,
-        virt,
-        dry_run: false,
-    };
-    for registered in install::register(context.layout(), libvirt, &wish)? {
+    for registered in packaged::register_all(context, libvirt, package, trust)? {
         for note in &registered.notes {
             context.output().note(format!("note: {note}"));
         }
