@@ -1,34 +1,30 @@
 //! `miniascape repack`: a libvirt guest as packages.
 
+mod known;
 mod live;
 mod many;
+mod networks;
 mod report;
+mod source;
+
+pub(super) use known::is_package_file;
 
 use super::progress::{self, Spent, Style, Teller};
 use super::{Context, Failure};
-use miniascape::domain::{Disk, DiskSource, Domain, InterfaceSource, VirtType};
+use miniascape::domain::VirtType;
 use miniascape::guest;
 use miniascape::guest::live::LiveError;
-use miniascape::host::{Libvirt, access, files};
-use miniascape::image::{self, Format, Guess};
-use miniascape::name::{Digest, PackageVersion, is_path, printable};
-use miniascape::network;
+use miniascape::name::PackageVersion;
 use miniascape::package::{
-    self, Activity, Base, Codec, DiskChoice, Earlier, GuestPackage, HostSection, ImagePackage, NetworkFiles,
-    Options, Plan, Repacked, Request, Reservation, Seal, Target, Timestamp, UnpackedBase, UnpackedSet,
-    Volume,
+    self, Codec, DiskChoice, GuestPackage, Options, Plan, Repacked, Request, Seal, Target, Timestamp,
+    UnpackedBase, UnpackedSet,
 };
 use report::{tell, tell_plan};
+use source::Source;
 use std::collections::BTreeSet;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-
-/// Longer than any definition of a network, in bytes.
-const MAX_DEFINITION: u64 = 4 * 1024 * 1024;
-/// Longer than any domain XML, in bytes.
-const MAX_XML: u64 = 16 * 1024 * 1024;
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -217,13 +213,16 @@ fn pack(
 /// Looks at one guest, and says what will stay behind and what else is to be known.
 fn prepare(context: &Context, args: &Args, guest: &str) -> Result<(Job, Unpacked), Failure> {
     let source = Source::read(context, guest, args)?;
-    let known = args.base.as_deref().map(|text| base(context, args, text));
+    let known = args.base.as_deref().map(|text| known::base(context, args, text));
     let (base, unpacked_base) = known.transpose()?.unzip();
-    let known = args.since.as_deref().map(|text| earlier(context, args, text));
+    let known = args
+        .since
+        .as_deref()
+        .map(|text| known::earlier(context, args, text));
     let (earlier, unpacked_set) = known.transpose()?.unzip();
     let unpacked_set = unpacked_set.flatten();
     let definitions = if args.with_networks {
-        definitions(context, &source.xml)?
+        networks::definitions(context, &source.xml)?
     } else {
         Vec::new()
     };
@@ -250,7 +249,7 @@ fn prepare(context: &Context, args: &Args, guest: &str) -> Result<(Job, Unpacked
             None
         },
         earlier,
-        reservations: reservations(context, args.progress),
+        reservations: networks::reservations(context, args.progress),
         allowed_backing: args.allow_backing.clone(),
     };
     let options = Options {
@@ -355,265 +354,6 @@ fn carry_out(context: &Context, args: &Args, job: Job) -> Result<Packed, Failure
         whole: begun.elapsed(),
         ended,
     })
-}
-
-/// Where a guest's description comes from.
-struct Source {
-    /// The XML of its next start.
-    xml: String,
-    /// True if everyone on this host can read that.
-    public: bool,
-    activity: Activity,
-    libvirt_knows: bool,
-    /// Where the volumes are that it names.
-    volumes: Vec<Volume>,
-    /// The guest, if it is to be packed while it runs.
-    running: Option<live::Running>,
-}
-
-impl Source {
-    fn read(context: &Context, text: &str, args: &Args) -> Result<Self, Failure> {
-        if !args.all && is_path(text) {
-            let mut source = Self::of_file(Path::new(text)).map_err(|e| Failure::usage(e.to_string()))?;
-            // Only volumes need libvirt; without it they are refused with the reason.
-            if !volumes_of(&source.xml).is_empty()
-                && let Ok(libvirt) = context.local_libvirt(true)
-            {
-                source.volumes = locate(&libvirt, &source.xml)?;
-            }
-            Ok(source)
-        } else {
-            Self::of_libvirt(context, text, args)
-        }
-    }
-
-    /// A file is taken for a guest that is off.
-    fn of_file(path: &Path) -> io::Result<Self> {
-        let bytes = files::read_at_most(path, MAX_XML)?;
-        let utf8 = |_| io::Error::other(format!("{}: not UTF-8", path.display()));
-        Ok(Self {
-            xml: String::from_utf8(bytes).map_err(utf8)?,
-            public: access::world_readable(path)?,
-            activity: Activity::Off,
-            libvirt_knows: false,
-            volumes: Vec::new(),
-            running: None,
-        })
-    }
-
-    fn of_libvirt(context: &Context, name: &str, args: &Args) -> Result<Self, Failure> {
-        let libvirt = context.local_libvirt(true)?;
-        let record = libvirt.domain(name)?.ok_or_else(|| {
-            Failure::failed(format!("there is no guest {}", printable(name, 80)))
-                .hint("`miniascape guest list` shows what there is; a file's name has a / or ends in .xml")
-        })?;
-        Ok(Self {
-            volumes: locate(&libvirt, &record.xml)?,
-            xml: record.xml,
-            public: false,
-            libvirt_knows: true,
-            activity: match (record.state.is_active(), args.live) {
-                (true, true) => Activity::Live,
-                (true, false) => Activity::Active,
-                (false, _) => Activity::Off,
-            },
-            running: (record.state.is_active() && args.live).then_some(live::Running {
-                libvirt,
-                uuid: record.uuid,
-            }),
-        })
-    }
-}
-
-/// The image that `text` of `--base` stands for. One out of a package file lasts as long as the second value.
-fn base(context: &Context, args: &Args, text: &str) -> Result<(Base, Option<UnpackedBase>), Failure> {
-    let (target, name) = match text.split_once('=') {
-        Some((target, name)) if !target.contains('/') => (Some(target.to_owned()), name),
-        _ => (None, text),
-    };
-    let base = |path: PathBuf, packaged, has_package| Base {
-        target: target.clone(),
-        path,
-        format: Format::Qcow2,
-        packaged,
-        has_package,
-    };
-    let path = Path::new(name);
-    // A file that happens to be called like a package is one, unless there is such a package.
-    let installed = installed_base(context, target.as_deref(), name);
-    if let Some(found) = installed.filter(|found| found.is_ok() || !path.exists()) {
-        let digest = found?;
-        let path = context.layout().packaged_image(&digest);
-        return Ok((base(path.on_disk().to_owned(), Some(digest), true), None));
-    }
-    if is_package_file(name) {
-        let teller = Teller::new(context, args.progress);
-        let dir = args.workdir.as_deref().unwrap_or(args.output());
-        let unpacked = package::unpack_base(path, target.as_deref(), dir, args.caller, &teller);
-        teller.finish(unpacked.is_ok());
-        let unpacked = unpacked?;
-        let base = base(unpacked.path.clone(), Some(unpacked.digest), unpacked.has_package);
-        return Ok((base, Some(unpacked)));
-    }
-    match image::guess(path)? {
-        Guess::Own(format) => {
-            let base = base(path.to_owned(), None, false);
-            Ok((Base { format, ..base }, None))
-        }
-        Guess::Foreign(format) => Err(Failure::usage(format!(
-            "{} is in the format {format}; make it qcow2 first: `miniascape image convert`",
-            printable(name, 400)
-        ))),
-    }
-}
-
-/// The package set that `text` of `--since` stands for. One out of package files lasts as long as the second value.
-fn earlier(context: &Context, args: &Args, text: &str) -> Result<(Earlier, Option<UnpackedSet>), Failure> {
-    let others: Vec<&str> = args
-        .to
-        .iter()
-        .filter(|to| !matches!(to, Target::Rpm | Target::Deb))
-        .map(|to| to.as_str())
-        .collect();
-    if !others.is_empty() {
-        return Err(Failure::usage(format!(
-            "--since makes RPM and Debian packages, which require the earlier images; {} would have to hold them all",
-            others.join(", ")
-        )));
-    }
-    if !is_path(text)
-        && let Ok(package) = text.parse::<GuestPackage>()
-    {
-        let installed = package::show(context.layout(), &package)?;
-        return Ok((Earlier::installed(context.layout(), &installed)?, None));
-    }
-    if ![".rpm", ".deb"].iter().any(|ending| text.ends_with(ending)) {
-        return Err(Failure::usage(format!(
-            "--since {}: that is neither an installed guest package (vm-…) nor an RPM or Debian package's file",
-            printable(text, 200)
-        )));
-    }
-    let teller = Teller::new(context, args.progress);
-    let dir = args.workdir.as_deref().unwrap_or(args.output());
-    let read = Earlier::of_file(Path::new(text), dir, args.caller, &teller);
-    teller.finish(read.is_ok());
-    Ok(read?)
-}
-
-/// The base that an installed package called `name` holds; `None` if no package is called so.
-fn installed_base(context: &Context, target: Option<&str>, name: &str) -> Option<Result<Digest, Failure>> {
-    if is_path(name) {
-        return None;
-    }
-    if let Ok(package) = name.parse::<ImagePackage>() {
-        return Some(package::image(context.layout(), &package).map_err(Into::into));
-    }
-    let package = name.parse::<GuestPackage>().ok()?;
-    let disks = match package::show(context.layout(), &package) {
-        Ok(installed) => installed.manifest.disks,
-        Err(error) => return Some(Err(error.into())),
-    };
-    let named = disks.iter().find(|disk| Some(disk.target.as_str()) == target);
-    // A disk may have another name there, if there is no choice.
-    let disk = named.or_else(|| disks.first().filter(|_| target.is_none() || disks.len() == 1));
-    let base = disk.and_then(|disk| disk.layers.first()).map(|base| base.digest);
-    Some(base.ok_or_else(|| Failure::usage(format!("{package} has no disk {}", target.unwrap_or_default()))))
-}
-
-pub(super) fn is_package_file(name: &str) -> bool {
-    [".rpm", ".deb", ".tar", ".tar.zst", ".tar.xz", ".tar.gz"]
-        .iter()
-        .any(|ending| name.ends_with(ending))
-}
-
-/// The volumes that the domain XML names, as (pool, volume). What is wrong with the XML is told by the plan.
-fn volumes_of(xml: &str) -> Vec<(String, String)> {
-    let Ok(domain) = Domain::parse(xml) else {
-        return Vec::new();
-    };
-    let layers = |disk: &Disk| {
-        disk.backing
-            .iter()
-            .map(|layer| layer.source.clone())
-            .collect::<Vec<_>>()
-    };
-    let sources = domain
-        .data_disks()
-        .flat_map(|disk| [vec![disk.source.clone()], layers(disk)].concat());
-    sources
-        .filter_map(|source| match source {
-            DiskSource::Volume { pool, volume } => Some((pool, volume)),
-            _ => None,
-        })
-        .collect()
-}
-
-/// Where libvirt has these volumes. One that it does not know is left out.
-fn locate(libvirt: &Libvirt, xml: &str) -> Result<Vec<Volume>, Failure> {
-    let mut volumes = Vec::new();
-    for (pool, volume) in volumes_of(xml) {
-        if let Some(path) = libvirt.volume_path(&pool, &volume)? {
-            volumes.push(Volume { pool, volume, path });
-        }
-    }
-    Ok(volumes)
-}
-
-/// The definitions of the registered networks that the domain is plugged into, as people wrote them.
-fn definitions(context: &Context, xml: &str) -> Result<Vec<NetworkFiles>, Failure> {
-    let interfaces = Domain::parse(xml)
-        .map(|domain| domain.interfaces)
-        .unwrap_or_default();
-    let mut all = Vec::new();
-    for applied in network::registered(context.layout())? {
-        let source = InterfaceSource::Network(applied.name.to_string());
-        if !interfaces.iter().any(|interface| interface.source == source) {
-            continue;
-        }
-        let failed = |e| Failure::failed(format!("the definition of the network {}: {e}", applied.name));
-        all.push(NetworkFiles {
-            definition: files::read_at_most(&applied.source, MAX_DEFINITION).map_err(failed)?,
-            parts: network::beside(context.layout(), &applied.source, &applied.name).map_err(failed)?,
-            name: applied.name,
-        });
-    }
-    Ok(all)
-}
-
-/// What the registered networks reserve. One whose definition cannot be read only costs its entries.
-fn reservations(context: &Context, style: Style) -> Vec<Reservation> {
-    let registered = match network::registered(context.layout()) {
-        Ok(registered) => registered,
-        Err(error) => {
-            progress::warn(context, style, &error.to_string());
-            return Vec::new();
-        }
-    };
-    let mut reservations = Vec::new();
-    for applied in registered {
-        match network::Finder::new(context.layout()).read(&applied.source) {
-            Ok(found) => {
-                for host in found.network.hosts() {
-                    reservations.extend(host.macs.iter().map(|&mac| Reservation {
-                        network: applied.name.to_string(),
-                        host: HostSection {
-                            name: host.name.clone(),
-                            mac,
-                            addresses: host.addresses().collect(),
-                        },
-                    }));
-                }
-            }
-            Err(error) => {
-                let text = format!(
-                    "host entries of the network {} stay behind: {error}",
-                    applied.name
-                );
-                progress::warn(context, style, &text);
-            }
-        }
-    }
-    reservations
 }
 
 fn created(asked: Option<i64>) -> Result<Timestamp, Failure> {
