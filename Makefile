@@ -19,8 +19,13 @@ PROGRAM := $(TARGET)/$(PROFILE_DIR)/$(NAME)
 # Packages of a build without optimisation are for tests only; they stand apart so that no one ships them.
 DIST := dist$(if $(filter release,$(PROFILE)),,/$(PROFILE))
 STAGE := $(DIST)/stage
-DEB := $(DIST)/$(NAME)_$(VERSION)_amd64.deb
-RPM := $(DIST)/$(NAME)-$(VERSION)-1.x86_64.rpm
+# `~` sorts before the release, as in 0.2.0~rc.1, and neither format wants a `-` there.
+PACKAGE_VERSION := $(subst -,~,$(VERSION))
+DEB := $(DIST)/$(NAME)_$(PACKAGE_VERSION)-1_amd64.deb
+RPM := $(DIST)/$(NAME)-$(PACKAGE_VERSION)-1.x86_64.rpm
+# The reference networks: nothing is built, so they are the same for every profile.
+REFDATA_DEB := dist/$(NAME)-refdata_$(PACKAGE_VERSION)-1_all.deb
+REFDATA_RPM := dist/$(NAME)-refdata-$(PACKAGE_VERSION)-1.noarch.rpm
 
 # Asked when a recipe runs, not before: `setup` may just have installed it.
 WITH_CARGO = dir=$$(packaging/setup --cargo) && PATH="$$dir:$$PATH"
@@ -80,7 +85,7 @@ bench: ## measure speed beside other tools (needs libyaml-dev, 12 GB of disk; fi
 lint: ## check formatting, clippy and the shell scripts
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	shellcheck packaging/setup packaging/run-rings packaging/build-deb packaging/build-rpm packaging/build-rpm-stub packaging/state-dirs packaging/deb/p* .ci/run fuzz/run
+	shellcheck packaging/setup packaging/run-rings packaging/build-deb packaging/build-rpm packaging/build-rpm-stub packaging/state-dirs packaging/debian-changelog packaging/source-date packaging/debian/*.p* .ci/run fuzz/run
 
 fmt: ## format the sources
 	$(CARGO) fmt
@@ -119,11 +124,11 @@ stage: build
 	@$(MAKE) -s install DESTDIR=$(abspath $(STAGE)) PREFIX=/usr PROFILE=$(PROFILE)
 	@strip $(STAGE)/usr/bin/$(NAME)
 
-deb: stage ## make the Debian package in dist/
-	@packaging/build-deb $(STAGE) $(VERSION) $(DEB)
+deb: stage ## make the Debian packages in dist/
+	@$(if $(filter release,$(PROFILE)),,DPKG_DEB_COMPRESSOR_TYPE=gzip DPKG_DEB_COMPRESSOR_LEVEL=1) packaging/build-deb $(STAGE) $(VERSION) $(DIST) dist
 
-rpm: stage ## make the RPM package in dist/
-	@packaging/build-rpm $(STAGE) $(VERSION) $(RPM)
+rpm: stage ## make the RPM packages in dist/
+	@packaging/build-rpm $(STAGE) $(VERSION) $(DIST) dist
 
 clean: ## remove what was built
 	rm -rf dist
