@@ -2,7 +2,7 @@
 //! changed here.
 
 use super::command::{CommandError, Program};
-use crate::name::InterfaceName;
+use crate::name::{InterfaceName, Mac};
 use fs_err as fs;
 use serde::Deserialize;
 use std::io;
@@ -49,6 +49,19 @@ pub fn ports(bridge: &InterfaceName) -> io::Result<Option<Vec<String>>> {
     }
     ports.sort();
     Ok(Some(ports))
+}
+
+/// The hardware addresses of machines that were heard in a bridge lately, at its ports; none if there is no such bridge.
+pub fn heard(bridge: &InterfaceName) -> io::Result<Vec<Mac>> {
+    let table = match fs::read(sysfs(bridge).join("brforward")) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        result => result?,
+    };
+    // `struct __fdb_entry` (linux/if_bridge.h): 16 octets, the address first; the eighth tells the bridge's own.
+    let entries = table.chunks_exact(16).filter(|entry| entry[7] == 0);
+    Ok(entries
+        .filter_map(|entry| entry.first_chunk().copied().map(Mac::from_octets))
+        .collect())
 }
 
 /// An interface with its addresses, as `ip -json address show` tells it.

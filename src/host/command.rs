@@ -6,6 +6,7 @@
 //! package manager is let go on to its end.
 //! What the arguments mean is the callers' business.
 
+use super::Distribution;
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write;
 use std::io::{self, Read};
@@ -28,7 +29,7 @@ const STDERR_KEPT: usize = 2048;
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
     /// It is not installed.
-    #[error("`{name}` is not installed (looked in {}); Debian: package {package}", DIRECTORIES.join(", "))]
+    #[error("`{name}` is not installed (looked in {}); it is in the package {}", DIRECTORIES.join(", "), Distribution::here().package(package))]
     Missing {
         /// The program's name.
         name: &'static str,

@@ -230,6 +230,30 @@ pub fn free_space(dir: &Path) -> io::Result<u64> {
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
+/// The file system that holds a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileSystem {
+    /// Its number, as of stat(2).
+    pub device: u64,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Bytes that can still be written into it.
+    pub free: u64,
+    /// Files that it can have, and how many more; 0 of 0 where they are made as needed.
+    pub inodes: (u64, u64),
+}
+
+/// The file system that holds `dir`.
+pub fn file_system(dir: &Path) -> io::Result<FileSystem> {
+    let stat = rustix::fs::statvfs(dir)?;
+    Ok(FileSystem {
+        device: fs::metadata(dir)?.dev(),
+        size: stat.f_blocks.saturating_mul(stat.f_frsize),
+        free: stat.f_bavail.saturating_mul(stat.f_frsize),
+        inodes: (stat.f_files, stat.f_favail),
+    })
+}
+
 /// Writes the directory's entries to the disk, so that a rename in it survives a crash.
 pub fn sync_dir(dir: &Path) -> io::Result<()> {
     fs::File::open(dir)?.sync_all()

@@ -3,13 +3,11 @@
 //!
 //! They stand where libvirt's own rules stand, in iptables' table `filter`, because only there does an `ACCEPT` go before
 //! what the rest of that table drops: in a chain of ours, each rule with the network's name as its comment. The chain
-//! comes with the first opening and goes with the last. Other nftables tables drop by themselves, whatever is accepted
-//! here; they are looked at, never changed.
+//! comes with the first opening and goes with the last. What others' rules let through is read next door, in `packet_filter`.
 
 use super::command::{CommandError, Program};
 use super::{Layout, files};
-use crate::name::{InterfaceName, NetworkName, printable};
-use serde_json::Value;
+use crate::name::{InterfaceName, NetworkName};
 use std::io;
 
 /// The chain of ours in iptables' table `filter`, asked from `INPUT`.
@@ -167,82 +165,9 @@ fn delete(rules: &[Vec<&str>]) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// The zone that firewalld has `bridge` in, if it runs and lets nobody in that zone ask for files by TFTP. libvirt's own
-/// zone does.
-pub fn firewalld_zone_without_tftp(bridge: &InterfaceName) -> Option<String> {
-    let firewalld = Program::find("firewall-cmd", "firewalld").ok()?;
-    let ask = |arguments: &[&str]| firewalld.run().args(arguments).finish().ok();
-    let yes = |arguments: &[&str]| ask(arguments).is_some_and(|answer| answer.status.success());
-    if !yes(&["--state"]) {
-        return None;
-    }
-    let zone = ask(&["--get-zone-of-interface", bridge.as_str()]).filter(|answer| answer.status.success());
-    let zone = zone.or_else(|| ask(&["--get-default-zone"]))?.text();
-    let open = yes(&["--zone", &zone, "--query-service", "tftp"])
-        || yes(&["--zone", &zone, "--query-port", "69/udp"]);
-    (!open).then(|| printable(&zone, 40))
-}
-
-/// The tables of nftables other than iptables' own that drop what comes in and is not let in by them, and have no rule
-/// that names the bridge or the port of TFTP: `inet filter input`. Empty where nft is not there or may not be used.
-pub fn other_drops(bridge: &InterfaceName) -> Vec<String> {
-    if !rustix::process::geteuid().is_root() {
-        return Vec::new();
-    }
-    let rules = Program::find("nft", "nftables")
-        .and_then(|nft| nft.run().args(["--json", "list", "ruleset"]).output())
-        .and_then(|finished| finished.json::<Value>());
-    match rules {
-        Ok(rules) => drops(&rules, bridge),
-        Err(error) => {
-            tracing::debug!(%error, "nftables cannot be looked at");
-            Vec::new()
-        }
-    }
-}
-
-/// As [`other_drops`], from nft's JSON (libnftables-json(5)).
-fn drops(ruleset: &Value, bridge: &InterfaceName) -> Vec<String> {
-    let all = ruleset["nftables"].as_array().map_or(&[][..], Vec::as_slice);
-    let of = |object: &Value, key: &str| object[key].as_str().unwrap_or_default().to_owned();
-    let rules: Vec<&Value> = all.iter().filter_map(|object| object.get("rule")).collect();
-    let mut found = Vec::new();
-    for chain in all.iter().filter_map(|object| object.get("chain")) {
-        let (family, table, name) = (of(chain, "family"), of(chain, "table"), of(chain, "name"));
-        let iptables = family == "ip" && table == "filter" && name == "INPUT";
-        if chain["hook"] != "input" || iptables || !["ip", "inet"].contains(&family.as_str()) {
-            continue;
-        }
-        let in_table: Vec<&&Value> = rules
-            .iter()
-            .filter(|rule| of(rule, "family") == family && of(rule, "table") == table)
-            .collect();
-        let last = in_table.iter().rfind(|rule| of(rule, "chain") == name);
-        // A last rule that drops or rejects whatever comes to it.
-        let closes = |rule: &Value| {
-            let parts = rule["expr"].as_array().map_or(&[][..], Vec::as_slice);
-            parts.iter().all(|part| part.get("match").is_none())
-                && parts
-                    .iter()
-                    .any(|part| part.get("drop").is_some() || part.get("reject").is_some())
-        };
-        let named = |rule: &Value| {
-            let text = rule["expr"].to_string();
-            text.contains(&format!("\"{bridge}\"")) || text.contains("\"right\":69}")
-        };
-        if (chain["policy"] == "drop" || last.is_some_and(|rule| closes(rule)))
-            && !in_table.iter().any(|rule| named(rule))
-        {
-            found.push(printable(&format!("{family} {table} {name}"), 120));
-        }
-    }
-    found
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn the_rules_of_one_network_are_told_from_anothers() {
@@ -258,32 +183,5 @@ mod tests {
             !is_whole(&own, &"virbr10".parse().unwrap()) && !is_whole(&own[..1], &"virbr1".parse().unwrap())
         );
         assert!(!has_jump("-A INPUT -j LIBVIRT_INP"));
-    }
-
-    #[test]
-    fn tables_that_drop_by_themselves_are_named() {
-        let chain = |family: &str, table: &str, name: &str, policy: &str| json!({ "chain": { "family": family, "table": table, "name": name, "hook": "input", "policy": policy } });
-        let rule = |expr: Value| json!({ "rule": { "family": "inet", "table": "own", "chain": "in", "expr": expr } });
-        let bridge = "virbr7".parse().unwrap();
-        let found = |objects: &[Value]| drops(&json!({ "nftables": objects }), &bridge);
-        let own = chain("inet", "own", "in", "accept");
-        let iptables = chain("ip", "filter", "INPUT", "drop");
-        assert_eq!(
-            found(&[iptables, chain("inet", "f", "input", "drop")]),
-            ["inet f input"]
-        );
-        assert_eq!(found(std::slice::from_ref(&own)), Vec::<String>::new());
-        let accept = json!([{ "match": { "op": "==", "left": { "meta": { "key": "iifname" } }, "right": "lo" } }, { "accept": null }]);
-        let reject = json!([{ "counter": {} }, { "reject": {} }]);
-        assert_eq!(
-            found(&[own.clone(), rule(accept.clone()), rule(reject.clone())]),
-            ["inet own in"]
-        );
-        assert_eq!(
-            found(&[own.clone(), rule(reject.clone()), rule(accept)]),
-            Vec::<String>::new()
-        );
-        let port = json!([{ "match": { "op": "==", "left": { "payload": { "protocol": "udp", "field": "dport" } }, "right": 69 } }, { "accept": null }]);
-        assert_eq!(found(&[own, rule(port), rule(reject)]), Vec::<String>::new());
     }
 }

@@ -2,8 +2,9 @@
 //! dnsmasq can read, which is told only.
 
 use super::model::{Mode, Network};
+use super::needs::{Need, Unmet};
 use crate::host::firewall::{self, Opening};
-use crate::host::{CommandError, access, bus};
+use crate::host::{CommandError, access, bus, packet_filter};
 use crate::name::{InterfaceName, NetworkName};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -39,17 +40,19 @@ impl BootNeeds {
     }
 
     /// What is not as it has to be, as far as we may look.
-    pub(super) fn unmet(&self) -> Vec<String> {
+    pub(super) fn unmet(&self) -> Vec<Unmet> {
         let mut found = Vec::new();
         let told = |error: &CommandError| tracing::warn!("{error}");
         if let Some(bridge) = &self.bridge {
             match firewall::opening(&self.network, Some(bridge)) {
                 Ok(Opening::Open) => {}
                 Ok(_) if !firewall::is_usable() => {}
-                Ok(_) => found.push(format!(
-                    "the host's firewall is not open for boot files: `miniascape net firewall {}` opens it",
-                    self.network
-                )),
+                Ok(_) => {
+                    let what = "the host's firewall is not open for boot files";
+                    let command = format!("miniascape net firewall {}", self.network);
+                    let advice = format!("`{command}` opens it");
+                    found.push(Unmet::new(Need::BootFiles, what, advice).command(command));
+                }
                 Err(error) => told(&error),
             }
             found.extend(others(bridge));
@@ -67,11 +70,13 @@ impl BootNeeds {
                 missing.push(&self.tftp);
             }
             found.extend(missing.into_iter().map(|path| {
-                format!(
-                    "dnsmasq, which has no special rights, cannot read {0}: is it there, can everyone read it (`chmod a+rX {0}`, \
-                     and the directories above it), and is it outside of /home, /root and /tmp, which the unit does not show it?",
-                    path.display()
-                )
+                let path = path.display();
+                let advice = format!(
+                    "is it there, can everyone read it (`chmod a+rX {path}`, and the directories above it), and is it outside \
+                     of /home, /root and /tmp, which the unit does not show it?"
+                );
+                let what = format!("dnsmasq, which has no special rights, cannot read {path}");
+                Unmet::new(Need::BootFiles, what, advice).command(format!("namei -l {path}"))
             }));
         }
         found
@@ -79,20 +84,28 @@ impl BootNeeds {
 }
 
 /// What else on the host drops requests for files on `bridge`, with the step that it needs.
-fn others(bridge: &InterfaceName) -> Vec<String> {
-    if let Some(zone) = firewall::firewalld_zone_without_tftp(bridge) {
-        return vec![format!(
-            "firewalld lets nobody on {bridge} ask for boot files: `firewall-cmd --zone={zone} --add-service=tftp`, \
-             and once more with --permanent"
-        )];
+fn others(bridge: &InterfaceName) -> Vec<Unmet> {
+    if let Some(zone) = packet_filter::firewalld_zone_without_tftp(bridge) {
+        let what = format!("firewalld lets nobody on {bridge} ask for boot files");
+        let now = format!("firewall-cmd --zone={zone} --add-service=tftp");
+        return vec![
+            Unmet::new(
+                Need::BootFiles,
+                what,
+                format!("`{now}`, and once more with --permanent"),
+            )
+            .command(format!("{now} && {now} --permanent")),
+        ];
     }
-    firewall::other_drops(bridge)
+    packet_filter::other_drops(bridge)
         .into_iter()
         .map(|chain| {
-            format!(
-                "the nftables chain {chain} drops what it does not know, and nothing in it names {bridge}: `nft insert rule {chain} \
-                 iifname {bridge} udp dport 69 accept` lets boot files be asked for"
-            )
+            let what = format!(
+                "the nftables chain {chain} drops what it does not know, and nothing in it names {bridge}"
+            );
+            let command = format!("nft insert rule {chain} iifname {bridge} udp dport 69 accept");
+            let advice = format!("`{command}` lets boot files be asked for");
+            Unmet::new(Need::BootFiles, what, advice).command(command)
         })
         .collect()
 }

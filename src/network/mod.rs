@@ -49,7 +49,7 @@ pub use model::{
     LeaseTime, Mode, Network, OptionValue, Origin, Pool, Ra, Range, Record, RecordData, TaggedOption,
     TftpRoot, Title,
 };
-pub use needs::{Needs, unmet_after};
+pub use needs::{Need, Needs, Unmet, unmet_after};
 pub use observed::Observed;
 pub use pending::{Deferred, Pending, Wait, pending};
 pub use refresh::{Landed, RefreshError, leave, preview, refresh};

@@ -62,6 +62,60 @@ struct Facts {
 const FORWARD4: &str = "net/ipv4/ip_forward";
 const FORWARD6: &str = "net/ipv6/conf/all/forwarding";
 
+/// Something that a network needs and this host does not give.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unmet {
+    /// What kind of thing it is.
+    pub need: Need,
+    /// What is not as it should be.
+    pub what: String,
+    /// What to do about it, as the end of that sentence; empty where it says so itself.
+    pub advice: String,
+    /// The command that does it, a line for a shell, if one command does.
+    pub command: Option<String>,
+}
+
+/// Kinds of things that a network needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// The host passes packets on.
+    Forwarding,
+    /// It answers for the guests where their addresses are looked for.
+    Answering,
+    /// A bridge with the right interfaces.
+    Bridge,
+    /// No DHCP server beside ours.
+    OnlyServer,
+    /// Files that dnsmasq can read and guests can ask for.
+    BootFiles,
+}
+
+impl Unmet {
+    pub(super) fn new(need: Need, what: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self {
+            need,
+            what: what.into(),
+            advice: advice.into(),
+            command: None,
+        }
+    }
+
+    pub(super) fn command(mut self, command: impl Into<String>) -> Self {
+        self.command = Some(command.into());
+        self
+    }
+}
+
+impl std::fmt::Display for Unmet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.what)?;
+        if self.advice.is_empty() {
+            return Ok(());
+        }
+        write!(f, ": {}", self.advice)
+    }
+}
+
 impl Needs {
     /// What `network` needs.
     pub fn of(network: &Network) -> Self {
@@ -78,10 +132,10 @@ impl Needs {
         }
     }
 
-    /// What this host does not give an active network that needs this, each with what to do about it. With `ask` other
+    /// What this host does not give an active network that needs this. With `ask` other
     /// DHCP servers are asked for, which takes two seconds where somebody could answer
     /// and nobody does, and four on a bridge that is not ours.
-    pub fn unmet(&self, ask: bool) -> Vec<String> {
+    pub fn unmet(&self, ask: bool) -> Vec<Unmet> {
         let mut facts = self.facts();
         if ask {
             facts.servers = self.servers(&facts);
@@ -179,7 +233,7 @@ impl Needs {
         switches
     }
 
-    fn judge(&self, facts: &Facts) -> Vec<String> {
+    fn judge(&self, facts: &Facts) -> Vec<Unmet> {
         let mut found = Vec::new();
         if let Some(bridge) = &self.bridge {
             self.judge_bridge(bridge, facts, &mut found);
@@ -187,17 +241,23 @@ impl Needs {
         let is_on = |switch: &str| facts.on.iter().any(|on| on == switch);
         if self.mode.forwards() {
             if self.ipv4.is_some() && !is_on(FORWARD4) {
-                found.push(format!(
-                    "this host forwards no IPv4 packets, so guests reach nothing beyond it: `{}`",
-                    sysctl::switch_on(FORWARD4)
-                ));
+                let now = sysctl::switch_on(FORWARD4);
+                let what = "this host forwards no IPv4 packets, so guests reach nothing beyond it";
+                found.push(
+                    Unmet::new(Need::Forwarding, what, format!("`{now}`"))
+                        .command(format!("{now} | tee /etc/sysctl.d/60-miniascape-ipv4.conf")),
+                );
             }
             if self.ipv6.is_some() && !is_on(FORWARD6) {
-                found.push(format!(
-                    "this host forwards no IPv6 packets, so guests reach nothing beyond it: `{}`, after \
-                     `sysctl -w net.ipv6.conf.IFACE.accept_ra=2` for an interface that hears of its own router",
-                    sysctl::switch_on(FORWARD6)
-                ));
+                let now = sysctl::switch_on(FORWARD6);
+                let what = "this host forwards no IPv6 packets, so guests reach nothing beyond it";
+                let advice = format!(
+                    "`{now}`, after `sysctl -w net.ipv6.conf.IFACE.accept_ra=2` for an interface that hears of its own router"
+                );
+                found.push(
+                    Unmet::new(Need::Forwarding, what, advice)
+                        .command(format!("{now} | tee /etc/sysctl.d/60-miniascape-ipv6.conf")),
+                );
             }
         }
         for link in &facts.links {
@@ -211,51 +271,52 @@ impl Needs {
                 } else {
                     ("ARP", String::new())
                 };
-                found.push(format!(
-                    "guests' addresses belong to the network at {interface}, whose machines look for them by {how}: \
-                     `{}`{more} lets this host answer",
-                    printable(&sysctl::switch_on(switch), 80)
-                ));
+                let command = printable(&sysctl::switch_on(switch), 80);
+                let what = format!(
+                    "guests' addresses belong to the network at {interface}, whose machines look for them by {how}"
+                );
+                let advice = format!("`{command}`{more} lets this host answer");
+                found.push(Unmet::new(Need::Answering, what, advice).command(command));
             }
         }
         found
     }
 
-    fn judge_bridge(&self, bridge: &InterfaceName, facts: &Facts, found: &mut Vec<String>) {
+    fn judge_bridge(&self, bridge: &InterfaceName, facts: &Facts, found: &mut Vec<Unmet>) {
         if self.mode == Mode::Bridge && facts.bridge != Some(Kind::Bridge) {
-            found.push(format!(
-                "the host has no bridge {bridge}, which the network is about"
-            ));
+            let what = format!("the host has no bridge {bridge}, which the network is about");
+            found.push(Unmet::new(Need::Bridge, what, "").command(format!(
+                "ip link add {bridge} type bridge && ip link set {bridge} up"
+            )));
         }
         let Some(ports) = &facts.ports else { return };
         let is_in = |interface: &&InterfaceName| ports.iter().any(|port| port == interface.as_str());
         for interface in self.require_interfaces.iter().filter(|i| !is_in(i)) {
-            let help = if facts.absent.contains(interface) {
-                format!("this host has no {interface}")
+            let what = format!("{interface} is not in the bridge {bridge}, where it is required");
+            found.push(if facts.absent.contains(interface) {
+                Unmet::new(Need::Bridge, what, format!("this host has no {interface}"))
             } else {
-                format!("`ip link set {interface} master {bridge}` puts it there")
-            };
-            found.push(format!(
-                "{interface} is not in the bridge {bridge}, where it is required: {help}"
-            ));
+                let command = format!("ip link set {interface} master {bridge}");
+                Unmet::new(Need::Bridge, what, format!("`{command}` puts it there")).command(command)
+            });
         }
         for interface in self.forbid_interfaces.iter().filter(is_in) {
-            found.push(format!(
-                "{interface} is in the bridge {bridge}, where it is forbidden: `ip link set {interface} nomaster` \
-                 takes it out"
-            ));
+            let what = format!("{interface} is in the bridge {bridge}, where it is forbidden");
+            let command = format!("ip link set {interface} nomaster");
+            found.push(Unmet::new(Need::Bridge, what, format!("`{command}` takes it out")).command(command));
         }
         for server in &facts.servers {
-            found.push(format!(
+            let what = format!(
                 "another DHCP server answers on the bridge {bridge}: {} ({}); stop it, or serve no DHCP here",
                 server.address, server.mac
-            ));
+            );
+            found.push(Unmet::new(Need::OnlyServer, what, ""));
         }
     }
 }
 
 /// What this host does not give `network`, which was just registered or updated with these steps.
-pub fn unmet_after(network: &Network, steps: &[Step]) -> Vec<String> {
+pub fn unmet_after(network: &Network, steps: &[Step]) -> Vec<Unmet> {
     // A restart may go on beside a server that it was not asked for.
     let asked = steps.contains(&Step::StartDnsmasq) && super::apply::asks_for_servers(network, steps);
     Needs::of(network).unmet(!asked)
@@ -291,6 +352,10 @@ mod tests {
         Needs::of(&crate::network::read_bytes("n.yaml", text.as_bytes()).unwrap().0)
     }
 
+    fn told(needs: &Needs, facts: &Facts) -> Vec<String> {
+        needs.judge(facts).iter().map(ToString::to_string).collect()
+    }
+
     fn link(interface: &str, addresses: &[(&str, u8)]) -> Addresses {
         Addresses {
             interface: interface.to_owned(),
@@ -315,7 +380,7 @@ mod tests {
             ports: Some(vec!["a1".to_owned(), "b1".to_owned()]),
             ..Facts::default()
         };
-        let found = needs.judge(&facts);
+        let found = told(&needs, &facts);
         assert_eq!(found.len(), 2);
         assert!(found[0].contains("a2 is not in") && found[0].contains("`ip link set a2 master br9`"));
         assert!(found[1].contains("b1 is in") && found[1].contains("`ip link set b1 nomaster`"));
@@ -323,9 +388,9 @@ mod tests {
             absent: vec!["a2".parse().unwrap()],
             ..facts
         };
-        assert!(needs.judge(&facts)[0].ends_with("this host has no a2"));
+        assert!(told(&needs, &facts)[0].ends_with("this host has no a2"));
         // A bridge that is not there yet is libvirt's to make.
-        assert_eq!(needs.judge(&Facts::default()), Vec::<String>::new());
+        assert_eq!(needs.judge(&Facts::default()), []);
     }
 
     #[test]
@@ -345,7 +410,7 @@ mod tests {
                 on,
                 ..Facts::default()
             };
-            assert_eq!(needs.judge(&facts), Vec::<String>::new(), "{mode}");
+            assert_eq!(needs.judge(&facts), [], "{mode}");
         }
     }
 
@@ -364,7 +429,7 @@ mod tests {
         let needs = needs(
             "mode: hostroute, ipv4: { subnet: 192.168.1.128/28 }, ipv6: { subnet: \"2001:db8:0:1::/64\" }",
         );
-        let found = needs.judge(&facts(&on));
+        let found = told(&needs, &facts(&on));
         assert_eq!(found.len(), 2, "{found:?}");
         assert!(
             found[0].contains("`sysctl -w net.ipv4.conf.eth0.proxy_arp=1`"),
@@ -377,12 +442,12 @@ mod tests {
             "net/ipv4/conf/eth0/proxy_arp",
             "net/ipv6/conf/eth0/proxy_ndp",
         ];
-        assert_eq!(needs.judge(&facts(&all)), Vec::<String>::new());
+        assert_eq!(needs.judge(&facts(&all)), []);
         // Translated guests are not seen there.
         let needs = self::needs("mode: nat, ipv4: { subnet: 192.168.1.128/28 }");
-        assert_eq!(needs.judge(&facts(&on)), Vec::<String>::new());
+        assert_eq!(needs.judge(&facts(&on)), []);
         let needs = self::needs("mode: routed, ipv4: { subnet: 10.9.0.0/24 }");
-        let found = needs.judge(&facts(&on));
+        let found = told(&needs, &facts(&on));
         assert!(found[0].contains("net/ipv4/conf/eth1.7/proxy_arp=1"), "{found:?}");
     }
 
@@ -400,12 +465,12 @@ mod tests {
             }],
             ..Facts::default()
         };
-        let found = needs.judge(&facts);
+        let found = told(&needs, &facts);
         assert!(
             found.len() == 1 && found[0].contains("10.9.0.3 (52:54:00:00:00:03)"),
             "{found:?}"
         );
-        assert!(needs.judge(&Facts::default())[0].contains("no bridge br0"));
+        assert!(told(&needs, &Facts::default())[0].contains("no bridge br0"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::apply::guests_of;
 use super::drift::{self, Drift, Look};
-use super::{Observed, Pending, StateError, find, guests_in, pending, registered};
+use super::{Observed, Pending, StateError, Unmet, find, guests_in, pending, registered};
 use crate::host::{Layout, Libvirt, LibvirtError, ServiceError, Services};
 use crate::lease::{self, LeaseFileError};
 use crate::name::NetworkName;
@@ -129,6 +129,12 @@ pub struct Status {
     pub guests: Vec<String>,
     /// What is not as it should be, with what to do about it; empty if all is well.
     pub problems: Vec<String>,
+    /// Those of them that somebody else's changes are.
+    #[serde(skip)]
+    pub drift: Vec<Drift>,
+    /// Those of them that the host is the reason for.
+    #[serde(skip)]
+    pub unmet: Vec<Unmet>,
 }
 
 /// The state of one network. Without `libvirt`, which cannot be asked now, only what the files tell.
@@ -185,6 +191,8 @@ pub fn status(
             0
         },
         problems: Vec::new(),
+        drift: Vec::new(),
+        unmet: Vec::new(),
     };
     status.problems = pending_problem(&status).into_iter().collect();
     if let Some(libvirt) = libvirt {
@@ -195,8 +203,14 @@ pub fn status(
             dnsmasq: dnsmasq_pid,
             local: libvirt.is_local(),
         });
-        let found = problems(&status, look.as_ref())?;
-        status.problems.extend(found);
+        match problems(&status, look.as_ref())? {
+            Found::Words(words) => status.problems.extend(words),
+            Found::Drift(drift) => {
+                let advice = drift.iter().map(|drift| drift.advice(name));
+                status.problems.extend(advice);
+                status.drift = drift;
+            }
+        }
     }
     // What an inactive network needs is not missed.
     let needs = applied.as_ref().and_then(|applied| applied.needs.as_ref());
@@ -204,7 +218,10 @@ pub fn status(
         && layout.is_live()
         && libvirt.is_some_and(Libvirt::is_local)
     {
-        status.problems.extend(needs.unmet(true));
+        status.unmet = needs.unmet(true);
+        status
+            .problems
+            .extend(status.unmet.iter().map(ToString::to_string));
     }
     Ok(status)
 }
@@ -214,8 +231,13 @@ fn pending_problem(status: &Status) -> Option<String> {
     Some(format!("to {} it is pending: {}", wish.work.verb(), wish.reason))
 }
 
+enum Found {
+    Words(Option<String>),
+    Drift(Vec<Drift>),
+}
+
 /// What is wrong with a network. One that is only defined, or only libvirt's, has nothing wrong with it.
-fn problems(status: &Status, look: Option<&Look<'_>>) -> Result<Vec<String>, StateError> {
+fn problems(status: &Status, look: Option<&Look<'_>>) -> Result<Found, StateError> {
     let name = &status.name;
     let Some(look) = look else {
         let lost = (status.owner == Some(Owner::Miniascape)).then(|| {
@@ -223,13 +245,11 @@ fn problems(status: &Status, look: Option<&Look<'_>>) -> Result<Vec<String>, Sta
                 "libvirt has it but its files are gone: `miniascape net register {name}` brings them back"
             )
         });
-        return Ok(lost.into_iter().collect());
+        return Ok(Found::Words(lost));
     };
     if status.owner == Some(Owner::Other) {
-        return Ok(vec![
-            "libvirt's network of this name was made by someone else".to_owned(),
-        ]);
+        let theirs = "libvirt's network of this name was made by someone else".to_owned();
+        return Ok(Found::Words(Some(theirs)));
     }
-    let drift = look.drift()?;
-    Ok(drift.iter().map(|drift: &Drift| drift.advice(name)).collect())
+    Ok(Found::Drift(look.drift()?))
 }

@@ -6,7 +6,7 @@ use miniascape::host::firewall::FirewallError;
 use miniascape::host::kvm::KvmError;
 use miniascape::host::libvirt::GraceError;
 use miniascape::host::services::DaemonError;
-use miniascape::host::{CommandError, LibvirtError, ServiceError};
+use miniascape::host::{CommandError, Distribution, LibvirtError, ServiceError};
 use miniascape::image::ImageError;
 use miniascape::install::InstallError;
 use miniascape::lease::{LeaseFileError, WatchError};
@@ -65,9 +65,10 @@ impl From<VerifyError> for Failure {
 impl From<CommandError> for Failure {
     fn from(error: CommandError) -> Self {
         match &error {
-            CommandError::Missing { package, .. } => {
-                Self::missing(error.to_string()).hint(format!("Debian: apt-get install {package}"))
-            }
+            CommandError::Missing { package, .. } => Self::missing(error.to_string()).hint(format!(
+                "install it: `{}`",
+                Distribution::here().install(&[package])
+            )),
             _ => Self::failed(error.to_string()),
         }
     }

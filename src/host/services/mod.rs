@@ -121,6 +121,16 @@ impl Services {
         }
     }
 
+    /// The units of ours and of libvirt's that have failed; none where there is no systemd.
+    pub fn failed_units(&self) -> Result<Vec<String>, ServiceError> {
+        match self {
+            Self::Systemd => {
+                systemd::failed(&["miniascape*", "libvirt*", "virt*d.s*", "virtlogd*", "virtlockd*"])
+            }
+            Self::Daemon(_) => Ok(Vec::new()),
+        }
+    }
+
     #[expect(
         clippy::unused_self,
         reason = "belongs to the daemon's arm of every method above"

@@ -50,3 +50,23 @@ pub(super) fn running(network: &NetworkName) -> Result<Running, ServiceError> {
         pid: shown.parse().ok().filter(|pid| *pid != 0),
     })
 }
+
+/// The units of these names, which may be patterns, that have failed.
+pub(super) fn failed(patterns: &[&str]) -> Result<Vec<String>, ServiceError> {
+    let listed = Program::find("systemctl", "systemd")?
+        .run()
+        .args([
+            "list-units",
+            "--state=failed",
+            "--all",
+            "--plain",
+            "--no-legend",
+            "--no-pager",
+            "--full",
+        ])
+        .args(patterns)
+        .output()?
+        .text();
+    let first = |line: &str| line.split_whitespace().next().map(str::to_owned);
+    Ok(listed.lines().filter_map(first).collect())
+}
