@@ -103,6 +103,14 @@ impl Context {
         })
     }
 
+    /// The same circumstances with files at other places.
+    pub(super) fn with_layout(&self, layout: Layout) -> Self {
+        Self {
+            layout,
+            ..self.clone()
+        }
+    }
+
     /// Where files live.
     pub(crate) fn layout(&self) -> &Layout {
         &self.layout

@@ -8,6 +8,7 @@ mod context;
 mod daemon;
 mod failure;
 mod guest;
+mod hook;
 mod image;
 mod later;
 mod lease;
@@ -72,6 +73,9 @@ enum Group {
     Package(package::Args),
     /// Keep dnsmasq running where systemd does not, and finish pending work
     Daemon(daemon::Args),
+    /// What the scriptlets of miniascape's own packages call; ends with 0 whatever happens
+    #[command(subcommand, hide = true)]
+    Hook(hook::Args),
     /// Print the script by which a shell completes commands and the names of networks, guests and packages
     Completions(completions::Args),
     /// Write the manual pages
@@ -106,6 +110,7 @@ fn run(context: &Context, group: Group) -> Result<ExitCode, Failure> {
         Group::Repack(args) => repack::run(context, &args),
         Group::Package(args) => package::run(context, &args),
         Group::Daemon(args) => daemon::run(context, &args),
+        Group::Hook(args) => Ok(hook::run(context, &args)),
         Group::Completions(args) => completions::run(context, &args),
         Group::Man(args) => man::run(context, &args, Cli::command()),
         Group::Schema(args) => schema::run(context, &args),

@@ -166,7 +166,7 @@ pub(super) fn settled(context: &Context, text: &str, dry_run: bool) -> Result<Fo
 }
 
 /// As [`settled`], with `libvirt` to be asked for what else there is, if that has to be known.
-fn settled_beside(
+pub(super) fn settled_beside(
     context: &Context,
     text: &str,
     libvirt: &dyn Fn() -> Option<Libvirt>,
@@ -335,7 +335,7 @@ fn register(context: &Context, text: &str, dry_run: bool) -> Result<(), Failure>
 }
 
 /// Tells what the host does not give a network that was registered or updated all the same.
-fn warn_of_needs(
+pub(super) fn warn_of_needs(
     context: &Context,
     network: &Network,
     report: &Registration,

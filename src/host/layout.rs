@@ -348,6 +348,11 @@ impl Layout {
         self.all_adopted().join(format!("{name}.xml"))
     }
 
+    /// Which networks packages have brought, and which were taken away with the program.
+    pub fn brought(&self) -> Place {
+        self.at("var/lib/miniascape/brought.json")
+    }
+
     /// `/var/lib/miniascape/unpacked`: a record of each guest package that was unpacked from a tar file.
     pub fn unpacked(&self) -> Place {
         self.at("var/lib/miniascape/unpacked")

@@ -23,6 +23,7 @@ pub mod listeners;
 pub mod packet_filter;
 pub mod routes;
 pub mod services;
+pub mod standing;
 pub mod sysctl;
 pub mod tpm_dir;
 

@@ -6,6 +6,7 @@
 mod apply;
 mod auto;
 mod boot;
+mod brought;
 pub mod check;
 mod clash;
 pub mod compile;
@@ -33,10 +34,12 @@ mod whole;
 
 pub use apply::{
     AdoptError, Adopted, Deferral, Dropped, RegisterError, Report as Registration, Step, Target, adopt,
-    adopt_reservations, guests_in, register, register_later, unregister, unregister_later, update,
+    adopt_reservations, follow, guests_in, register, register_later, unregister, unregister_later, update,
+    users_of,
 };
 pub use auto::Chosen;
 pub use boot::BootNeeds;
+pub use brought::BroughtByPackages;
 pub use compile::{CompileError, Compiled, compile};
 pub use diff::{Diff, DiffError, Impact, Kind, Line, diff};
 pub use drift::{Drift, Remedy};

@@ -75,7 +75,7 @@ fn add(command: &Command, above: Option<&str>, pages: &mut Vec<Page>) -> io::Res
         name: format!("{name}.1"),
         source: page(command, &name, above)?,
     });
-    for inner in command.get_subcommands() {
+    for inner in command.get_subcommands().filter(|inner| !inner.is_hide_set()) {
         add(inner, Some(&name), pages)?;
     }
     Ok(())

@@ -10,20 +10,43 @@ use std::time::Duration;
 pub fn guests_in(name: &NetworkName, bridge: &str, libvirt: &Libvirt) -> Result<Vec<String>, LibvirtError> {
     let mut guests = Vec::new();
     for record in libvirt.domains()?.into_iter().filter(|d| d.state.is_active()) {
-        let xml = libvirt.live_domain_xml(&record.name)?;
-        // One whose XML cannot be read counts: better a question too many than a guest cut off.
-        let plugged = Domain::parse(&xml).map_or(true, |domain| {
-            domain.interfaces.iter().any(|interface| match &interface.source {
-                InterfaceSource::Network(network) => network == name.as_str(),
-                InterfaceSource::Bridge(host) => host == bridge,
-                _ => false,
-            })
-        });
-        if plugged {
+        if is_in(&libvirt.live_domain_xml(&record.name)?, name, bridge) {
             guests.push(record.name);
         }
     }
     Ok(guests)
+}
+
+/// As [`guests_in`], with those that are off and would have such an interface when they start.
+pub(super) fn users(
+    name: &NetworkName,
+    bridge: &str,
+    libvirt: &Libvirt,
+) -> Result<Vec<String>, LibvirtError> {
+    let mut guests = guests_in(name, bridge, libvirt)?;
+    for record in libvirt.domains()? {
+        // A guest without a definition is running, and was seen.
+        if !guests.contains(&record.name)
+            && let Some(xml) = libvirt.definition(record.uuid)?
+            && is_in(&xml, name, bridge)
+        {
+            guests.push(record.name);
+        }
+    }
+    guests.sort();
+    Ok(guests)
+}
+
+/// True if the domain `xml` has an interface in the network, or directly on its bridge. One that cannot be read counts:
+/// better a question too many than a guest cut off.
+fn is_in(xml: &str, name: &NetworkName, bridge: &str) -> bool {
+    Domain::parse(xml).map_or(true, |domain| {
+        domain.interfaces.iter().any(|interface| match &interface.source {
+            InterfaceSource::Network(network) => network == name.as_str(),
+            InterfaceSource::Bridge(host) => host == bridge,
+            _ => false,
+        })
+    })
 }
 
 pub(super) fn refuse_in_use(

@@ -68,9 +68,7 @@ pub fn register_later(
             write_files(compiled, layout, name)?;
         }
         if steps.contains(&Step::Defer) {
-            files::make_dir(dir.on_disk(), 0o755)?;
-            files::write(copy.on_disk(), definition, 0o644)?;
-            wish.write(layout)?;
+            put(&wish, definition, layout)?;
         }
     }
     let report = Report {
@@ -81,6 +79,30 @@ pub fn register_later(
         report,
         pending: true,
     })
+}
+
+/// Writes the wish, after a copy of the definition's text.
+fn put(wish: &Pending, definition: &[u8], layout: &Layout) -> io::Result<()> {
+    files::make_dir(layout.network(&wish.network).on_disk(), 0o755)?;
+    let copy = layout.kept_definition(&wish.network);
+    files::write(copy.on_disk(), definition, 0o644)?;
+    wish.write(layout)
+}
+
+/// Notes that the network is to be registered by whoever comes next, should this run be killed. The caller holds the
+/// network's lock.
+pub(super) fn defer(
+    name: &NetworkName,
+    definition: &[u8],
+    source: &Path,
+    wait: Wait<'_>,
+    layout: &Layout,
+) -> io::Result<()> {
+    put(
+        &Pending::register(name, source.to_owned(), wait),
+        definition,
+        layout,
+    )
 }
 
 /// Refuses what would be refused later, as far as that is known without libvirt. An interface that has the bridge's
