@@ -108,7 +108,11 @@ impl Host {
 fn post_install(context: &Context, networks: &[NetworkName]) -> Result<(), Failure> {
     let layout = context.layout();
     let mut record = BroughtByPackages::read(layout)?;
-    let registered = network::registered(layout)?;
+    let mut registered = network::registered(layout)?;
+    // What waits to be taken away is not to be brought back by the way.
+    for wish in network::pending(layout)? {
+        registered.retain(|applied| applied.name != wish.network || wish.work == Deferred::RegisterNetwork);
+    }
     let mut work: Vec<(NetworkName, String)> = Vec::new();
     for applied in &registered {
         if networks.is_empty() || networks.contains(&applied.name) {
@@ -240,7 +244,8 @@ fn now(
 }
 
 fn tell(context: &Context, report: &Registration) {
-    let steps: Vec<String> = report.steps.iter().map(Step::to_string).collect();
+    let told = report.steps.iter().filter(|step| **step != Step::Forget);
+    let steps: Vec<String> = told.map(Step::to_string).collect();
     if !steps.is_empty() {
         let name = &report.network;
         let line = format!("miniascape: the network {name}: {}", steps.join(", "));

@@ -3,6 +3,7 @@
 
 mod base;
 mod dropins;
+mod hook;
 mod image;
 mod import;
 mod install;
