@@ -116,7 +116,7 @@ fn post_install(context: &Context, networks: &[NetworkName]) -> Result<(), Failu
     let mut work: Vec<(NetworkName, String)> = Vec::new();
     for applied in &registered {
         if networks.is_empty() || networks.contains(&applied.name) {
-            work.extend(source(applied).map(|source| (applied.name.clone(), source)));
+            work.extend(source(layout, applied).map(|source| (applied.name.clone(), source)));
         }
     }
     for name in networks {
@@ -162,9 +162,12 @@ fn left_as_it_is(name: &NetworkName) -> String {
     format!("miniascape: the network {name} is left as it is, `miniascape net register {name}` tries again")
 }
 
-/// What a registered network is found by: the definition that it was made from, or its name. None if both are gone:
-/// then it goes on as it is.
-fn source(applied: &Applied) -> Option<String> {
+/// What a registered network is found by: the definition that it was made from; or, if that is a shipped one, its name,
+/// because there may be a user's now. None if it is gone: then the network goes on as it is.
+fn source(layout: &Layout, applied: &Applied) -> Option<String> {
+    if applied.source.starts_with(layout.reference_networks().named()) {
+        return Some(applied.name.to_string());
+    }
     if applied.source.exists() {
         return Some(applied.source.display().to_string());
     }

@@ -159,7 +159,10 @@ fn the_scriptlets_of_the_reference_networks_name_each_of_them() {
         .map(|path| format!(" --network {}", path.file_stem().unwrap().to_str().unwrap()))
         .collect();
     for (file, verbs) in [
-        ("packaging/debian/miniascape-refdata.postinst", &["post-install"][..]),
+        (
+            "packaging/debian/miniascape-refdata.postinst",
+            &["post-install"][..],
+        ),
         ("packaging/debian/miniascape-refdata.prerm", &["pre-remove"]),
         ("packaging/miniascape.spec", &["post-install", "pre-remove"]),
     ] {
