@@ -289,7 +289,7 @@ fn pre_remove(context: &Context, networks: &[NetworkName]) -> Result<(), Failure
                 }
                 Ok(_) => {}
                 Err(failure) => {
-                    failure.tell(context.format(), &format!("miniascape: the network {name} stays"))
+                    failure.tell(context.format(), &format!("miniascape: the network {name} stays"));
                 }
             }
         }
