@@ -11,6 +11,11 @@ PREFIX ?= /usr
 DESTDIR ?=
 PROFILE ?= release
 
+# The bus reads policies in two places only.
+BUS_POLICY = $(if $(filter /usr,$(PREFIX)),/usr/share,/etc)/dbus-1/system.d
+# What `make install` made, for `make uninstall`.
+RECORD = $(PREFIX)/share/$(NAME)/installed
+
 NAME := miniascape
 VERSION := $(shell sed -n 's/^version *= *"\(.*\)"/\1/p' Cargo.toml | head -n 1)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -26,12 +31,19 @@ RPM := $(DIST)/$(NAME)-$(PACKAGE_VERSION)-1.x86_64.rpm
 # The reference networks: nothing is built, so they are the same for every profile.
 REFDATA_DEB := dist/$(NAME)-refdata_$(PACKAGE_VERSION)-1_all.deb
 REFDATA_RPM := dist/$(NAME)-refdata-$(PACKAGE_VERSION)-1.noarch.rpm
+LICENCES := dist/licences
 
 # Asked when a recipe runs, not before: `setup` may just have installed it.
 WITH_CARGO = dir=$$(packaging/setup --cargo) && PATH="$$dir:$$PATH"
 CARGO = $(WITH_CARGO) cargo
+# With the crates that `make dist` packs no network is needed, and none is used.
+VENDORED = $(if $(wildcard vendor/cargo.toml),--config vendor/cargo.toml --offline)
 
-.PHONY: help setup build demo test test-full test-rings test-images test-packages test-lab test-system bench fuzz lint fmt install stage deb rpm clean
+# Every script that is ours.
+SCRIPTS = $(shell grep -l '^#!/bin/sh' packaging/*)
+
+.PHONY: help setup build demo test test-full test-rings test-images test-packages test-lab test-system bench fuzz lint fmt \
+    install uninstall tree stage dist deb rpm srpm deb-source clean
 
 help: ## list the targets
 	@printf 'miniascape %s\n\n' '$(VERSION)'
@@ -42,7 +54,7 @@ setup: ## install what building and testing need (asks first on a terminal)
 	@packaging/setup
 
 build: ## build the program
-	$(CARGO) build --locked --profile $(PROFILE)
+	$(CARGO) build --locked $(VENDORED) --profile $(PROFILE)
 
 demo: setup ## set up, build, and show the main job on two private hosts
 	@$(MAKE) deb rpm
@@ -85,12 +97,23 @@ bench: ## measure speed beside other tools (needs libyaml-dev, 12 GB of disk; fi
 lint: ## check formatting, clippy and the shell scripts
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	shellcheck packaging/setup packaging/run-rings packaging/build-deb packaging/build-rpm packaging/build-rpm-stub packaging/state-dirs packaging/debian-changelog packaging/source-date packaging/debian/*.p* .ci/run fuzz/run
+	shellcheck $(SCRIPTS) packaging/debian/*.p* .ci/run fuzz/run
 
 fmt: ## format the sources
 	$(CARGO) fmt
 
 install: ## install an already built program below DESTDIR and PREFIX
+	@rm -rf $(DIST)/tree
+	@$(MAKE) -s tree DESTDIR=$(abspath $(DIST)/tree) PREFIX='$(PREFIX)' PROFILE=$(PROFILE)
+	@packaging/install-tree $(DIST)/tree '$(DESTDIR)/' '$(RECORD)'
+	@rm -rf $(DIST)/tree
+	@$(if $(DESTDIR),,printf '%s\n' 'installed; now, where systemd runs: systemd-sysusers $(NAME).conf && systemd-tmpfiles --create $(NAME).conf && systemctl daemon-reload')
+
+uninstall: ## take away what `make install` with the same DESTDIR and PREFIX made; networks, guests and settings stay
+	@packaging/install-tree --remove '$(DESTDIR)/' '$(RECORD)'
+
+# What is installed, and nothing of how: packages are made of this.
+tree:
 	@test -x $(PROGRAM) || { echo 'make install: $(PROGRAM) is not built; run "make build" first (as the user who builds)' >&2; exit 1; }
 	install -d '$(DESTDIR)$(PREFIX)/bin'
 	install -m 0755 $(PROGRAM) '$(DESTDIR)$(PREFIX)/bin/$(NAME)'
@@ -102,7 +125,7 @@ install: ## install an already built program below DESTDIR and PREFIX
 	ln -sf ../$(NAME)-pending.service '$(DESTDIR)$(PREFIX)/lib/systemd/system/multi-user.target.wants/$(NAME)-pending.service'
 	install -D -m 0644 packaging/sysusers.d/$(NAME).conf '$(DESTDIR)$(PREFIX)/lib/sysusers.d/$(NAME).conf'
 	install -D -m 0644 packaging/tmpfiles.d/$(NAME).conf '$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/$(NAME).conf'
-	install -D -m 0644 packaging/dbus/org.miniascape.dnsmasq.conf '$(DESTDIR)$(PREFIX)/share/dbus-1/system.d/org.miniascape.dnsmasq.conf'
+	install -D -m 0644 packaging/dbus/org.miniascape.dnsmasq.conf '$(DESTDIR)$(BUS_POLICY)/org.miniascape.dnsmasq.conf'
 	install -d '$(DESTDIR)$(PREFIX)/share/$(NAME)/networks'
 	for file in networks/*.yaml; do test ! -e "$$file" || install -m 0644 "$$file" '$(DESTDIR)$(PREFIX)/share/$(NAME)/networks/' || exit 1; done
 	$(PROGRAM) --quiet man '$(DESTDIR)$(PREFIX)/share/man/man1'
@@ -121,14 +144,32 @@ install: ## install an already built program below DESTDIR and PREFIX
 # The tree that both packages are made from.
 stage: build
 	@rm -rf $(STAGE)
-	@$(MAKE) -s install DESTDIR=$(abspath $(STAGE)) PREFIX=/usr PROFILE=$(PROFILE)
+	@$(MAKE) -s tree DESTDIR=$(abspath $(STAGE)) PREFIX=/usr PROFILE=$(PROFILE)
 	@strip $(STAGE)/usr/bin/$(NAME)
 
-deb: stage ## make the Debian packages in dist/
-	@$(if $(filter release,$(PROFILE)),,DPKG_DEB_COMPRESSOR_TYPE=gzip DPKG_DEB_COMPRESSOR_LEVEL=1) packaging/build-deb $(STAGE) $(VERSION) $(DIST) dist
+deb: stage $(LICENCES)/copyright ## make the Debian packages in dist/
+	@$(if $(filter release,$(PROFILE)),,DPKG_DEB_COMPRESSOR_TYPE=gzip DPKG_DEB_COMPRESSOR_LEVEL=1) packaging/build-deb $(STAGE) $(VERSION) $(LICENCES)/copyright $(DIST) dist
 
-rpm: stage ## make the RPM packages in dist/
-	@packaging/build-rpm $(STAGE) $(VERSION) $(DIST) dist
+rpm: stage $(LICENCES)/provides $(LICENCES)/notices ## make the RPM packages in dist/
+	@packaging/build-rpm $(STAGE) $(VERSION) $(LICENCES) $(DIST) dist
+
+# The licences of the crates that the program is made of, as the packages have them.
+$(LICENCES)/copyright: Cargo.lock packaging/crates packaging/debian/copyright
+	@mkdir -p $(@D)
+	@{ cat packaging/debian/copyright && packaging/crates debian; } >$@
+
+$(LICENCES)/provides $(LICENCES)/notices: Cargo.lock packaging/crates
+	@mkdir -p $(@D)
+	@packaging/crates $(@F) >$@
+
+dist: ## make the source archives in dist/: this source, and the crates that it is built with
+	@packaging/make-dist $(VERSION) dist
+
+srpm: dist $(LICENCES)/provides ## make the source RPM in dist/; it builds without a network
+	@packaging/build-srpm $(VERSION) $(LICENCES) dist
+
+deb-source: dist ## make Debian's source package in dist/; it builds without a network
+	@packaging/build-deb-source $(VERSION) dist
 
 clean: ## remove what was built
 	rm -rf dist
