@@ -32,6 +32,8 @@ RPM := $(DIST)/$(NAME)-$(PACKAGE_VERSION)-1.x86_64.rpm
 REFDATA_DEB := dist/$(NAME)-refdata_$(PACKAGE_VERSION)-1_all.deb
 REFDATA_RPM := dist/$(NAME)-refdata-$(PACKAGE_VERSION)-1.noarch.rpm
 LICENCES := dist/licences
+# The stripped program is to stay below this many bytes.
+LARGEST := 12000000
 
 # Asked when a recipe runs, not before: `setup` may just have installed it.
 WITH_CARGO = dir=$$(packaging/setup --cargo) && PATH="$$dir:$$PATH"
@@ -43,7 +45,7 @@ VENDORED = $(if $(wildcard vendor/cargo.toml),--config vendor/cargo.toml --offli
 SCRIPTS = $(shell grep -l '^#!/bin/sh' packaging/*)
 
 .PHONY: help setup build demo test test-full test-rings test-images test-packages test-lab test-system bench fuzz lint fmt \
-    install uninstall tree stage dist deb rpm srpm deb-source clean
+    install uninstall tree stage dist deb rpm srpm deb-source lint-packages lint-sources deny clean
 
 help: ## list the targets
 	@printf 'miniascape %s\n\n' '$(VERSION)'
@@ -61,8 +63,8 @@ demo: setup ## set up, build, and show the main job on two private hosts
 	@$(CARGO) build --locked --profile $(PROFILE) --example demo
 	@$(TARGET)/$(PROFILE_DIR)/examples/demo --program $(PROGRAM) --deb $(DEB) --rpm $(RPM)
 
-test: setup ## set up, build, and run test rings 1 to 3
-	@$(MAKE) deb rpm PROFILE=dev
+test: setup ## set up, build, check the packages with lintian and rpmlint, and run test rings 1 to 3
+	@$(MAKE) lint-packages PROFILE=dev
 	@$(MAKE) test-rings PROFILE=dev
 
 # The rings alone, for those who know that everything is in place.
@@ -146,6 +148,7 @@ stage: build
 	@rm -rf $(STAGE)
 	@$(MAKE) -s tree DESTDIR=$(abspath $(STAGE)) PREFIX=/usr PROFILE=$(PROFILE)
 	@strip $(STAGE)/usr/bin/$(NAME)
+	@packaging/check-program $(STAGE)/usr/bin/$(NAME) $(if $(filter release,$(PROFILE)),$(LARGEST))
 
 deb: stage $(LICENCES)/copyright ## make the Debian packages in dist/
 	@$(if $(filter release,$(PROFILE)),,DPKG_DEB_COMPRESSOR_TYPE=gzip DPKG_DEB_COMPRESSOR_LEVEL=1) packaging/build-deb $(STAGE) $(VERSION) $(LICENCES)/copyright $(DIST) dist
@@ -161,6 +164,16 @@ $(LICENCES)/copyright: Cargo.lock packaging/crates packaging/debian/copyright
 $(LICENCES)/provides $(LICENCES)/notices: Cargo.lock packaging/crates
 	@mkdir -p $(@D)
 	@packaging/crates $(@F) >$@
+
+lint-packages: deb rpm ## make the packages and see what lintian and rpmlint say
+	@packaging/lint-packages $(DEB) $(REFDATA_DEB) $(RPM) $(REFDATA_RPM)
+
+lint-sources: srpm deb-source ## the same for the source packages
+	@packaging/lint-packages dist/$(NAME)_$(PACKAGE_VERSION)-1.dsc dist/$(NAME)-$(PACKAGE_VERSION)-1.src.rpm
+
+deny: ## hold the crates against deny.toml: doubles, licences, sources (needs cargo-deny: cargo install --locked cargo-deny)
+	@$(WITH_CARGO) cargo deny --version >/dev/null 2>&1 || { echo 'make deny: cargo-deny is missing; install it: cargo install --locked cargo-deny' >&2; exit 4; }
+	$(CARGO) deny --locked --offline check bans licenses sources
 
 dist: ## make the source archives in dist/: this source, and the crates that it is built with
 	@packaging/make-dist $(VERSION) dist
