@@ -13,6 +13,8 @@ use std::time::Duration;
 const GUESTS: &str = "/var/lib/libvirt/images/miniascape/guests";
 const PENDING: &str = "/var/lib/miniascape/pending";
 
+const BY_CONTENT: &str = "compared by content, not by what was written to";
+
 /// What a step works with.
 pub(crate) struct Lab<'a> {
     pub(crate) host: &'a Host,
@@ -242,9 +244,22 @@ fn a_lost_record_is_made_anew_from_the_domain(lab: &Lab<'_>) {
     lab.sh("virsh domrename web-renamed web-b");
 }
 
+/// Packs web-b, which runs, by what it wrote since it was packed last, if it was; leaves a checkpoint. What is told.
+fn packed_with_a_checkpoint(lab: &Lab<'_>) -> String {
+    let earlier = "ls -d /root/earlier/vm-*.deb 2>/dev/null | sed 's/^/--since /'";
+    let packed = lab.sh(&format!(
+        "rm -rf /root/now; miniascape repack web-b --live --checkpoint --to deb --output /root/now \
+         --package-version 9.$(date +%s) --progress json $({earlier}); rm -rf /root/earlier; mv /root/now /root/earlier"
+    ));
+    let ours = lab.sh("virsh checkpoint-list web-b --name | grep -c miniascape- || :");
+    assert_eq!(ours.text(), "1", "{packed}");
+    packed.stderr
+}
+
 fn removed_and_back_they_are_what_they_were(lab: &Lab<'_>) {
     let before = [lab.inode("web"), lab.inode("web-b")];
     lab.start("web-b");
+    packed_with_a_checkpoint(lab);
     lab.kind.remove(lab.host, "vm-web");
     assert_eq!(lab.host.domains(), ["web-b", "web2"]);
     // The one that runs goes when it is off and somebody looks.
@@ -263,6 +278,10 @@ fn removed_and_back_they_are_what_they_were(lab: &Lab<'_>) {
     );
     lab.start("web-b");
     assert_eq!(lab.reads("web-b"), "second");
+    let packed = packed_with_a_checkpoint(lab);
+    assert!(packed.contains(BY_CONTENT), "{packed}");
+    // QEMU applies no snapshot to an image with bitmaps.
+    lab.sh("virsh checkpoint-delete web-b $(virsh checkpoint-list web-b --name)");
     lab.stop(&["web-b"]);
 }
 
@@ -318,6 +337,9 @@ fn reset_it_begins_anew_and_the_old_disk_is_kept(lab: &Lab<'_>) {
     let unsure = lab.host.miniascape(["guest", "reset", "web-b"]);
     unsure.expect_code(3);
     assert!(unsure.stderr.contains("hint: say so: --yes"), "{unsure}");
+    lab.start("web-b");
+    packed_with_a_checkpoint(lab);
+    lab.stop(&["web-b"]);
     let done = lab.tool([
         "guest",
         "reset",
@@ -338,6 +360,8 @@ fn reset_it_begins_anew_and_the_old_disk_is_kept(lab: &Lab<'_>) {
     assert_eq!(lab.addresses("web-b").0, mac);
     lab.start("web-b");
     assert_eq!(lab.reads("web-b"), "second-version");
+    let packed = packed_with_a_checkpoint(lab);
+    assert!(packed.contains(BY_CONTENT), "{packed}");
     let running = lab.host.miniascape(["guest", "reset", "web-b", "--yes"]);
     running.expect_code(3);
     lab.stop(&["web-b"]);
@@ -369,6 +393,8 @@ fn one_of_several_is_deleted_and_stays_away(lab: &Lab<'_>) {
     assert_eq!(lab.inode("web-b"), before);
     lab.start("web-b");
     assert_eq!(lab.reads("web-b"), "second-version");
+    let packed = packed_with_a_checkpoint(lab);
+    assert!(!packed.contains("read what was written to"), "{packed}");
     lab.stop(&["web-b"]);
     lab.tool(["guest", "delete", "web-b", "--yes", "--disks"]);
     assert!(!lab.host.exists(format!("{GUESTS}/web-b")));
