@@ -2,6 +2,7 @@
 //! resolver: one server, one question, no retries beyond the caller's.
 
 use crate::name::DnsName;
+use rustix::io::Errno;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -13,6 +14,12 @@ pub enum Kind {
     A = 1,
     /// IPv6 addresses.
     Aaaa = 28,
+}
+
+/// True if [`ask`] failed because this process may have no sockets to ask with, as a service that is shut off from the
+/// network: nothing is known of the server then.
+pub fn is_forbidden(error: &io::Error) -> bool {
+    Errno::from_io_error(error) == Some(Errno::AFNOSUPPORT)
 }
 
 /// Asks `server` for the addresses of `name`; empty if it knows none.

@@ -23,7 +23,7 @@ pub fn write(path: &Path, content: &[u8], mode: u32) -> io::Result<bool> {
         return Ok(false);
     }
     let dir = parent(path)?;
-    fs::create_dir_all(dir)?;
+    make_parents(dir)?;
     // Held until the rename: what another holder left as a draft is dead.
     let gate = fs::File::open(dir)?;
     if rustix::fs::flock(&gate, FlockOperation::LockExclusive).is_ok() {
@@ -216,12 +216,30 @@ pub fn make_dir_once(path: &Path, mode: u32) -> io::Result<()> {
 /// Makes a directory, and its parents, with permission bits `mode` for the last one; true if it was not there.
 pub fn make_dir(path: &Path, mode: u32) -> io::Result<bool> {
     let made = !path.is_dir();
-    fs::create_dir_all(path)?;
+    make_parents(path)?;
     let current = fs::metadata(path)?.permissions().mode() & 0o7777;
     if current != mode {
         fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
     }
     Ok(made)
+}
+
+/// Makes the directories that are missing on the way to `path` and itself, with mode 0755 whatever the umask: others read
+/// what is below.
+fn make_parents(path: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> = path
+        .ancestors()
+        .take_while(|dir| !dir.as_os_str().is_empty() && !dir.is_dir())
+        .collect();
+    for dir in missing.into_iter().rev() {
+        match fs::create_dir(dir) {
+            Ok(()) => fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755))?,
+            // Somebody else has made it meanwhile; or it is something else.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// Bytes that can still be written into `dir`.
