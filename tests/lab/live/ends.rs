@@ -8,12 +8,17 @@ use serde_json::Value;
 /// Where one of the guest's disks has hardly any room beside it.
 const TIGHT: &str = "/srv/tight";
 
+/// A pack that takes so long that nobody waits for its end.
+const LONG: &str = "zstd:19";
+/// A pack that takes long enough to be disturbed, and is waited for.
+const LONG_ENOUGH: &str = "zstd:11";
+
 /// Begins a live pack that takes long, and waits until its job runs.
-fn begin(host: &Host) -> Running {
-    begin_with(host, &["--without-disk", "vdc"])
+fn begin(host: &Host, compress: &str) -> Running {
+    begin_with(host, compress, &["--without-disk", "vdc"])
 }
 
-fn begin_with(host: &Host, more: &[&str]) -> Running {
+fn begin_with(host: &Host, compress: &str, more: &[&str]) -> Running {
     let fixed = [
         "repack",
         "pair",
@@ -21,7 +26,7 @@ fn begin_with(host: &Host, more: &[&str]) -> Running {
         "--to",
         "tar",
         "--compress",
-        "zstd:19",
+        compress,
         "--output",
         "/root/out",
     ];
@@ -62,7 +67,7 @@ pub(crate) fn whatever_ends_a_live_pack_the_guest_goes_on() {
     pulse.goes_on(&mut console);
 
     // Killed while the job runs: the next command that changes something ends it.
-    let pack = begin(&host);
+    let pack = begin(&host, LONG);
     apparmor_would_allow_it(&host);
     kill(&host, pack);
     assert!(host.run(["virsh", "backup-dumpxml", "pair"]).ok());
@@ -79,7 +84,7 @@ pub(crate) fn whatever_ends_a_live_pack_the_guest_goes_on() {
     assert_clean(&host);
 
     // Ended by a signal: it undoes everything itself.
-    let pack = begin(&host);
+    let pack = begin(&host, LONG);
     let pid = pack.pid_inside().expect("it runs").to_string();
     host.check(["kill", "-TERM", &pid]);
     pack.wait(PATIENCE);
@@ -87,7 +92,7 @@ pub(crate) fn whatever_ends_a_live_pack_the_guest_goes_on() {
     assert_clean(&host);
 
     // Its job is ended by somebody else half way: an error that says so, no package, nothing left.
-    let pack = begin(&host);
+    let pack = begin(&host, LONG);
     host.check(["virsh", "domjobabort", "pair"]);
     let failed = pack.wait(PATIENCE);
     failed.expect_code(1);
@@ -149,7 +154,7 @@ pub(crate) fn whatever_ends_a_live_pack_the_guest_goes_on() {
     restarts(&mut host, &mut console, &mut pulse);
 
     // The guest stops half way.
-    let pack = begin(&host);
+    let pack = begin(&host, LONG);
     host.check(["virsh", "destroy", "pair"]);
     let failed = pack.wait(PATIENCE);
     failed.expect_code(1);
@@ -159,8 +164,7 @@ pub(crate) fn whatever_ends_a_live_pack_the_guest_goes_on() {
 
 /// libvirt is ended and comes back, and the guest starts anew: neither ends the job.
 fn restarts(host: &mut Host, console: &mut Console, pulse: &mut Pulse) {
-    // libvirt is ended, and comes back; the guest starts anew: neither of them ends the job.
-    let pack = begin(host);
+    let pack = begin(host, LONG_ENOUGH);
     host.stop_libvirtd();
     sh(host, "sleep 0.5");
     host.start_libvirtd();
@@ -171,7 +175,7 @@ fn restarts(host: &mut Host, console: &mut Console, pulse: &mut Pulse) {
     pulse.goes_on(console);
     // An agent that goes or comes while a job runs would hold libvirt up for half a minute.
     console.ask("run killall qemu-ga", "DONE");
-    let pack = begin(host);
+    let pack = begin(host, LONG_ENOUGH);
     host.check(["virsh", "reset", "pair"]);
     let done = pack.wait(PATIENCE);
     assert!(done.ok(), "{done}");
@@ -208,7 +212,7 @@ fn apparmor_would_allow_it(host: &Host) {
 /// What the guest overwrites needs more room than there is.
 fn room(host: &Host, console: &mut Console, pulse: &mut Pulse) {
     // Seen before it comes to that: the pack is given up.
-    let pack = begin_with(host, &[]);
+    let pack = begin_with(host, LONG, &[]);
     sh(host, "fallocate -l 130M /srv/tight/other");
     let failed = pack.wait(PATIENCE);
     failed.expect_code(1);
@@ -236,7 +240,7 @@ fn room(host: &Host, console: &mut Console, pulse: &mut Pulse) {
     assert_clean(host);
 
     // Nobody watches any more, and QEMU stops the guest: the next command lets it go on, and nothing of what it writes is lost.
-    let pack = begin_with(host, &[]);
+    let pack = begin_with(host, LONG, &[]);
     kill(host, pack);
     sh(
         host,
