@@ -42,7 +42,7 @@ CARGO = $(WITH_CARGO) cargo
 VENDORED = $(if $(wildcard vendor/cargo.toml),--config vendor/cargo.toml --offline)
 
 # Every script that is ours.
-SCRIPTS = $(shell grep -l '^#!/bin/sh' packaging/*)
+SCRIPTS = $(shell grep -d skip -l '^\#!/bin/sh' packaging/*)
 
 .PHONY: help setup build demo test test-full test-rings test-images test-packages test-lab test-system bench fuzz lint fmt \
     install uninstall tree stage dist deb rpm srpm deb-source lint-packages lint-sources deny clean
