@@ -2,7 +2,7 @@
 //! and what it costs a guest that writes. On a private host with a real libvirt. Figures are printed; nothing passes or fails
 //! by them. Packing only what has changed is the business of the bench `since`.
 //!
-//! Needs what the lab needs, and 6 GB of memory for the host's disks.
+//! Needs what the lab needs, and 8 GB of memory for the host's disks.
 
 #![allow(clippy::print_stdout, reason = "a measurement prints its figures")]
 

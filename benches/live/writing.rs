@@ -10,18 +10,20 @@ const ROUNDS: usize = 5;
 /// How long a guest that writes is watched when nobody packs it.
 const WATCHED: Duration = Duration::from_secs(5);
 
-/// A guest with 1 GiB of the machine's own programs and libraries, and a raw disk of 256 MiB to write to.
-fn prepare() -> Host {
+/// A guest with so many GiB of the machine's own programs and libraries, and a raw disk of 256 MiB to write to.
+fn prepare(gib: u64) -> Host {
     let host = Host::start(HostOptions::default());
     DiskSpec::new("golden")
         .agent()
         .make(&host, "/srv/images/golden.qcow2");
     sh(
         &host,
-        "mkdir -p /srv/out; cd /srv/images
-         find /usr -xdev -type f -size -60M -exec cat {} + 2>/dev/null | head -c 1G >data.raw || :
-         head -c 256M data.raw >written.raw
-         qemu-img convert -f raw -O qcow2 data.raw data.qcow2; rm data.raw",
+        &format!(
+            "mkdir -p /srv/out; cd /srv/images
+             find /usr -xdev -type f -size -60M -exec cat {{}} + 2>/dev/null | head -c {gib}G >data.raw || :
+             head -c 256M data.raw >written.raw
+             qemu-img convert -f raw -O qcow2 data.raw data.qcow2; rm data.raw"
+        ),
     );
     host
 }
@@ -55,7 +57,7 @@ fn start(host: &Host) -> Console {
 
 /// The guest does nothing.
 pub(super) fn idle() {
-    let host = prepare();
+    let host = prepare(3);
     let (mut live, mut off) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS {
         let console = start(&host);
@@ -77,7 +79,7 @@ pub(super) fn idle() {
 
 /// The guest writes 4 MiB at a time, each made sure of, over and over all of its third disk.
 pub(super) fn writing() {
-    let host = prepare();
+    let host = prepare(1);
     let mut console = start(&host);
     console.send(
         "run (i=0; while :; do dd if=/dev/zero of=/dev/vdc bs=1M count=4 seek=$((i%64*4)) conv=notrunc,fsync 2>/dev/null; \

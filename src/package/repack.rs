@@ -257,7 +257,8 @@ pub fn build_while(
     let trees = trees.as_deref().unwrap_or(&output);
     let made = !output.exists();
     let result = build_in(&output, trees, plan, options, progress, still);
-    if made && result.is_err() {
+    // After a failure, and where the tree alone was wanted, and elsewhere.
+    if made {
         work::remove_if_empty(&output);
     }
     result

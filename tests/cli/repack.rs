@@ -243,7 +243,9 @@ fn a_packager_may_stop_at_each_stage() {
         );
         assert_eq!(run.status, 0, "{run:?}");
         assert_eq!(names(&work), ["vm-web-repacked-0.1"]);
-        assert_eq!(names(&bench.path().join("out")).len(), made);
+        let out = bench.path().join("out");
+        assert_eq!(out.exists(), made > 0, "an empty directory is no result");
+        assert!(made == 0 || names(&out).len() == made);
         fs::remove_dir_all(&work).unwrap();
     }
     assert_eq!(
