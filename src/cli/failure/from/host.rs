@@ -1,0 +1,114 @@
+//! What errors of libvirt, other programs, services and files mean to the user.
+
+use crate::cli::Failure;
+use miniascape::host::firewall::FirewallError;
+use miniascape::host::kvm::KvmError;
+use miniascape::host::libvirt::GraceError;
+use miniascape::host::services::DaemonError;
+use miniascape::host::{CommandError, Distribution, LibvirtError, ServiceError};
+use miniascape::lease::{LeaseFileError, WatchError};
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        let failure = Self::failed(error.to_string());
+        // Most of what changes a host is for root.
+        if error.kind() == std::io::ErrorKind::PermissionDenied {
+            failure.hint("run it as root (`sudo miniascape …`)")
+        } else {
+            failure
+        }
+    }
+}
+
+impl From<LibvirtError> for Failure {
+    fn from(error: LibvirtError) -> Self {
+        match &error {
+            LibvirtError::Unreachable { .. } if !error.is_away() => Self::missing(error.to_string())
+                .hint("run it as root, or as a user whom libvirt trusts (on Debian the group `libvirt`)"),
+            LibvirtError::Unreachable { uri, .. } => Self::missing(error.to_string()).hint(format!(
+                "is libvirt running? `systemctl status libvirtd` (or virtqemud, virtnetworkd) tells; `virsh -c {uri} version` tries it"
+            )),
+            LibvirtError::Blocked { name, blocker } => {
+                Self::refused(error.to_string()).hint(blocker.remedy(name))
+            }
+            LibvirtError::Call { .. } => Self::failed(error.to_string()),
+        }
+    }
+}
+
+impl From<CommandError> for Failure {
+    fn from(error: CommandError) -> Self {
+        match &error {
+            CommandError::Missing { package, .. } => Self::missing(error.to_string()).hint(format!(
+                "install it: `{}`",
+                Distribution::here().install(&[package])
+            )),
+            _ => Self::failed(error.to_string()),
+        }
+    }
+}
+
+impl From<FirewallError> for Failure {
+    fn from(error: FirewallError) -> Self {
+        match error {
+            FirewallError::Command(error) => error.into(),
+            FirewallError::Io(error) => error.into(),
+        }
+    }
+}
+
+impl From<WatchError> for Failure {
+    fn from(error: WatchError) -> Self {
+        match &error {
+            WatchError::Bus(_) => Self::missing(error.to_string()).hint("is the D-Bus system bus running?"),
+            _ => Self::failed(error.to_string()),
+        }
+    }
+}
+
+impl From<LeaseFileError> for Failure {
+    fn from(error: LeaseFileError) -> Self {
+        Self::failed(error.to_string())
+    }
+}
+
+impl From<DaemonError> for Failure {
+    fn from(error: DaemonError) -> Self {
+        match error {
+            DaemonError::AlreadyRunning(_) => Self::refused(error.to_string()),
+            DaemonError::Listen(_) => Self::failed(error.to_string()),
+            DaemonError::Command(error) => error.into(),
+        }
+    }
+}
+
+impl From<ServiceError> for Failure {
+    fn from(error: ServiceError) -> Self {
+        match error {
+            ServiceError::NoManager { .. } => {
+                Self::missing(error.to_string()).hint("start `miniascape daemon` first")
+            }
+            ServiceError::Systemctl(error) => error.into(),
+            ServiceError::Talk(_) | ServiceError::Refused(_) => Self::failed(error.to_string()),
+        }
+    }
+}
+
+impl From<GraceError> for Failure {
+    fn from(error: GraceError) -> Self {
+        match error {
+            GraceError::Libvirt(error) => error.into(),
+            GraceError::StillRunning { .. } => Self::failed(error.to_string())
+                .hint("give it more time with --timeout, or let --force-after pull the plug"),
+        }
+    }
+}
+
+impl From<KvmError> for Failure {
+    fn from(error: KvmError) -> Self {
+        match error {
+            KvmError::Command(error) => error.into(),
+            KvmError::Io(_) => Self::failed(error.to_string()),
+        }
+    }
+}
