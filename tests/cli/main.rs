@@ -7,6 +7,7 @@ mod hook;
 mod image;
 mod import;
 mod install;
+mod lacking;
 mod manual;
 mod net;
 mod offline;
