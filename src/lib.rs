@@ -5,6 +5,7 @@
 //! compiled to a plan, and only the last step, apply, reaches the host, through [`host`].
 
 pub mod config;
+pub mod doctor;
 pub mod domain;
 pub mod guest;
 pub mod host;
@@ -15,6 +16,7 @@ pub mod name;
 pub mod network;
 pub mod package;
 pub mod schema;
+pub mod setup;
 pub mod template;
 pub mod yaml;
 

@@ -3,10 +3,13 @@
 use super::output::table;
 use super::{Context, Failure};
 use clap::Subcommand;
+use miniascape::host::bus;
 use miniascape::lease::{self, EventKind, Lease, NetworkEvent, Watch};
 use miniascape::name::NetworkName;
 use miniascape::network;
 use serde::Serialize;
+use serde_json::json;
+use std::net::IpAddr;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -21,6 +24,19 @@ pub(crate) enum Args {
     List {
         /// Networks to look at [default: all registered ones]
         networks: Vec<NetworkName>,
+    },
+    /// Take leases back: their addresses are free again, and whoever still uses one asks anew in time
+    #[command(after_help = "Example: miniascape lease release net-1 192.168.151.201\n\n\
+        A machine that is running keeps using its address until it renews: this is for machines that are gone.")]
+    Release {
+        /// The network
+        network: NetworkName,
+        /// The leased addresses
+        #[arg(required = true, value_name = "ADDRESS")]
+        addresses: Vec<IpAddr>,
+        /// Only tell what would be done
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Print lease events as dnsmasq signals them, until interrupted
     #[command(after_help = "Example: miniascape lease watch --initial --format json net-1")]
@@ -43,6 +59,11 @@ struct Row {
 pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
     match args {
         Args::List { networks } => list(context, &chosen(context, networks)?)?,
+        Args::Release {
+            network,
+            addresses,
+            dry_run,
+        } => release(context, network, addresses, *dry_run)?,
         Args::Watch { networks, initial } => watch(context, &chosen(context, networks)?, *initial)?,
     }
     Ok(ExitCode::SUCCESS)
@@ -92,6 +113,43 @@ fn list(context: &Context, networks: &[NetworkName]) -> Result<(), Failure> {
             &cells,
             "no leases",
         )
+    })
+}
+
+/// Addresses that are not leased are passed over: released already.
+fn release(
+    context: &Context,
+    network: &NetworkName,
+    addresses: &[IpAddr],
+    dry_run: bool,
+) -> Result<(), Failure> {
+    chosen(context, std::slice::from_ref(network))?;
+    let leases = lease::read(context.layout().leases(network).on_disk())?;
+    let mut released = Vec::new();
+    for address in addresses
+        .iter()
+        .filter(|ip| leases.iter().any(|lease| lease.ip == **ip))
+    {
+        let failed = |error: bus::BusError| {
+            Failure::failed(format!(
+                "the lease of {address} in {network} cannot be released: {error}"
+            ))
+            .hint(format!(
+                "run it as root; `miniascape net status {network}` tells whether its dnsmasq runs"
+            ))
+        };
+        if dry_run || bus::delete_lease(network, *address).map_err(failed)? {
+            released.push(*address);
+        }
+    }
+    let value = json!({ "network": network, "released": released, "dry_run": dry_run });
+    context.output().report(&value, || {
+        let list: Vec<String> = released.iter().map(ToString::to_string).collect();
+        match (list.as_slice(), dry_run) {
+            ([], _) => format!("{network} has no lease of these addresses; nothing to do"),
+            (list, true) => format!("{network}: would be released: {}", list.join(", ")),
+            (list, false) => format!("{network}: released {}", list.join(", ")),
+        }
     })
 }
 

@@ -4,12 +4,15 @@
 //! a library error into a message, hints and an exit status happens in `failure`.
 
 mod completions;
+mod confirm;
 mod context;
 mod daemon;
+mod doctor;
 mod failure;
 mod guest;
 mod hook;
 mod image;
+mod init;
 mod later;
 mod lease;
 mod man;
@@ -71,6 +74,10 @@ enum Group {
     /// Guest packages that are installed
     #[command(subcommand)]
     Package(package::Args),
+    /// Set this host up: user, bus policy and directories, the group libvirt, first networks
+    Init(init::Args),
+    /// Look for what keeps networks and guests from working here, and say which command comes next
+    Doctor(doctor::Args),
     /// Keep dnsmasq running where systemd does not, and finish pending work
     Daemon(daemon::Args),
     /// What the scriptlets of miniascape's own packages call; ends with 0 whatever happens
@@ -109,6 +116,8 @@ fn run(context: &Context, group: Group) -> Result<ExitCode, Failure> {
         Group::Image(args) => image::run(context, &args),
         Group::Repack(args) => repack::run(context, &args),
         Group::Package(args) => package::run(context, &args),
+        Group::Init(args) => init::run(context, &args),
+        Group::Doctor(args) => doctor::run(context, &args),
         Group::Daemon(args) => daemon::run(context, &args),
         Group::Hook(args) => Ok(hook::run(context, &args)),
         Group::Completions(args) => completions::run(context, &args),

@@ -319,7 +319,7 @@ fn compile(context: &Context, text: &str, output: &std::path::Path) -> Result<()
     })
 }
 
-fn register(context: &Context, text: &str, dry_run: bool) -> Result<(), Failure> {
+pub(super) fn register(context: &Context, text: &str, dry_run: bool) -> Result<(), Failure> {
     let found = settled(context, text, dry_run)?;
     let compiled = compiled(context, &found)?;
     let network = &found.network;
@@ -351,7 +351,7 @@ pub(super) fn warn_of_needs(
 }
 
 /// Updates one network after the other; a failure is told, and the others are still tried.
-fn update(
+pub(super) fn update(
     context: &Context,
     networks: &[String],
     all: bool,

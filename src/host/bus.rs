@@ -28,6 +28,13 @@ pub fn dnsmasq_pid(network: &NetworkName) -> Result<Option<u32>, BusError> {
     }
 }
 
+/// Makes the system bus read its policies anew; only root may ask for that.
+pub fn reload_policies() -> Result<(), BusError> {
+    let proxy = zbus::blocking::fdo::DBusProxy::new(&Connection::system()?)?;
+    proxy.reload_config().map_err(zbus::Error::from)?;
+    Ok(())
+}
+
 /// How long dnsmasq has to answer on the bus; reading very many hosts takes it a while.
 const PATIENCE: Duration = Duration::from_secs(10);
 

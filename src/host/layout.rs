@@ -119,6 +119,16 @@ impl Layout {
         root.join(path)
     }
 
+    /// `/etc/miniascape`: what people write.
+    pub fn settings(&self) -> Place {
+        self.at("etc/miniascape")
+    }
+
+    /// `/var/lib/miniascape`: what miniascape keeps.
+    pub fn state(&self) -> Place {
+        self.at("var/lib/miniascape")
+    }
+
     /// `/etc/miniascape/config.yaml`: the settings of the host.
     pub fn config(&self) -> Place {
         self.at("etc/miniascape/config.yaml")
@@ -127,6 +137,12 @@ impl Layout {
     /// `/etc/miniascape/networks`: network definitions written by people.
     pub fn definitions(&self) -> Place {
         self.at("etc/miniascape/networks")
+    }
+
+    /// Where the policy of the message bus for dnsmasq's names may be: a package's, and the administrator's.
+    pub fn bus_policies(&self) -> [Place; 2] {
+        ["usr/share/dbus-1/system.d", "etc/dbus-1/system.d"]
+            .map(|dir| self.of_system(&format!("{dir}/org.miniascape.dnsmasq.conf")))
     }
 
     /// `/etc/miniascape/templates`: templates that replace shipped ones.

@@ -7,6 +7,7 @@ pub mod access;
 pub mod bridges;
 pub mod bus;
 pub mod command;
+pub mod daemons;
 pub mod denials;
 pub mod dhcp_probe;
 pub mod distribution;
@@ -28,6 +29,7 @@ pub mod sysctl;
 pub mod tpm_dir;
 
 pub use command::{CommandError, Program};
+pub use daemons::Daemons;
 pub use distribution::Distribution;
 pub use layout::{Layout, Place};
 pub use libvirt::{DomainRecord, DomainState, Libvirt, LibvirtError, NetworkRecord};

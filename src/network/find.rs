@@ -186,6 +186,11 @@ impl<'a> Finder<'a> {
         whole::read(self, path, path)
     }
 
+    /// The definition that is to stand at `source`, from a draft of it.
+    pub fn read_for(&self, draft: &Path, source: &Path) -> Result<Found, NetworkError> {
+        whole::read(self, draft, source)
+    }
+
     /// As [`Finder::find`], and what `auto` stands for is put on record, unless there are clashes.
     pub fn settle(&self, text: &str) -> Result<Found, FindError> {
         self.settle_by(|finder| finder.find(text))

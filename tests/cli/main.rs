@@ -14,6 +14,7 @@ mod offline;
 mod pending;
 mod repack;
 mod repository;
+mod setup;
 mod show;
 mod usage;
 

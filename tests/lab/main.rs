@@ -17,6 +17,7 @@ mod demo;
 mod dhcp;
 mod diff;
 mod dns;
+mod doctor;
 mod dropins;
 mod guest_kills;
 mod guests;
@@ -189,6 +190,9 @@ fn tests() -> Vec<Trial> {
             each_firmware_gets_its_file_through_a_firewall_that_is_closed_again,
             the_opening_is_there_again_after_a_power_cut_and_a_killed_run,
             real_firmware_loads_and_runs_what_it_is_told,
+        }
+        doctor {
+            every_fault_is_found_and_its_command_cures_it,
         }
         kills {
             a_register_killed_at_every_point_is_made_up_for,

@@ -7,7 +7,7 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The reference network: inside this program, because not everyone who runs it can read the source's directory.
-const NET_1: &str = include_str!("../../networks/net-1.yaml");
+pub(crate) const NET_1: &str = include_str!("../../networks/net-1.yaml");
 
 /// A host with the reference network's definition and a running daemon.
 pub(crate) fn host_with_daemon() -> (Host, Running) {

@@ -1,9 +1,9 @@
 //! `miniascape guest delete`.
 
+use crate::cli::confirm::ask;
 use crate::cli::{Context, Failure};
 use miniascape::guest::{self, Deleted};
-use miniascape::name::{GuestName, NetworkName, printable};
-use std::io::{IsTerminal, Write};
+use miniascape::name::{NetworkName, printable};
 
 pub(super) fn delete(
     context: &Context,
@@ -35,24 +35,8 @@ fn confirm(would: &Deleted) -> Result<(), Failure> {
         guest,
         &format!("delete the guest {guest}{disks}"),
         "is not deleted without being sure",
+        "is kept",
     )
-}
-
-/// Asks whoever sits at the terminal; where nobody does, that is a refusal.
-pub(super) fn ask(guest: &GuestName, what: &str, unsure: &str) -> Result<(), Failure> {
-    let refused = |why: &str| Err(Failure::refused(format!("{guest} {why}; nothing was changed")));
-    if !std::io::stdin().is_terminal() {
-        return refused(unsure).map_err(|failure| failure.hint("say so: --yes"));
-    }
-    // Without a terminal to write to nobody answers.
-    let _ = write!(std::io::stderr(), "{what}? [y/N] ");
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
-    if matches!(answer.trim(), "y" | "Y" | "yes") {
-        Ok(())
-    } else {
-        refused("is kept")
-    }
 }
 
 fn told(done: &Deleted, dry_run: bool) -> String {

@@ -1,6 +1,6 @@
 //! `miniascape guest reset`.
 
-use super::delete::ask;
+use crate::cli::confirm::ask;
 use crate::cli::{Context, Failure};
 use miniascape::guest;
 use miniascape::install::{self, Reset};
@@ -24,6 +24,7 @@ pub(super) fn reset(
             &would.guest,
             &format!("reset the guest {}", called(&would)),
             "is not reset without being sure",
+            "is kept",
         )?;
     }
     let done = run(dry_run)?;
