@@ -61,10 +61,10 @@ fn flushed(net: &Net, needs: &Needs, bridge: &InterfaceName, facts: &Facts) -> O
         return None;
     }
     let found = format!("libvirt's firewall rules for {bridge} are gone: somebody has flushed them");
-    let command = facts.daemons.reload_networks();
+    let command = facts.daemons.restart_networks();
     Some(
         Finding::new(Check::Firewall, net.status.name.as_str(), found, command)
-            .note("libvirt writes them anew when it is reloaded; guests go on"),
+            .note("libvirt writes them anew when it starts; guests go on"),
     )
 }
 

@@ -55,13 +55,17 @@ impl Daemons {
         .to_owned()
     }
 
-    /// What makes libvirt write its firewall rules anew.
-    pub fn reload_networks(&self) -> String {
+    /// What makes libvirt write its firewall rules anew: it looks whether its chains are there, and asked, only when it
+    /// starts. Guests do not notice.
+    pub fn restart_networks(&self) -> String {
         let daemon = if self.modular { "virtnetworkd" } else { "libvirtd" };
         if self.systemd {
-            format!("systemctl reload-or-restart {daemon}")
+            format!("systemctl restart {daemon}")
         } else {
-            format!("kill -HUP \"$(cat /run/{daemon}.pid)\"")
+            format!(
+                "pid=$(cat /run/{daemon}.pid) && kill $pid && while kill -0 $pid 2>/dev/null; do sleep 0.1; done && \
+                 {daemon} --daemon"
+            )
         }
     }
 

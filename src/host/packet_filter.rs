@@ -5,6 +5,7 @@
 use super::command::Program;
 use crate::name::{InterfaceName, printable};
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// An address family with tables of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,7 +98,7 @@ pub fn other_drops(bridge: &InterfaceName) -> Vec<String> {
 }
 
 /// The chains at `hook` outside of iptables' own tables and of firewalld's that drop or reject what nothing in their table
-/// accepts, and in whose table no rule names the bridge or one of the ports: `inet filter input`.
+/// accepts, and where no rule that packets come to names the bridge or one of the ports: `inet filter input`.
 pub fn closing(ruleset: &Value, hook: &str, bridge: &InterfaceName, ports: &[u16]) -> Vec<String> {
     let all = ruleset["nftables"].as_array().map_or(&[][..], Vec::as_slice);
     let of = |object: &Value, key: &str| object[key].as_str().unwrap_or_default().to_owned();
@@ -130,13 +131,36 @@ pub fn closing(ruleset: &Value, hook: &str, bridge: &InterfaceName, ports: &[u16
                     .iter()
                     .any(|port| text.contains(&format!("\"right\":{port}}}")))
         };
-        if (chain["policy"] == "drop" || last.is_some_and(|rule| closes(rule)))
-            && !in_table.iter().any(|rule| named(rule))
-        {
+        let shut = chain["policy"] == "drop" || last.is_some_and(|rule| closes(rule));
+        let reached = reached(&in_table, &name);
+        let mut met = in_table
+            .iter()
+            .filter(|rule| reached.contains(&of(rule, "chain")));
+        if shut && !met.any(|rule| named(rule)) {
             found.push(printable(&format!("{family} {table} {name}"), 120));
         }
     }
     found
+}
+
+/// The chains that packets come to from the chain `first` of a table with these rules.
+fn reached(rules: &[&&Value], first: &str) -> BTreeSet<String> {
+    let mut chains = BTreeSet::from([first.to_owned()]);
+    loop {
+        let before = chains.len();
+        for rule in rules {
+            let known = rule["chain"].as_str().is_some_and(|chain| chains.contains(chain));
+            let parts = rule["expr"].as_array().filter(|_| known);
+            let targets = parts.into_iter().flatten().flat_map(|part| {
+                let target = |kind: &str| part[kind]["target"].as_str().map(str::to_owned);
+                [target("jump"), target("goto")]
+            });
+            chains.extend(targets.flatten());
+        }
+        if chains.len() == before {
+            return chains;
+        }
+    }
 }
 
 /// True if a table of libvirt's own in nftables, which newer ones have in place of iptables' chains, names the bridge.
@@ -181,6 +205,20 @@ mod tests {
             Vec::<String>::new()
         );
         let port = json!([{ "match": { "op": "==", "left": { "payload": { "protocol": "udp", "field": "dport" } }, "right": 69 } }, { "accept": null }]);
-        assert_eq!(found(&[own, rule(port), rule(reject)]), Vec::<String>::new());
+        assert_eq!(
+            found(&[own.clone(), rule(port), rule(reject.clone())]),
+            Vec::<String>::new()
+        );
+        // A rule counts where packets come to it.
+        let elsewhere = json!({ "rule": { "family": "inet", "table": "own", "chain": "more", "expr": [{ "match": { "right": "virbr7" } }] } });
+        let jump = json!([{ "jump": { "target": "more" } }]);
+        assert_eq!(
+            found(&[own.clone(), elsewhere.clone(), rule(reject.clone())]),
+            ["inet own in"]
+        );
+        assert_eq!(
+            found(&[own, elsewhere, rule(jump), rule(reject)]),
+            Vec::<String>::new()
+        );
     }
 }

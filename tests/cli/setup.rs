@@ -89,7 +89,7 @@ fn what_init_is_told_is_checked_before_anything_is_changed() {
     // What is there and says otherwise is not overwritten.
     fs::write(
         &definition,
-        "network: { name: net-1, mode: isolated, ipv4: { subnet: 10.7.0.0/24 } }\n",
+        "network: { name: net-1, mode: isolated, domain: n.internal, ipv4: { subnet: 10.7.0.0/24 } }\n",
     )
     .unwrap();
     let other = init(&["--dry-run", "--network", "net-1=10.1.1.0/24"]);

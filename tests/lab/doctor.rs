@@ -138,7 +138,7 @@ fn firewalls(host: &Host) {
     assert!(rules.contains("-A DOCKER-USER -i virbr77 -j ACCEPT"), "{rules}");
     fault(
         host,
-        "iptables -P INPUT DROP",
+        "iptables -A INPUT -i lo -j ACCEPT; iptables -P INPUT DROP",
         "firewall",
         &["open: iptables' chain INPUT drops"],
     );
@@ -170,7 +170,7 @@ fn servers(host: &Host) {
         "port53",
         &["port 53 at 192.168.151.1, where its dnsmasq is to answer, belongs to dnsmasq"],
     );
-    let entry = "<host mac='52:54:00:aa:bb:01' ip='192.168.151.190'/>";
+    let entry = "<host mac='52:54:00:aa:bb:01' ip='192.168.151.5'/>";
     host.check([
         "virsh",
         "net-update",
@@ -197,6 +197,7 @@ fn nothing_runs(host: &mut Host, keeper: crate::support::Running) {
         "network: { name: late, mode: isolated, bridge: virbr78, ipv4: { subnet: 10.77.2.0/24 }, dns: { serve: false } }\n",
     );
     drop(keeper);
+    host.check(["sh", "-c", "kill -9 $(pgrep -x libvirtd)"]);
     host.stop_libvirtd();
     host.miniascape_check(["net", "register", "late"]);
     let text = host.miniascape(["doctor"]);
