@@ -27,9 +27,7 @@ fn found(host: &Host, check: &str) -> Vec<Value> {
 #[track_caller]
 fn well(host: &Host) {
     let last = poll_for(PATIENCE, || doctor(host).ok().then_some(()));
-    if last.is_none() {
-        panic!("{}", doctor(host));
-    }
+    assert!(last.is_some(), "{}", doctor(host));
 }
 
 /// Runs the commands of a check's findings, each as it is printed, until none is left; what was found.

@@ -28,7 +28,6 @@ fn definitions(directory: &str) -> Vec<(String, String, Vec<u8>)> {
     let mut paths: Vec<_> = fs::read_dir(data(directory))
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
         .collect();
     paths.sort();
     assert!(!paths.is_empty(), "{directory} is empty");
