@@ -131,12 +131,16 @@ fn release(
         .filter(|ip| leases.iter().any(|lease| lease.ip == **ip))
     {
         let failed = |error: bus::BusError| {
-            Failure::failed(format!(
+            let failure = Failure::failed(format!(
                 "the lease of {address} in {network} cannot be released: {error}"
-            ))
-            .hint(format!(
-                "run it as root; `miniascape net status {network}` tells whether its dnsmasq runs"
-            ))
+            ));
+            if rustix::process::geteuid().is_root() {
+                failure.hint(format!(
+                    "`miniascape net status {network}` tells whether its dnsmasq runs"
+                ))
+            } else {
+                failure.for_root()
+            }
         };
         if dry_run || bus::delete_lease(network, *address).map_err(failed)? {
             released.push(*address);

@@ -90,10 +90,7 @@ fn need_root(what: &str) -> Result<(), Failure> {
     if rustix::process::geteuid().is_root() {
         Ok(())
     } else {
-        Err(
-            Failure::failed(format!("{what} is for root; nothing was changed"))
-                .hint("run it as root (`sudo miniascape …`)"),
-        )
+        Err(Failure::failed(format!("{what} is for root; nothing was changed")).for_root())
     }
 }
 

@@ -26,6 +26,9 @@ pub(super) fn finish_again(context: &Context, libvirt: &Libvirt) {
 
 /// Puts on record what a package manager has done and no scriptlet could tell.
 pub(super) fn note_overlooked(context: &Context) {
+    if is_roots(context) {
+        return;
+    }
     if let Err(error) = install::note_overlooked(context.layout()) {
         tracing::warn!(%error, "installed guest packages cannot be looked at");
     }
@@ -37,6 +40,11 @@ pub(super) fn tidy(context: &Context) {
     // There may be no such directory yet.
     let _ = files::remove_dead_drafts(layout.pending().on_disk());
     files::remove_stale_locks(layout.run().on_disk(), layout.daemon_lock().on_disk());
+}
+
+/// True if what is pending is root's business, and not that of whoever runs this.
+fn is_roots(context: &Context) -> bool {
+    context.layout().is_standard() && !rustix::process::geteuid().is_root()
 }
 
 /// True if anything is pending. What cannot be looked at counts: the attempt will tell why.
@@ -51,6 +59,9 @@ pub(super) fn is_any(context: &Context) -> bool {
 
 fn tell(context: &Context, libvirt: &Libvirt, except: Option<&NetworkName>, old_news: bool) {
     let layout = context.layout();
+    if is_roots(context) {
+        return;
+    }
     tidy(context);
     finish_live(context, libvirt);
     // Guests that start need their networks.

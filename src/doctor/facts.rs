@@ -179,8 +179,7 @@ pub fn gather(layout: &Layout, asked: &Asked) -> Facts {
             .duration_since(SystemTime::UNIX_EPOCH)
             .map_or(0, |now| now.as_secs()),
         failed: services.failed_units().map_err(|error| error.to_string()),
-        no_daemon: wants_daemon
-            && matches!(services.check(), Err(ServiceError::NoManager { source, .. }) if source.kind() != std::io::ErrorKind::PermissionDenied),
+        no_daemon: wants_daemon && matches!(services.check(), Err(ServiceError::NoManager { .. })),
         kvm,
         kvm_untried,
         pending: pending(layout),

@@ -16,6 +16,7 @@ mod tests;
 
 pub use facts::{Asked, Facts, gather};
 
+use crate::name::shell_word as word;
 use serde::Serialize;
 
 /// What was looked at.
@@ -147,15 +148,5 @@ impl Report {
             check,
             reason: reason.into(),
         });
-    }
-}
-
-/// `text` as one word of a shell's command line.
-fn word(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "@%+=:,./_-".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
     }
 }

@@ -38,6 +38,7 @@ pub use outcome::{Outcome, OutcomeGuest, outcome};
 pub use overlooked::{is_any_unlinked, link_returned, note_overlooked};
 pub use pending::{Pending, PendingKind, SYSTEM, list as pending};
 pub use preflight::{Check, Finding, Verdict, preflight};
+pub use record::is_marked;
 pub use record::{DiskRecord, Identity, ImageRecord, Instance, InstanceState, ResetPhase, Resetting};
 pub use register::{Registered, Wish, register};
 pub use reset::{Reset, reset};
@@ -240,6 +241,11 @@ impl InstallError {
             Self::NameTaken { remedy, .. } => Some(remedy),
             _ => None,
         }
+    }
+
+    /// True if the records of guests from packages are not for who asks: root only may see them.
+    pub fn is_denied(&self) -> bool {
+        matches!(self, Self::Io(error) if error.kind() == io::ErrorKind::PermissionDenied)
     }
 
     /// True if there is no such package.

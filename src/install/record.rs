@@ -2,6 +2,7 @@
 //! verified for it.
 
 use super::InstallError;
+use crate::domain::Domain;
 use crate::host::{Layout, files};
 use crate::name::{Digest, GuestName, Mac, NetworkName, PackageVersion};
 use crate::package::{GuestPackage, Word};
@@ -240,4 +241,9 @@ impl Instance {
         files::write(layout.instance_record(&self.name).on_disk(), &content, 0o600)?;
         Ok(())
     }
+}
+
+/// True if the domain says itself that it was made from a package, as libvirt tells everyone whom it trusts.
+pub fn is_marked(xml: &str) -> bool {
+    Domain::parse(xml).is_ok_and(|domain| domain.mark("guest").is_some())
 }

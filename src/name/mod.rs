@@ -107,6 +107,16 @@ macro_rules! text_type {
 }
 pub(crate) use text_type;
 
+/// `text` as one word of a shell's command line (POSIX, 2.2.2).
+pub fn shell_word(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "@%+=:,./_-".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -33,6 +33,7 @@ mod matrix;
 mod modes;
 mod netboot;
 mod networks;
+mod newcomer;
 mod pending;
 mod preflight;
 mod reference;
@@ -193,6 +194,9 @@ fn tests() -> Vec<Trial> {
         }
         doctor {
             every_fault_is_found_and_its_command_cures_it,
+        }
+        newcomer {
+            init_sets_a_host_up_and_its_user_needs_no_sudo_for_guests,
         }
         kills {
             a_register_killed_at_every_point_is_made_up_for,

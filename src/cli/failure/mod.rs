@@ -4,7 +4,7 @@
 mod from;
 
 use super::{Format, terminal};
-use miniascape::name::NetworkName;
+use miniascape::name::{NetworkName, printable, shell_word};
 use miniascape::network::{self, RegisterError};
 use miniascape::yaml::Problem;
 use std::io::Write;
@@ -109,6 +109,19 @@ impl Failure {
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
         self
+    }
+
+    /// Adds the command line as root has to give it; nothing for root.
+    #[must_use]
+    pub(crate) fn for_root(self) -> Self {
+        if rustix::process::geteuid().is_root() {
+            return self;
+        }
+        let words: Vec<String> = std::env::args_os()
+            .skip(1)
+            .map(|word| shell_word(&printable(&word.to_string_lossy(), 400)))
+            .collect();
+        self.hint(format!("run it as root: `sudo miniascape {}`", words.join(" ")))
     }
 
     /// Prints the failure on standard error (as one JSON object when asked for) and gives the exit status.

@@ -74,11 +74,21 @@ pub(super) fn start(
     };
     let domain = libvirt.domain(name)?;
     if let Some(domain) = &domain {
-        install::check_images(context.layout(), domain.uuid)?;
+        match install::check_images(context.layout(), domain.uuid) {
+            Err(error) if error.is_denied() => {
+                if install::is_marked(&domain.xml) {
+                    let unseen =
+                        "its images were not compared with what was installed: only root may read them";
+                    context.output().note(format!("note: {unseen}"));
+                }
+            }
+            result => result?,
+        }
     }
     libvirt.start_domain(name)?;
     if let Some(domain) = &domain
         && let Err(error) = install::after_start(context.layout(), &libvirt, domain)
+        && !error.is_denied()
     {
         context.output().warn(format!(
             "the checkpoints of {} are not back: {error}",

@@ -5,7 +5,7 @@ use crate::cli::output::table;
 use crate::cli::{Context, Failure};
 use miniascape::guest::{self, GuestStatus};
 use miniascape::install::{self, DiskStatus, InstallError, InstanceStatus};
-use miniascape::name::printable;
+use miniascape::name::{printable, shell_word};
 use serde::Serialize;
 
 /// One guest.
@@ -46,6 +46,19 @@ pub(super) fn status(context: &Context, name: Option<&str>) -> Result<(), Failur
     let instance = match install::status(layout, &libvirt, name) {
         Ok(instance) => Some(instance),
         Err(InstallError::NoInstance(_)) => None,
+        // What libvirt tells is for everyone whom it trusts.
+        Err(error) if error.is_denied() => match libvirt.domain(name)? {
+            Some(domain) => {
+                if install::is_marked(&domain.xml) {
+                    let unseen = "note: what it stands on is for root to see: `sudo miniascape guest status";
+                    context
+                        .output()
+                        .note(format!("{unseen} {}`", shell_word(&printable(name, 64))));
+                }
+                None
+            }
+            None => return Err(error.into()),
+        },
         Err(error) => return Err(error.into()),
     };
     let domain = instance

@@ -26,6 +26,9 @@ pub enum ServiceError {
         /// Why it cannot be reached.
         source: io::Error,
     },
+    /// The daemon listens to others only.
+    #[error("`miniascape daemon` listens to root only ({})", .0.display())]
+    NotForUs(PathBuf),
     /// The daemon stopped answering.
     #[error("`miniascape daemon` did not answer: {0}")]
     Talk(io::Error),

@@ -64,9 +64,13 @@ pub(super) struct Reply {
 
 /// Asks the daemon at `socket`.
 pub(super) fn ask(socket: &Path, request: &Request) -> Result<Reply, ServiceError> {
-    let mut stream = UnixStream::connect(socket).map_err(|source| ServiceError::NoManager {
-        socket: socket.to_owned(),
-        source,
+    let mut stream = UnixStream::connect(socket).map_err(|source| {
+        let socket = socket.to_owned();
+        if source.kind() == io::ErrorKind::PermissionDenied {
+            ServiceError::NotForUs(socket)
+        } else {
+            ServiceError::NoManager { socket, source }
+        }
     })?;
     let reply: Reply = exchange(&mut stream, request).map_err(ServiceError::Talk)?;
     match reply.error {

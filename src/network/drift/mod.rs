@@ -75,7 +75,9 @@ pub(super) fn dnsmasq_pid(
     match services.running(name) {
         Ok(running) => Ok(running.pid),
         // The daemon's socket is not for everyone, and a daemon that is not there runs nothing new.
-        Err(ServiceError::NoManager { .. }) => Ok(services::recorded_pid(layout, name)),
+        Err(ServiceError::NoManager { .. } | ServiceError::NotForUs(_)) => {
+            Ok(services::recorded_pid(layout, name))
+        }
         Err(error) => Err(error),
     }
 }

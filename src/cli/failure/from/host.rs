@@ -13,7 +13,7 @@ impl From<std::io::Error> for Failure {
         let failure = Self::failed(error.to_string());
         // Most of what changes a host is for root.
         if error.kind() == std::io::ErrorKind::PermissionDenied {
-            failure.hint("run it as root (`sudo miniascape …`)")
+            failure.for_root()
         } else {
             failure
         }
@@ -24,7 +24,8 @@ impl From<LibvirtError> for Failure {
     fn from(error: LibvirtError) -> Self {
         match &error {
             LibvirtError::Unreachable { .. } if !error.is_away() => Self::missing(error.to_string())
-                .hint("run it as root, or as a user whom libvirt trusts (on Debian the group `libvirt`)"),
+                .for_root()
+                .hint("or as a user whom libvirt trusts: `sudo miniascape init` puts you into the group `libvirt`"),
             LibvirtError::Unreachable { uri, .. } => Self::missing(error.to_string()).hint(format!(
                 "is libvirt running? `systemctl status libvirtd` (or virtqemud, virtnetworkd) tells; `virsh -c {uri} version` tries it"
             )),
@@ -88,6 +89,7 @@ impl From<ServiceError> for Failure {
             ServiceError::NoManager { .. } => {
                 Self::missing(error.to_string()).hint("start `miniascape daemon` first")
             }
+            ServiceError::NotForUs(_) => Self::failed(error.to_string()).for_root(),
             ServiceError::Systemctl(error) => error.into(),
             ServiceError::Talk(_) | ServiceError::Refused(_) => Self::failed(error.to_string()),
         }

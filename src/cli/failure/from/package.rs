@@ -135,6 +135,7 @@ impl From<ImageError> for Failure {
             ImageError::MissingBacking { .. } => Self::failed(message)
                 .hint("bring the file back; if it has moved: `qemu-img rebase -u -b FILE -F FORMAT IMAGE`"),
             ImageError::Tool(error) => error.into(),
+            ImageError::Io(error) => error.into(),
             _ => Self::failed(message),
         }
     }
