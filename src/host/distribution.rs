@@ -19,7 +19,8 @@ pub enum Distribution {
 }
 
 /// Debian's name of a package, Fedora's, openSUSE's, Arch's. What is not here has the same name everywhere.
-const NAMES: [(&str, &str, &str, &str); 15] = [
+const NAMES: [(&str, &str, &str, &str); 16] = [
+    ("libvirt0", "libvirt-libs", "libvirt-libs", "libvirt"),
     (
         "libvirt-daemon-system",
         "libvirt-daemon-kvm",

@@ -4,6 +4,8 @@
 mod backup;
 mod capabilities;
 mod domains;
+#[cfg(target_arch = "x86_64")]
+mod lazy;
 mod leases;
 mod networks;
 mod restore_points;
@@ -32,6 +34,12 @@ pub enum LibvirtError {
         /// libvirt's words.
         message: String,
     },
+    /// libvirt's client library is not there, or too old.
+    #[error("libvirt's client library cannot be loaded: {message}")]
+    Library {
+        /// The dynamic loader's words.
+        message: String,
+    },
     /// A domain cannot be undefined for what libvirt keeps with it.
     #[error("libvirt keeps {blocker} of the guest {name}, so its definition cannot be removed")]
     Blocked {
@@ -53,7 +61,11 @@ pub enum LibvirtError {
 impl LibvirtError {
     /// True if libvirt is not there now, as opposed to there but not for this user.
     pub fn is_away(&self) -> bool {
-        matches!(self, Self::Unreachable { message, .. } if !is_denial(message))
+        match self {
+            Self::Library { .. } => true,
+            Self::Unreachable { message, .. } => !is_denial(message),
+            _ => false,
+        }
     }
 }
 
@@ -92,6 +104,8 @@ impl Libvirt {
     }
 
     fn open(uri: &str, open: impl Fn(&str) -> Result<Connect, Error>) -> Result<Self, LibvirtError> {
+        #[cfg(target_arch = "x86_64")]
+        lazy::load().map_err(|message| LibvirtError::Library { message })?;
         // libvirt would print every error on its own.
         virt::error::clear_error_callback();
         let connection = open(uri).map_err(|e| LibvirtError::Unreachable {

@@ -29,6 +29,10 @@ impl From<LibvirtError> for Failure {
             LibvirtError::Unreachable { uri, .. } => Self::missing(error.to_string()).hint(format!(
                 "is libvirt running? `systemctl status libvirtd` (or virtqemud, virtnetworkd) tells; `virsh -c {uri} version` tries it"
             )),
+            LibvirtError::Library { .. } => Self::missing(error.to_string()).hint(format!(
+                "install it: `{}`",
+                Distribution::here().install(&["libvirt0"])
+            )),
             LibvirtError::Blocked { name, blocker } => {
                 Self::refused(error.to_string()).hint(blocker.remedy(name))
             }
