@@ -30,6 +30,23 @@ fn lacking(hidden: &[&str], os_release: &str, arguments: &[&str]) -> (i32, Strin
 }
 
 #[test]
+fn without_libvirts_library_only_what_needs_it_fails() {
+    let library = "/usr/lib/x86_64-linux-gnu/libvirt.so.0";
+    assert!(std::path::Path::new(library).exists());
+    let hidden = ["../lib/x86_64-linux-gnu/libvirt.so.0"];
+    let list = ["--connect", "test:///default", "net", "list"];
+    let (status, said) = lacking(&hidden, "ID=fedora\n", &list);
+    assert_eq!(status, 4, "{said}");
+    assert!(
+        said.contains("libvirt.so.0") && said.contains("`dnf install libvirt-libs`"),
+        "{said}"
+    );
+    let definition = concat!(env!("CARGO_MANIFEST_DIR"), "/networks/net-1.yaml");
+    let (status, said) = lacking(&hidden, "ID=fedora\n", &["net", "validate", definition]);
+    assert_eq!(status, 0, "{said}");
+}
+
+#[test]
 fn a_program_that_is_needed_is_named_with_the_command_that_installs_it() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name).display().to_string();
