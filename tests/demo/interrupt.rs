@@ -12,8 +12,6 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::support::GUARD_ARGUMENT;
-
 /// How long the hosts may take to be gone.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -46,11 +44,8 @@ fn end_children() {
     let children = children();
     for child in &children {
         // With `unshare` its host goes, and with the host the programs behind the other children.
-        let command = command_line(*child);
-        if command.starts_with("unshare") {
+        if command_line(*child).starts_with("unshare") {
             let _ = kill_process(*child, Signal::KILL);
-        } else if command.contains(GUARD_ARGUMENT) {
-            let _ = kill_process(*child, Signal::TERM);
         }
     }
     let deadline = Instant::now() + PATIENCE;

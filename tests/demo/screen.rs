@@ -119,14 +119,6 @@ impl Screen {
         }
     }
 
-    /// Lines as they are, so that they can be copied.
-    #[expect(clippy::unused_self, reason = "all ways out are asked of one object")]
-    pub(crate) fn verbatim(&self, text: &str) {
-        for part in text.lines() {
-            line(&format!("{}{part}", " ".repeat(INDENT)));
-        }
-    }
-
     /// A line at the left, wrapped.
     pub(crate) fn head(&self, text: &str) {
         for wrapped in wrap(text, self.width) {

@@ -16,10 +16,6 @@ pub(crate) const DEMO_ARGUMENT: &str = "--lab-demo";
 /// to check and the packages of the program follow.
 pub(crate) const CHECK_ARGUMENT: &str = "--lab-demo-check";
 
-/// What an ordinary container may not do.
-const DROP_BOUNDS: &str = "--bounding-set=-sys_admin,-net_admin,-sys_ptrace,-sys_module";
-const DROP_INHERITED: &str = "--inh-caps=-sys_admin,-net_admin,-sys_ptrace,-sys_module";
-
 /// More than the whole demo takes, in an emulated machine too.
 const TIMEOUT: Duration = Duration::from_secs(900);
 
@@ -37,10 +33,6 @@ pub(crate) fn an_ordinary_user_sees_the_same_demo() {
 
 pub(crate) fn nothing_is_left_behind_whenever_the_demo_is_killed() {
     check_aside(Who::Root, "killed");
-}
-
-pub(crate) fn without_private_hosts_the_demo_shows_less_and_says_so() {
-    check_aside(Who::Root, "container");
 }
 
 fn check_aside(who: Who, what: &str) {
@@ -69,7 +61,6 @@ pub(crate) fn check(what: &str, deb: &Path, rpm: &Path) {
     match what {
         "whole" => drop(finish(&demo(deb, &["--rpm".as_ref(), rpm.as_ref()]))),
         "short" => drop(finish(&demo(deb, &["--short".as_ref()]))),
-        "container" => less(&before, &demo(deb, &["--rpm".as_ref(), rpm.as_ref()])),
         _ => kill(&before, &demo(deb, &["--short".as_ref()])),
     }
     before.assert_unchanged();
@@ -89,41 +80,6 @@ fn demo(deb: &Path, args: &[&OsStr]) -> Command {
     let cache = cache_dir().expect("the cache is there");
     let argv = argv.iter().map(OsString::as_os_str).chain(args.iter().copied());
     Command::machine(argv).env(CACHE_VARIABLE, cache).timeout(TIMEOUT)
-}
-
-/// Runs the demo as in a container without privileges, to its end and killed in the middle.
-fn less(before: &Footprint, demo: &Command) {
-    let demo = demo
-        .clone()
-        .behind(&["setpriv", DROP_BOUNDS, DROP_INHERITED, "--"]);
-    let output = demo.run();
-    output.expect_code(4);
-    let last = output.text().lines().last().unwrap_or_default();
-    assert!(
-        last.starts_with("This was not the whole demo") && !output.stdout.contains("All of it"),
-        "{output}"
-    );
-    for shown in [
-        "dnsmasq: syntax check OK.",
-        "dpkg --root=two",
-        "rpm --root",
-        "docker run",
-        "--privileged",
-    ] {
-        assert!(output.stdout.contains(shown), "no {shown}: {output}");
-    }
-    support::note(format_args!(
-        "the demo in a container took {:.1?}",
-        output.elapsed
-    ));
-    before.assert_unchanged();
-    for _ in 0..2 {
-        let moment = output.elapsed.mul_f64(random());
-        let mut running = demo.spawn();
-        std::thread::sleep(moment);
-        running.kill();
-        nothing_is_left(before, "killed", moment);
-    }
 }
 
 /// Runs the demo to its end.

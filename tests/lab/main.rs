@@ -9,6 +9,7 @@ mod demo_program;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod book;
 mod boot;
 mod carried;
 mod checkpoints;
@@ -29,6 +30,7 @@ mod kills;
 mod lifecycle;
 mod live;
 mod luggage;
+mod machine;
 mod matrix;
 mod modes;
 mod netboot;
@@ -151,7 +153,9 @@ fn tests() -> Vec<Trial> {
             the_whole_demo_works_and_leaves_nothing_behind,
             an_ordinary_user_sees_the_same_demo,
             nothing_is_left_behind_whenever_the_demo_is_killed,
-            without_private_hosts_the_demo_shows_less_and_says_so,
+        }
+        machine {
+            a_command_runs_where_namespaces_are_refused,
         }
         modes {
             a_guest_reaches_in_every_mode_what_it_should,
@@ -227,6 +231,19 @@ fn tests() -> Vec<Trial> {
         reference {
             the_reference_networks_live_side_by_side,
             a_definition_of_the_first_releases_is_served_and_rewritten,
+        }
+        book {
+            readme,
+            first_hour,
+            networks,
+            leases,
+            guests,
+            packing,
+            installing,
+            images,
+            security,
+            migration,
+            faq,
         }
         refusals {
             every_refusal_says_what_to_do_and_changes_nothing,

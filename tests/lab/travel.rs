@@ -226,6 +226,25 @@ pub(crate) fn target(kind: Kind) -> (Host, Running) {
 /// A second host: miniascape from its package, on a bus that allows what packages say; the guests' packages in
 /// `/root/packages`.
 pub(crate) fn bare_target(kind: Kind) -> (Host, Running) {
+    let host = host_for_packages(kind);
+    kind.carry(&host, &packages().files, "/root/packages");
+    if kind == Kind::Deb {
+        return with_miniascape(host);
+    }
+    let stub = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/build-rpm-stub");
+    host.copy_from_machine(stub, "/root/build-rpm-stub");
+    let make = "sh /root/build-rpm-stub /root/stub.rpm /root/miniascape.rpm /root/packages/*.rpm";
+    host.check(["sh", "-c", make]);
+    host.check(["rpm", "-i", "/root/stub.rpm", "/root/miniascape.rpm"]);
+    up(host)
+}
+
+/// A host with miniascape from its Debian package and nothing else.
+pub(crate) fn clean_target() -> (Host, Running) {
+    with_miniascape(host_for_packages(Kind::Deb))
+}
+
+fn host_for_packages(kind: Kind) -> Host {
     let option = format!("MINIASCAPE_TEST_{}", kind.extension().to_uppercase());
     let tool = std::env::var_os(&option).unwrap_or_else(|| {
         panic!("{option} has to name the package of miniascape: run this through `make test`")
@@ -233,16 +252,15 @@ pub(crate) fn bare_target(kind: Kind) -> (Host, Running) {
     let options = HostOptions::default().without_miniascape();
     let host = Host::start(options.bus_policy(BusPolicy::Distribution));
     host.copy_from_machine(&tool, format!("/root/miniascape.{}", kind.extension()));
-    kind.carry(&host, &packages().files, "/root/packages");
-    if kind == Kind::Deb {
-        host.check(["dpkg", "-i", "/root/miniascape.deb"]);
-    } else {
-        let stub = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/build-rpm-stub");
-        host.copy_from_machine(stub, "/root/build-rpm-stub");
-        let make = "sh /root/build-rpm-stub /root/stub.rpm /root/miniascape.rpm /root/packages/*.rpm";
-        host.check(["sh", "-c", make]);
-        host.check(["rpm", "-i", "/root/stub.rpm", "/root/miniascape.rpm"]);
-    }
+    host
+}
+
+fn with_miniascape(host: Host) -> (Host, Running) {
+    host.check(["dpkg", "-i", "/root/miniascape.deb"]);
+    up(host)
+}
+
+fn up(host: Host) -> (Host, Running) {
     host.reload_bus();
     let daemon = daemon(&host);
     (host, daemon)

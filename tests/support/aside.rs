@@ -23,6 +23,7 @@ use super::error::{Context, LabError, Result};
 use super::guest::{CACHE_VARIABLE, boot_images, cache_dir};
 use super::namespaces::{has_unmapped_files, needs_user_namespace, require_own_namespaces};
 use super::program::{self, PROGRAM_VARIABLE};
+use super::wait::PATIENCE_VARIABLE;
 
 /// The first argument that makes the executable, run as root, start itself again as an ordinary user with
 /// the rest of the arguments.
@@ -98,7 +99,11 @@ pub(crate) fn aside_with<S: AsRef<OsStr>>(
     argv.push(files.len().to_string().into());
     argv.extend(files.iter().map(OsString::from));
     argv.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
-    Ok(Command::machine(argv))
+    let command = Command::machine(argv);
+    Ok(match std::env::var_os(PATIENCE_VARIABLE) {
+        Some(times) => command.env(PATIENCE_VARIABLE, times),
+        None => command,
+    })
 }
 
 /// Runs as the start of [`AS_USER_ARGUMENT`], with the arguments after it.
@@ -153,6 +158,7 @@ pub(super) fn stage(mut args: impl Iterator<Item = String>) -> ExitCode {
         .env(PROGRAM_VARIABLE, Path::new(HOME).join("miniascape"))
         .env(CACHE_VARIABLE, Path::new(HOME).join("cache"))
         .env(ASIDE_VARIABLE, "1")
+        .envs(std::env::var_os(PATIENCE_VARIABLE).map(|times| (PATIENCE_VARIABLE, times)))
         .current_dir(HOME)
         .exec();
     fail(&LabError::new(format!("cannot start setpriv: {error}")))

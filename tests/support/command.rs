@@ -21,6 +21,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group,
 use super::error::{Context, LabError, Result};
 use super::output::Output;
 use super::running::{self, Running};
+use super::wait::patient;
 
 /// The search path of every program that the lab runs.
 pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -185,7 +186,7 @@ impl Command {
         self.feed(&mut child);
         let stdout = Collector::start(child.stdout.take());
         let stderr = Collector::start(child.stderr.take());
-        let ended = wait_child(&mut child, self.timeout).context(self)?;
+        let ended = wait_child(&mut child, patient(self.timeout)).context(self)?;
         let Some(status) = ended else {
             kill(&mut child, matches!(self.place, Place::Inside { .. }));
             let partial = Output {

@@ -10,9 +10,9 @@
 mod aside;
 mod command;
 mod dhcp;
+pub(crate) mod document;
 mod error;
 mod footprint;
-mod guard;
 pub(crate) mod guest;
 mod host;
 mod init;
@@ -35,7 +35,6 @@ pub(crate) use command::Command;
 pub(crate) use dhcp::DhcpClient;
 pub(crate) use error::{Context, LabError, Result};
 pub(crate) use footprint::Footprint;
-pub(crate) use guard::{GUARD_ARGUMENT, GuardedDir};
 pub(crate) use host::{Host, HostOptions, MINIASCAPE};
 pub(crate) use machine::{missing_packages, obstacles};
 pub(crate) use namespaces::needs_user_namespace;
@@ -49,6 +48,10 @@ pub(crate) use wait::{hold_true, poll_for, wait_for, wait_until};
 /// The first argument that makes the executable start a host with libvirtd, print the number of its first
 /// process, and hold it until killed: the lab's own test of what then is left.
 pub(crate) const HOLD_ARGUMENT: &str = "--lab-hold";
+
+/// The first argument that makes the executable put into the cache what the lab's guests are made of: for a machine
+/// that cannot download it.
+const CACHE_ARGUMENT: &str = "--lab-cache";
 
 /// The path of this executable.
 pub(crate) fn own_executable() -> std::path::PathBuf {
@@ -77,11 +80,17 @@ pub(crate) fn entry() -> Option<ExitCode> {
         init::INIT_ARGUMENT => Some(init::main(args.next().as_deref())),
         aside::AS_USER_ARGUMENT => Some(aside::main(args)),
         aside::STAGE_ARGUMENT => Some(aside::stage(args)),
-        guard::GUARD_ARGUMENT => Some(guard::main(args.next().as_deref())),
         dhcp::CLIENT_ARGUMENT => {
             dhcp::main(&args.next()?);
             Some(ExitCode::SUCCESS)
         }
+        CACHE_ARGUMENT => Some(guest::boot_images().map_or_else(
+            |error| {
+                note(error);
+                ExitCode::FAILURE
+            },
+            |()| ExitCode::SUCCESS,
+        )),
         HOLD_ARGUMENT => Some(hold()),
         _ => None,
     }

@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::command::{kill, wait_child};
 use super::output::Output;
-use super::wait::poll_for;
+use super::wait::{patient, poll_for};
 
 /// A running program. Dropping it kills it.
 pub(crate) struct Running {
@@ -52,7 +52,7 @@ impl Running {
     /// Takes lines until one satisfies `wanted`, and returns it; panics with all output after `timeout`.
     #[track_caller]
     pub(crate) fn wait_line(&mut self, timeout: Duration, wanted: impl Fn(&str) -> bool) -> String {
-        let deadline = Instant::now() + timeout;
+        let deadline = Instant::now() + patient(timeout);
         while let Some(line) = self.next_line(deadline.saturating_duration_since(Instant::now())) {
             if wanted(&line) {
                 return line;
@@ -127,7 +127,7 @@ impl Running {
     #[track_caller]
     pub(crate) fn wait(mut self, timeout: Duration) -> Output {
         self.close_stdin();
-        match wait_child(&mut self.child, timeout) {
+        match wait_child(&mut self.child, patient(timeout)) {
             Ok(Some(status)) => self.output(status),
             Ok(None) => panic!("did not end in {timeout:?}: {}", self.transcript()),
             Err(error) => panic!("{}: {error}", self.command),

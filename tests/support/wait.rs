@@ -7,9 +7,23 @@ use std::time::{Duration, Instant};
 /// How long to sleep between two looks at a condition.
 const PAUSE: Duration = Duration::from_millis(25);
 
+/// How many times longer things may take than on a machine of its own: set where that is emulated.
+pub(crate) const PATIENCE_VARIABLE: &str = "MINIASCAPE_TEST_PATIENCE";
+
+/// A time-out as it is here. Not for times in which something must not happen.
+pub(crate) fn patient(timeout: Duration) -> Duration {
+    let times = std::env::var(PATIENCE_VARIABLE)
+        .ok()
+        .and_then(|text| text.parse().ok());
+    timeout * times.unwrap_or(1)
+}
+
 /// Looks at `probe` until it gives a value; `None` when `timeout` passed first.
 pub(crate) fn poll_for<T>(timeout: Duration, mut probe: impl FnMut() -> Option<T>) -> Option<T> {
-    let deadline = Instant::now() + timeout;
+    look_until(Instant::now() + patient(timeout), &mut probe)
+}
+
+fn look_until<T>(deadline: Instant, probe: &mut impl FnMut() -> Option<T>) -> Option<T> {
     loop {
         if let Some(value) = probe() {
             return Some(value);
@@ -39,6 +53,6 @@ pub(crate) fn wait_until(what: impl Display, timeout: Duration, mut condition: i
 /// Asserts that `condition` holds during the whole of `duration`.
 #[track_caller]
 pub(crate) fn hold_true(what: impl Display, duration: Duration, mut condition: impl FnMut() -> bool) {
-    let broken = poll_for(duration, || (!condition()).then_some(()));
+    let broken = look_until(Instant::now() + duration, &mut || (!condition()).then_some(()));
     assert!(broken.is_none(), "did not stay true for {duration:?}: {what}");
 }

@@ -7,6 +7,7 @@ use crate::support::host::Host;
 use crate::support::output::Output;
 use crate::support::running::Running;
 use crate::support::site::Site;
+use crate::support::wait::patient;
 
 /// A domain for tests that do not ask the program under test for one.
 #[derive(Debug, Clone)]
@@ -151,7 +152,7 @@ impl Console {
     /// before or after; none of them is lost to a later wait.
     #[track_caller]
     pub(crate) fn wait(&mut self, word: &str, timeout: Duration) -> Line {
-        let deadline = Instant::now() + timeout;
+        let deadline = Instant::now() + patient(timeout);
         let mut index = self.taken.get(word).copied().unwrap_or(0);
         loop {
             if index == self.lines.len() {
