@@ -33,6 +33,7 @@ documents! {
     images "docs/images.md",
     security "docs/security.md",
     migration "docs/migration.md",
+    troubleshooting "docs/troubleshooting.md",
     faq "docs/faq.md",
 }
 

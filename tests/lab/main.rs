@@ -243,6 +243,7 @@ fn tests() -> Vec<Trial> {
             images,
             security,
             migration,
+            troubleshooting,
             faq,
         }
         refusals {
