@@ -10,6 +10,7 @@ use super::{files, miniascape};
 use fs_err as fs;
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::path::Path;
 
 /// Every document of the repository, with its text.
@@ -168,7 +169,7 @@ fn yaml_is_what_the_program_reads() {
                     fs::write(dir.join("doc.d/one.yaml"), &block.text).unwrap();
                 }
                 "networks:" => {
-                    fs::write(state.path().join("etc/miniascape/config.yaml"), &block.text).unwrap()
+                    fs::write(state.path().join("etc/miniascape/config.yaml"), &block.text).unwrap();
                 }
                 _ => definition += &block.text,
             }
@@ -268,7 +269,7 @@ fn commands() -> String {
             .filter(|word| word != "`--help`")
             .collect();
         let usage = usage.replace(" [OPTIONS]", "").replace('|', "\\|");
-        text += &format!("| `{usage}` | {about} | {} |\n", options.join(" "));
+        let _ = writeln!(text, "| `{usage}` | {about} | {} |", options.join(" "));
     }
     text += "\nThe options of every command: `--connect`, `--format`, `--quiet`, `--verbose`, `--root`, `--state-dir`.\n";
     text

@@ -12,9 +12,7 @@ pub(crate) const PATIENCE_VARIABLE: &str = "MINIASCAPE_TEST_PATIENCE";
 
 /// A time-out as it is here. Not for times in which something must not happen.
 pub(crate) fn patient(timeout: Duration) -> Duration {
-    let times = std::env::var(PATIENCE_VARIABLE)
-        .ok()
-        .and_then(|text| text.parse().ok());
+    let times = std::env::var_os(PATIENCE_VARIABLE).and_then(|text| text.to_str()?.parse().ok());
     timeout * times.unwrap_or(1)
 }
 
