@@ -76,9 +76,14 @@ fn once(context: &Context) -> Result<ExitCode, Failure> {
     }
     let libvirt = Libvirt::connect(context.uri())?;
     pending::finish(context, &libvirt, None);
-    Ok(if pending::is_any(context) {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
-    })
+    if !pending::is_any(context) {
+        return Ok(ExitCode::SUCCESS);
+    }
+    // What the daemon is at was passed over, and what it cannot do yet it goes on trying.
+    let socket = context.layout().daemon_socket().on_disk().to_owned();
+    if Services::Daemon(socket).check().is_ok() {
+        context.output().note("the daemon goes on with what is pending");
+        return Ok(ExitCode::SUCCESS);
+    }
+    Ok(ExitCode::FAILURE)
 }

@@ -8,7 +8,7 @@
 #![allow(dead_code, unused_imports)]
 
 mod aside;
-mod command;
+pub(crate) mod command;
 mod dhcp;
 pub(crate) mod document;
 mod error;

@@ -1,0 +1,152 @@
+//! The hooks where things are not as they should be.
+
+use crate::machine::Machine;
+use crate::packages::Kind;
+use crate::support::{Command, wait_until};
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn debian(name: &str) -> Machine {
+    let machine = Machine::new(name).unwrap_or_else(|error| panic!("no machine: {error}"));
+    Kind::Deb.prepare(&machine);
+    Kind::Deb.publish_new(&machine);
+    machine
+}
+
+pub(crate) fn whatever_is_wrong_ends_no_transaction() {
+    let mut machine = debian("wrong");
+    machine.boot();
+    // net-1 is somebody else's, and net-2's bridge has an address that is in use.
+    machine.write(
+        "/root/net-1.xml",
+        "<network><name>net-1</name><bridge name='virbr7'/><ip address='192.168.7.1' netmask='255.255.255.0'/></network>",
+    );
+    machine.sh("virsh net-define /root/net-1.xml; virsh net-start net-1");
+    machine
+        .sh("ip link add dummy0 type bridge; ip addr add 192.168.152.1/24 dev dummy0; ip link set dummy0 up");
+    let foreign = machine.sh("virsh net-dumpxml net-1").stdout;
+    let done = machine.sh(&Kind::Deb.install("miniascape-refdata"));
+    let told = format!("{}{}", done.stdout, done.stderr);
+    assert!(
+        told.contains("libvirt already has a network net-1") || told.contains("net-1 clashes"),
+        "{done}"
+    );
+    assert!(told.contains("192.168.152.0/24"), "{done}");
+    assert_eq!(machine.sh("virsh net-dumpxml net-1").stdout, foreign);
+    machine.sh("miniascape net status net-3");
+    assert_eq!(
+        machine
+            .sh("virsh net-list --all --name | grep -c net-2 || :")
+            .text(),
+        "0"
+    );
+    // With these out of the way the next installation brings them.
+    machine.sh("virsh net-destroy net-1; virsh net-undefine net-1; ip link delete dummy0");
+    machine.sh("dpkg-reconfigure miniascape-refdata 2>/dev/null || /var/lib/dpkg/info/miniascape-refdata.postinst configure 0.0.9");
+    for network in ["net-1", "net-2", "net-3"] {
+        machine.sh(&format!("miniascape net status {network}"));
+    }
+
+    // Twice, and in the wrong order.
+    let info = "DPKG_MAINTSCRIPT_PACKAGE=miniascape /var/lib/dpkg/info";
+    for script in [
+        "miniascape.postinst configure 0.0.9",
+        "miniascape-refdata.postinst configure 0.0.9",
+    ] {
+        let again = machine.sh(&format!("{info}/{script}"));
+        assert_eq!(again.stderr, "", "{again}");
+    }
+    machine.sh(&format!("{info}/miniascape.prerm remove; {info}/miniascape-refdata.prerm remove; {info}/miniascape-refdata.prerm remove"));
+    assert_eq!(
+        machine
+            .sh("virsh net-list --all --name | grep -c net- || :")
+            .text(),
+        "0"
+    );
+    machine.sh(&format!(
+        "{info}/miniascape-refdata.postinst configure ''; {info}/miniascape.postinst configure ''"
+    ));
+    machine.sh("miniascape net status net-1");
+    machine.is_healthy_but("hooks in any order", &[]);
+
+    a_killed_hook_is_made_up_for(&machine);
+    without_libvirt_everything_waits(&mut machine);
+}
+
+/// Killed at some of the points where it changes something, and finished by the daemon.
+fn a_killed_hook_is_made_up_for(machine: &Machine) {
+    for call in ["renameat2", "rename", "fsync", "unlink"] {
+        for point in [1, 3, 6] {
+            machine.sh("miniascape hook pre-remove --network net-2");
+            let kill = format!(
+                "strace -f -qq -o /dev/null -e trace={call} -e inject={call}:signal=KILL:when={point} \
+                 miniascape hook post-install --network net-2 || :"
+            );
+            machine.try_sh(&kill);
+            // dpkg runs the script again; with rpm the daemon has it, if it had begun.
+            machine.sh("miniascape hook post-install --network net-2");
+            machine.sh("miniascape net status net-2");
+            machine.wait_done(PATIENCE);
+        }
+    }
+}
+
+fn without_libvirt_everything_waits(machine: &mut Machine) {
+    machine.sh("miniascape hook pre-remove --network net-2");
+    machine.sh("systemctl stop libvirtd.service libvirtd.socket libvirtd-ro.socket libvirtd-admin.socket");
+    let waits = machine.sh("miniascape hook post-install --network net-2; miniascape hook post-install");
+    assert!(
+        waits
+            .stderr
+            .contains("the network net-2 is made when libvirt answers"),
+        "{waits}"
+    );
+    let kept = machine.sh("miniascape hook pre-remove");
+    assert!(
+        kept.stderr
+            .contains("the network net-1 stays: libvirt cannot be asked"),
+        "{kept}"
+    );
+    machine.sh("systemctl start libvirtd.socket libvirtd-ro.socket");
+    machine.wait_done(PATIENCE);
+    for network in ["net-1", "net-2", "net-3"] {
+        machine.sh(&format!("miniascape net status {network}"));
+    }
+    machine.is_healthy_but("libvirt was away", &["libvirt"]);
+
+    // A full disk.
+    machine.sh("mount -t tmpfs -o size=64k full /var/lib/miniascape/pending; head -c 1M /dev/zero >/var/lib/miniascape/pending/x || :");
+    machine.sh("sed -i 's/lease_time: .*/lease_time: 7h/' /etc/miniascape/networks/net-2.yaml");
+    let full = machine.sh("miniascape hook post-install; umount /var/lib/miniascape/pending");
+    assert!(full.stderr.contains("No space left on device"), "{full}");
+    machine.sh("miniascape net status net-2");
+    machine.sh("miniascape hook post-install; grep -q 7h /var/lib/miniascape/networks/net-2/dnsmasq.conf");
+}
+
+pub(crate) fn an_image_is_ready_at_its_first_boot() {
+    let mut machine = debian("image");
+    // A chroot of this machine, whose libvirt and systemd are reached by what is bound into it.
+    let script = format!(
+        "set -eu; for dir in proc sys run; do mount --rbind /$dir \"$0/$dir\"; done; \
+         chroot \"$0\" bash -ec '{}'; umount -R \"$0/proc\" \"$0/sys\" \"$0/run\"",
+        Kind::Deb.install("miniascape-refdata")
+    );
+    let root = machine.root();
+    let done = Command::machine(["sh".as_ref(), "-c".as_ref(), script.as_ref(), root.as_os_str()])
+        .timeout(Duration::from_secs(300))
+        .check();
+    assert!(
+        done.stderr.contains("is made when this system has started"),
+        "{done}"
+    );
+    assert!(machine.exists("/var/lib/miniascape/pending/network-net-1.json"));
+    machine.boot();
+    machine.wait_done(PATIENCE);
+    for network in ["net-1", "net-2", "net-3"] {
+        wait_until(format_args!("{network} to work"), PATIENCE, || {
+            machine.try_sh(&format!("miniascape net status {network}")).ok()
+        });
+    }
+    machine.is_healthy("first boot");
+}
