@@ -91,12 +91,8 @@ fn list(dir: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(dir).context("the built packages")?;
     let files = entries.flatten().map(|entry| entry.path());
     let is_package = |path: &PathBuf| {
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        (name.ends_with(".deb") || name.ends_with(".rpm")) && !name.ends_with(".src.rpm")
+        let of_a_format = path.extension().is_some_and(|ext| ext == "deb" || ext == "rpm");
+        of_a_format && !path.to_string_lossy().ends_with(".src.rpm")
     };
     Ok(files.filter(is_package).collect())
 }
@@ -135,7 +131,7 @@ impl Kind {
         let all = all().expect("made before");
         self.publish(machine, &self.of(&all.old));
         if self == Self::Rpm {
-            self.publish(machine, &[all.stub.clone()]);
+            self.publish(machine, std::slice::from_ref(&all.stub));
         }
     }
 
@@ -144,7 +140,7 @@ impl Kind {
         let all = all().expect("made before");
         self.publish(machine, &self.of(&all.new));
         if self == Self::Rpm {
-            self.publish(machine, &[all.stub.clone()]);
+            self.publish(machine, std::slice::from_ref(&all.stub));
         }
     }
 
