@@ -22,7 +22,11 @@ fn reach(facts: &Facts, report: &mut Report) {
         );
         return;
     }
-    let found = format!("it cannot be asked: {reason}");
+    let found = if facts.daemons.installed {
+        reason.clone()
+    } else {
+        "it is not installed here".to_owned()
+    };
     report.findings.push(Finding::new(
         Check::Libvirt,
         "libvirt",

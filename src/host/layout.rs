@@ -286,6 +286,11 @@ impl Layout {
         self.of_system("etc/libvirt/qemu.conf")
     }
 
+    /// Where libvirt writes down which guests the bridges of its networks have.
+    pub fn libvirt_bridges(&self) -> Place {
+        self.of_system("var/lib/libvirt/dnsmasq")
+    }
+
     fn of_system(&self, path: &str) -> Place {
         if self.live {
             Self::default().at(path)

@@ -98,10 +98,11 @@ pub(super) fn take(step: Step, name: &NetworkName, target: &Target<'_>) -> Resul
     match step {
         Step::Autostart => target.libvirt.set_network_autostart(text, true)?,
         Step::Stop => target.libvirt.stop_network(text)?,
-        Step::Start => target
-            .libvirt
-            .start_network(text)
-            .map_err(|error| RegisterError::of_network(error, true))?,
+        Step::Start => {
+            make_place_for_bridges(target);
+            let started = target.libvirt.start_network(text);
+            started.map_err(|error| RegisterError::of_network(error, true))?;
+        }
         Step::StartDnsmasq => {
             added::prepare(target.layout, name)?;
             target.services.start(name)?;
@@ -220,4 +221,16 @@ pub(super) fn write_files(
         files::write(dir.join(file.name).on_disk(), file.content.as_bytes(), file.mode)?;
     }
     Ok(())
+}
+
+/// libvirt writes down which guests each bridge has, in a directory that only the package of its default network brings:
+/// without it, no guest with an interface in a network starts.
+fn make_place_for_bridges(target: &Target<'_>) {
+    if !target.libvirt.is_local() || target.libvirt.uri().starts_with("test:") {
+        return;
+    }
+    let place = target.layout.libvirt_bridges();
+    if let Err(error) = files::make_dir_once(place.on_disk(), 0o755) {
+        tracing::debug!(%error, "libvirt's directory for bridges is not made");
+    }
 }

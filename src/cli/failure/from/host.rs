@@ -3,9 +3,9 @@
 use crate::cli::Failure;
 use miniascape::host::firewall::FirewallError;
 use miniascape::host::kvm::KvmError;
-use miniascape::host::libvirt::GraceError;
+use miniascape::host::libvirt::{GraceError, is_local_uri};
 use miniascape::host::services::DaemonError;
-use miniascape::host::{CommandError, Distribution, LibvirtError, ServiceError};
+use miniascape::host::{CommandError, Daemons, Distribution, LibvirtError, ServiceError};
 use miniascape::lease::{LeaseFileError, WatchError};
 
 impl From<std::io::Error> for Failure {
@@ -26,6 +26,12 @@ impl From<LibvirtError> for Failure {
             LibvirtError::Unreachable { .. } if !error.is_away() => Self::missing(error.to_string())
                 .for_root()
                 .hint("or as a user whom libvirt trusts: `sudo miniascape init` puts you into the group `libvirt`"),
+            LibvirtError::Unreachable { uri, .. } if is_local_uri(uri) && !Daemons::here().installed => {
+                Self::missing(error.to_string()).hint(format!(
+                    "libvirt is not installed here: `{}`",
+                    Daemons::here().start_libvirt()
+                ))
+            }
             LibvirtError::Unreachable { uri, .. } => Self::missing(error.to_string()).hint(format!(
                 "is libvirt running? `systemctl status libvirtd` (or virtqemud, virtnetworkd) tells; `virsh -c {uri} version` tries it"
             )),
