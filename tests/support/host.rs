@@ -6,6 +6,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use super::command::{Command, Place};
 use super::error::Result;
@@ -15,9 +16,13 @@ use super::output::Output;
 use super::program;
 use super::running::Running;
 use super::services::{BusPolicy, QemuUser, Services};
+use super::wait::patient;
 
 /// Where the program under test is in a host.
 pub(crate) const MINIASCAPE: &str = "/usr/bin/miniascape";
+
+/// How long the program waits for a guest when nothing else is said.
+const GUEST_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// What a private host has.
 #[derive(Debug, Clone)]
@@ -166,6 +171,10 @@ impl Host {
             .env("HOME", "/root")
             .env("USER", "root")
             .env("TERM", "dumb");
+        let command = match patient(GUEST_TIMEOUT) {
+            GUEST_TIMEOUT => command,
+            longer => command.env("MINIASCAPE_TIMEOUT", format!("{}s", longer.as_secs())),
+        };
         self.options
             .env
             .iter()

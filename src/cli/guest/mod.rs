@@ -54,7 +54,7 @@ pub(crate) enum Args {
         #[arg(long, value_enum, value_name = "FOR")]
         wait: Option<StartGoal>,
         /// How long to wait, as in 90s or 5m
-        #[arg(long, value_name = "TIME", default_value = "120s", value_parser = duration)]
+        #[arg(long, value_name = "TIME", env = "MINIASCAPE_TIMEOUT", default_value = "120s", value_parser = duration)]
         timeout: Duration,
         /// Only tell what would be done
         #[arg(long)]
@@ -129,7 +129,7 @@ pub(crate) enum Args {
         #[arg(long = "for", value_enum, value_name = "WHAT")]
         goal: Goal,
         /// How long to wait, as in 90s or 5m
-        #[arg(long, value_name = "TIME", default_value = "120s", value_parser = duration)]
+        #[arg(long, value_name = "TIME", env = "MINIASCAPE_TIMEOUT", default_value = "120s", value_parser = duration)]
         timeout: Duration,
     },
 }

@@ -22,12 +22,16 @@ const STATUSES: [(&str, &str); 5] = [
     ("4", "A needed part of the host is missing."),
 ];
 
-const ENVIRONMENT: [(&str, &str); 3] = [
+const ENVIRONMENT: [(&str, &str); 4] = [
     (
         "LIBVIRT_DEFAULT_URI",
         "The libvirt to talk to, where --connect is not given.",
     ),
     ("MINIASCAPE_STATE_DIR", "As --state-dir."),
+    (
+        "MINIASCAPE_TIMEOUT",
+        "How long guest start and guest wait wait, where --timeout is not given.",
+    ),
     ("NO_COLOR", "If set, nothing is coloured."),
 ];
 
