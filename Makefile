@@ -63,7 +63,7 @@ demo: setup ## set up, build, and show the main job on two private hosts
 	@$(CARGO) build --locked --profile $(PROFILE) --example demo
 	@set -- $(TARGET)/$(PROFILE_DIR)/examples/demo --program $(PROGRAM) --deb $(DEB) --rpm $(RPM); \
 	if packaging/in-machine --needed; then \
-	    echo 'Namespaces are refused here, so the demo runs in an emulated machine, which takes about ten minutes.'; \
+	    echo 'Namespaces are refused here, so the demo runs in an emulated machine, which takes about a quarter of an hour.'; \
 	    "$$1" --lab-cache && MINIASCAPE_TEST_PATIENCE=10 packaging/in-machine -- "$$@"; \
 	else "$$@"; fi
 
