@@ -12,11 +12,11 @@ use std::process::ExitCode;
 /// No options of its own: all that can be looked at is.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: sudo miniascape doctor\n\n\
-    Looks at libvirt, the message bus, units and the daemon, port 53, the registered networks, forwarding,\n\
-    firewalls (Docker's and firewalld's, too), other DHCP servers, leases of machines that are gone, denials of\n\
-    AppArmor and SELinux, KVM, pending work, and room on the disks. Nothing is changed: each finding has the\n\
-    command that comes next. Ends with 0 if nothing was found and 1 if something was; ordinary users are told\n\
-    what only root can look at.")]
+    Looks at libvirt, the message bus, units and the daemon, port 53, the registered networks,\n\
+    forwarding, firewalls (Docker's and firewalld's, too), other DHCP servers, leases of machines that\n\
+    are gone, denials of AppArmor and SELinux, KVM, pending work, and room on the disks. Nothing is\n\
+    changed: each finding has the command that comes next. Ends with 0 if nothing was found and 1 if\n\
+    something was; ordinary users are told what only root can look at.")]
 pub(crate) struct Args {}
 
 /// What `--format json` tells.

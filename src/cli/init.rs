@@ -13,16 +13,16 @@ const FIRST: &str = "net-1";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples: sudo miniascape init\n          \
-    sudo miniascape init --yes --network net-1=10.1.1.0/24,bridge=virbr11,domain=lab.example --network net-2\n\n\
-    Makes the user and the bus policy that dnsmasq needs, miniascape's directories, and a member of the group\n\
-    `libvirt` of whoever called sudo, who then needs it no more for guests. Then net-1, or the networks that are\n\
-    asked for, get definitions in /etc/miniascape/networks and are registered. What is there already stays as it\n\
-    is; running it again does what is left to do.")]
+    sudo miniascape init --yes --network net-1=10.1.1.0/24,bridge=virbr11 --network net-2\n\n\
+    Makes the user and the bus policy that dnsmasq needs, miniascape's directories, and of whoever\n\
+    called sudo a member of the group `libvirt`, who then needs it no more for guests. Then net-1, or\n\
+    the networks that are asked for, get definitions in /etc/miniascape/networks and are registered.\n\
+    What is there already stays as it is; running it again does what is left to do.")]
 pub(crate) struct Args {
     /// A network that comes with miniascape, and what is to be different about it; may be repeated [default: net-1]
     #[arg(
         long = "network",
-        value_name = "NAME[=SUBNET][,bridge=BRIDGE][,domain=DOMAIN]",
+        value_name = "NAME[=SUBNET,bridge=BRIDGE,domain=DOMAIN]",
         conflicts_with = "no_network"
     )]
     networks: Vec<Spec>,

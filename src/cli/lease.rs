@@ -27,7 +27,8 @@ pub(crate) enum Args {
     },
     /// Take leases back: their addresses are free again, and whoever still uses one asks anew in time
     #[command(after_help = "Example: miniascape lease release net-1 192.168.151.201\n\n\
-        A machine that is running keeps using its address until it renews: this is for machines that are gone.")]
+        A machine that is running keeps using its address until it renews: this is for machines that\n\
+        are gone.")]
     Release {
         /// The network
         network: NetworkName,
