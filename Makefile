@@ -95,7 +95,6 @@ fuzz: ## feed the readers of definitions, domain XML and qcow2 with rubbish, FUZ
 	@$(WITH_CARGO) fuzz/run $(FUZZ_SECONDS)
 
 test-system: setup ## test ring 4: the packages on Debian booted with real systemd, in containers (root; minutes, the first time)
-	@rm -rf dist/dev dist/*.deb dist/*.rpm
 	@$(MAKE) deb rpm PROFILE=dev
 	@$(WITH_CARGO) packaging/run-rings system
 
@@ -133,6 +132,9 @@ tree:
 	ln -sf ../$(NAME)-pending.service '$(DESTDIR)$(PREFIX)/lib/systemd/system/multi-user.target.wants/$(NAME)-pending.service'
 	install -D -m 0644 packaging/sysusers.d/$(NAME).conf '$(DESTDIR)$(PREFIX)/lib/sysusers.d/$(NAME).conf'
 	install -D -m 0644 packaging/tmpfiles.d/$(NAME).conf '$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/$(NAME).conf'
+	install -D -m 0644 packaging/apparmor/$(NAME)-dnsmasq '$(DESTDIR)$(PREFIX)/share/$(NAME)/apparmor/$(NAME)-dnsmasq'
+	install -d '$(DESTDIR)$(PREFIX)/share/$(NAME)/selinux'
+	install -m 0644 packaging/selinux/$(NAME).te packaging/selinux/$(NAME).fc '$(DESTDIR)$(PREFIX)/share/$(NAME)/selinux/'
 	install -D -m 0644 packaging/dbus/org.miniascape.dnsmasq.conf '$(DESTDIR)$(BUS_POLICY)/org.miniascape.dnsmasq.conf'
 	install -d '$(DESTDIR)$(PREFIX)/share/$(NAME)/networks'
 	for file in networks/*.yaml; do test ! -e "$$file" || install -m 0644 "$$file" '$(DESTDIR)$(PREFIX)/share/$(NAME)/networks/' || exit 1; done

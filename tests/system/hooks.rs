@@ -48,6 +48,19 @@ pub(crate) fn whatever_is_wrong_ends_no_transaction() {
         machine.sh(&format!("miniascape net status {network}"));
     }
 
+    // A definition that was broken since: it is named, its network goes on, and the others follow theirs.
+    machine.sh(
+        "cd /etc/miniascape/networks; cp net-3.yaml /root; sed -i 's/mode: .*/mode: nut/' net-3.yaml; \
+         sed -i 's/lease_time: .*/lease_time: 4h/' net-2.yaml",
+    );
+    let broken = machine.sh("miniascape hook post-install");
+    assert!(
+        broken.stderr.contains("/etc/miniascape/networks/net-3.yaml:18:9"),
+        "{broken}"
+    );
+    machine.sh("grep -q 4h /var/lib/miniascape/networks/net-2/dnsmasq.conf; systemctl is-active miniascape-dnsmasq@net-3; virsh net-info net-3");
+    machine.sh("cp /root/net-3.yaml /etc/miniascape/networks/");
+
     // Twice, and in the wrong order.
     let info = "DPKG_MAINTSCRIPT_PACKAGE=miniascape /var/lib/dpkg/info";
     for script in [

@@ -52,11 +52,18 @@ pub(crate) fn clean() {
 fn make() -> Result<Packages> {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
     let stage = top.join("dist/dev/stage");
-    let mut new = list(&top.join("dist/dev"))?;
-    new.extend(list(&top.join("dist"))?);
-    if !stage.is_dir() || new.len() != 4 {
-        let found = format!("expected two DEBs and two RPMs in dist and dist/dev, found {new:?}");
-        return Err(LabError::new(found).remedy("rm -r dist; make deb rpm PROFILE=dev"));
+    let version = env!("CARGO_PKG_VERSION").replace('-', "~");
+    let new: Vec<PathBuf> = [
+        format!("dist/dev/miniascape_{version}-1_amd64.deb"),
+        format!("dist/miniascape-refdata_{version}-1_all.deb"),
+        format!("dist/dev/miniascape-{version}-1.x86_64.rpm"),
+        format!("dist/miniascape-refdata-{version}-1.noarch.rpm"),
+    ]
+    .map(|file| top.join(file))
+    .into();
+    if let Some(missing) = new.iter().chain([&stage]).find(|path| !path.exists()) {
+        let missing = format!("there is no {}", missing.display());
+        return Err(LabError::new(missing).remedy("make deb rpm PROFILE=dev; `make test-system` does it"));
     }
     let work = work();
     let script = "set -eu; top=$0; work=$1; old=$2\n\
@@ -90,10 +97,7 @@ fn make() -> Result<Packages> {
 fn list(dir: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(dir).context("the built packages")?;
     let files = entries.flatten().map(|entry| entry.path());
-    let is_package = |path: &PathBuf| {
-        let of_a_format = path.extension().is_some_and(|ext| ext == "deb" || ext == "rpm");
-        of_a_format && !path.to_string_lossy().ends_with(".src.rpm")
-    };
+    let is_package = |path: &PathBuf| path.extension().is_some_and(|ext| ext == "deb" || ext == "rpm");
     Ok(files.filter(is_package).collect())
 }
 

@@ -84,3 +84,20 @@ pub(crate) fn the_daemon_does_all_its_work_in_its_units_limits() {
     );
     machine.is_healthy_but("everything done", &["libvirt"]);
 }
+
+/// Compiled, not enforced: the kernel of the container is this machine's.
+pub(crate) fn policies_of_apparmor_and_selinux_are_taken_by_their_compilers() {
+    let mut machine = Machine::new("policies").unwrap_or_else(|error| panic!("no machine: {error}"));
+    Kind::Deb.prepare(&machine);
+    Kind::Deb.publish_new(&machine);
+    machine.boot();
+    machine.sh(&Kind::Deb.install("miniascape"));
+    let compile = "cd /usr/share/miniascape; apparmor_parser --skip-kernel-load --skip-cache --Werror apparmor/miniascape-dnsmasq; \
+        checkmodule -M -m -o /root/miniascape.mod selinux/miniascape.te; \
+        semodule_package -o /root/miniascape.pp -m /root/miniascape.mod -f selinux/miniascape.fc";
+    machine.sh(compile);
+    assert!(machine.exists("/root/miniascape.pp"));
+    let broken = "sed 's/^profile/profil/' /usr/share/miniascape/apparmor/miniascape-dnsmasq >/root/broken; \
+        ! apparmor_parser --skip-kernel-load --skip-cache /root/broken 2>/dev/null";
+    machine.sh(broken);
+}
