@@ -3,6 +3,7 @@
 
 use crate::support::{Command, Context, LabError, Result, note};
 use fs_err as fs;
+use rustix::fs::FlockOperation;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -53,28 +54,34 @@ pub(crate) fn base() -> Result<&'static Path> {
     Ok(BASE.get_or_init(|| base))
 }
 
+/// The lock of a tree: shared by those who use it.
+fn in_use(tree: &Path, how: FlockOperation) -> Result<fs::File> {
+    let lock = fs::File::create(tree.with_extension("lock")).context("a tree's lock")?;
+    rustix::fs::flock(&lock, how)
+        .map_err(std::io::Error::from)
+        .context("a tree's lock")?;
+    Ok(lock)
+}
+
 fn make() -> Result<PathBuf> {
     let cache = std::env::var_os(CACHE_VARIABLE).map_or_else(|| PathBuf::from(CACHE), PathBuf::from);
     fs::create_dir_all(&cache).context("the cache of trees")?;
     let month = Command::machine(["date", "+%Y%m"]).try_check()?.text().to_owned();
     let tree = cache.join(format!("bookworm-{RECIPE}-{month}"));
     let lock = fs::File::create(cache.join("lock")).context("the cache's lock")?;
-    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)
+    rustix::fs::flock(&lock, FlockOperation::LockExclusive)
         .map_err(std::io::Error::from)
         .context("the cache's lock")?;
+    // Held as long as this process lives.
+    std::mem::forget(in_use(&tree, FlockOperation::LockShared)?);
     if tree.is_dir() {
         return Ok(tree);
     }
-    // Trees of earlier months, and what a killed run has left.
+    // Trees of earlier months and recipes that nobody uses now, and what a killed run has left.
     for entry in fs::read_dir(&cache).context("the cache of trees")?.flatten() {
-        if entry.file_name().to_string_lossy().starts_with("bookworm-") {
-            Command::machine([
-                "rm".as_ref(),
-                "-rf".as_ref(),
-                "--".as_ref(),
-                entry.path().as_os_str(),
-            ])
-            .try_check()?;
+        let path = entry.path();
+        if path.is_dir() && in_use(&path, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            Command::machine(["rm".as_ref(), "-rf".as_ref(), "--".as_ref(), path.as_os_str()]).try_check()?;
         }
     }
     let draft = cache.join("bookworm-draft");
