@@ -92,7 +92,7 @@ pub(crate) fn policies_of_apparmor_and_selinux_are_taken_by_their_compilers() {
     Kind::Deb.publish_new(&machine);
     machine.boot();
     machine.sh(&Kind::Deb.install("miniascape"));
-    let compile = "cd /usr/share/miniascape; apparmor_parser --skip-kernel-load --skip-cache --Werror apparmor/miniascape-dnsmasq; \
+    let compile = "cd /usr/share/miniascape; apparmor_parser --skip-kernel-load --skip-cache --features-file=/etc/apparmor.d/abi/3.0 apparmor/miniascape-dnsmasq; \
         checkmodule -M -m -o /root/miniascape.mod selinux/miniascape.te; \
         semodule_package -o /root/miniascape.pp -m /root/miniascape.mod -f selinux/miniascape.fc";
     machine.sh(compile);
