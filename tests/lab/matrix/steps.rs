@@ -491,12 +491,13 @@ fn purge_without_miniascape(walk: &mut Walk) {
         Kind::Rpm => "rpm -U --replacepkgs /root/miniascape.rpm",
     };
     sh(&walk.host, back);
+    // Its network, too, goes on only with a daemon.
+    walk.daemon = Some(crate::networks::daemon(&walk.host));
     walk.settle("what happened while miniascape was away");
     assert_eq!(walk.host.domains(), [""; 0]);
 }
 
 fn everything_again(walk: &mut Walk) {
-    walk.daemon = Some(crate::networks::daemon(&walk.host));
     walk.sh(&walk.tool.installing(&["vm-site"], Version::Renamed));
     walk.sh(&walk.tool.installing(&["vm-web2"], Version::First));
     walk.start(&[travel::WEB, travel::WEB2]);
