@@ -43,6 +43,7 @@ mod refusals;
 mod travel;
 mod updates;
 
+use signal_hook::consts::SIGINT;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -284,6 +285,11 @@ fn main() -> ExitCode {
     support::set_under_test(env!("CARGO_BIN_EXE_miniascape"));
     if let Some(code) = support::entry() {
         return code;
+    }
+    // Whoever starts the tests may ignore Ctrl-C, and what they start would inherit that; a handler is not inherited.
+    let ends = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
+    if let Err(error) = signal_hook::flag::register_conditional_shutdown(SIGINT, 130, ends) {
+        support::note(format_args!("no handler for Ctrl-C: {error}"));
     }
     let arguments = Arguments::from_args();
     if !arguments.list {

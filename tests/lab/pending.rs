@@ -160,15 +160,17 @@ pub(crate) fn a_piece_that_fails_stays_pending_and_holds_up_no_other() {
             .contains("to register it is pending: the bridge virbr71 of a-clash belongs to"),
         "{status}"
     );
-    // Told once by the daemon, whatever often it tries; by each command that meets it; and by the boot's own run.
+    // Told once by the daemon, whatever often it tries; by each command that meets it; and by the boot's own run, which leaves
+    // it to the daemon.
     std::thread::sleep(Duration::from_secs(3));
     let told = keeper.transcript();
     assert_eq!(told.matches("a-clash is still pending").count(), 1, "{told}");
     let once = host.miniascape(["daemon", "--once"]);
-    once.expect_code(1);
+    once.expect_code(0);
     assert!(
         once.stderr
-            .contains("a-clash is still pending: the bridge virbr71"),
+            .contains("a-clash is still pending: the bridge virbr71")
+            && once.stderr.contains("the daemon goes on with what is pending"),
         "{once}"
     );
     let met = host.miniascape_check(["net", "register", "b-fine"]);

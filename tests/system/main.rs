@@ -8,6 +8,7 @@
 mod support;
 
 mod deb;
+mod doctor;
 mod hooks;
 mod machine;
 mod packages;
@@ -39,6 +40,9 @@ fn tests() -> Vec<Trial> {
         }
         rpm {
             the_packages_come_serve_are_upgraded_and_go,
+        }
+        doctor {
+            faults_of_units_are_found_and_cured,
         }
         hooks {
             whatever_is_wrong_ends_no_transaction,

@@ -1,0 +1,94 @@
+//! `miniascape init` and `doctor` where systemd runs everything: faults are made, and cured by the command that is printed.
+
+use crate::machine::Machine;
+use crate::packages::Kind;
+use crate::support::{poll_for, wait_until};
+use serde_json::Value;
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn findings(machine: &Machine) -> Vec<Value> {
+    let told = machine.try_sh("miniascape doctor --format json");
+    told.json()["findings"].as_array().expect("a list").clone()
+}
+
+/// Makes the fault, runs the command of the first finding of that check as it is printed, and sees a host that is well.
+#[track_caller]
+fn fault(machine: &Machine, script: &str, check: &str, object: &str, command: &str) {
+    machine.sh(script);
+    let all = findings(machine);
+    let found = all
+        .iter()
+        .find(|finding| finding["check"] == check && finding["object"] == object)
+        .unwrap_or_else(|| panic!("{check} {object} is not found: {all:#?}"));
+    assert_eq!(found["command"], command);
+    machine.sh(command);
+    let well = poll_for(PATIENCE, || findings(machine).is_empty().then_some(()));
+    assert!(
+        well.is_some(),
+        "`{command}` did not help: {:#?}",
+        findings(machine)
+    );
+}
+
+pub(crate) fn faults_of_units_are_found_and_cured() {
+    let mut machine = Machine::new("doctor").unwrap_or_else(|error| panic!("no machine: {error}"));
+    Kind::Deb.prepare(&machine);
+    Kind::Deb.publish_new(&machine);
+    machine.boot();
+    machine.sh(&Kind::Deb.install("miniascape-refdata"));
+    wait_until("net-1 to work", PATIENCE, || {
+        machine.try_sh("miniascape net status net-1").ok()
+    });
+
+    // The packages have done most of it; what was not changed about a shipped network may still be chosen.
+    machine.sh("useradd --create-home ann");
+    let done = machine.sh("SUDO_USER=ann miniascape init --yes --network net-1=10.1.1.0/24,bridge=lab1");
+    assert!(
+        done.stdout.contains("put ann into the group libvirt") && done.stdout.contains("net-1.yaml"),
+        "{done}"
+    );
+    assert!(
+        machine
+            .sh("ip -brief address show lab1")
+            .stdout
+            .contains("10.1.1.1/24")
+    );
+    let again = machine.sh("SUDO_USER=ann miniascape init --yes");
+    assert!(again.stdout.contains("nothing to do"), "{again}");
+    let user = "setpriv --reuid ann --regid ann --init-groups miniascape";
+    let seen = machine.sh(&format!(
+        "{user} net status net-1; {user} guest list; {user} doctor"
+    ));
+    assert!(
+        seen.stdout.contains("not looked at: firewall") && seen.stderr.is_empty(),
+        "{seen}"
+    );
+
+    let well = findings(&machine);
+    assert!(well.is_empty(), "{well:#?}");
+    let unit = "miniascape-dnsmasq@net-3.service";
+    fault(
+        &machine,
+        "cd /var/lib/miniascape/networks/net-3; cp -a dnsmasq.conf /root/; echo nonsense >>dnsmasq.conf
+         systemctl restart miniascape-dnsmasq@net-3 || :; sleep 1; cp -a /root/dnsmasq.conf .",
+        "services",
+        unit,
+        &format!("systemctl reset-failed {unit} && systemctl restart {unit}"),
+    );
+    fault(
+        &machine,
+        "systemctl stop libvirtd.service 'libvirtd*.socket'",
+        "libvirt",
+        "libvirt",
+        "systemctl enable --now libvirtd.service",
+    );
+    fault(
+        &machine,
+        "iptables -F; iptables -t nat -F",
+        "firewall",
+        "net-1",
+        "systemctl restart libvirtd",
+    );
+}
