@@ -111,6 +111,11 @@ impl Context {
         }
     }
 
+    /// True if changing what miniascape keeps here is root's business, and not that of whoever runs this.
+    pub(super) fn is_for_root(&self) -> bool {
+        self.layout().is_standard() && !rustix::process::geteuid().is_root()
+    }
+
     /// Where files live.
     pub(crate) fn layout(&self) -> &Layout {
         &self.layout

@@ -73,7 +73,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
         .filter(|user| *user != "root" && layout.is_standard());
     let steps = setup::plan(layout, user, &wanted)?;
     // What is wrong with what was asked for comes first, whatever the host is like.
-    if layout.is_standard() && !args.dry_run && !rustix::process::geteuid().is_root() {
+    if context.is_for_root() && !args.dry_run {
         return Err(Failure::failed("setting a host up is for root").for_root());
     }
     let away = look(context, !specs.is_empty() && !args.dry_run)?;

@@ -26,7 +26,7 @@ pub(super) fn finish_again(context: &Context, libvirt: &Libvirt) {
 
 /// Puts on record what a package manager has done and no scriptlet could tell.
 pub(super) fn note_overlooked(context: &Context) {
-    if is_roots(context) {
+    if context.is_for_root() {
         return;
     }
     if let Err(error) = install::note_overlooked(context.layout()) {
@@ -42,11 +42,6 @@ pub(super) fn tidy(context: &Context) {
     files::remove_stale_locks(layout.run().on_disk(), layout.daemon_lock().on_disk());
 }
 
-/// True if what is pending is root's business, and not that of whoever runs this.
-fn is_roots(context: &Context) -> bool {
-    context.layout().is_standard() && !rustix::process::geteuid().is_root()
-}
-
 /// True if anything is pending. What cannot be looked at counts: the attempt will tell why.
 pub(super) fn is_any(context: &Context) -> bool {
     let layout = context.layout();
@@ -59,7 +54,7 @@ pub(super) fn is_any(context: &Context) -> bool {
 
 fn tell(context: &Context, libvirt: &Libvirt, except: Option<&NetworkName>, old_news: bool) {
     let layout = context.layout();
-    if is_roots(context) {
+    if context.is_for_root() {
         return;
     }
     tidy(context);

@@ -118,9 +118,7 @@ fn iptables(net: &Net, needs: &Needs, bridge: &InterfaceName, facts: &Facts, rep
             } else {
                 found
             };
-            report
-                .findings
-                .push(Finding::new(Check::Firewall, object, found, commands.join(" && ")).note(KERNELS));
+            dropped(object, found, commands.join(" && "), report);
         }
         if net.status.wants_dnsmasq && table.closes("INPUT") && !table.is_asked(bridge.as_str()) {
             let found = format!(
@@ -131,11 +129,15 @@ fn iptables(net: &Net, needs: &Needs, bridge: &InterfaceName, facts: &Facts, rep
                 "{program} -I INPUT -i {bridge} -p udp -m multiport --dports {ports} -j ACCEPT && \
                  {program} -I INPUT -i {bridge} -p tcp --dport 53 -j ACCEPT"
             );
-            report
-                .findings
-                .push(Finding::new(Check::Firewall, object, found, command).note(KERNELS));
+            dropped(object, found, command, report);
         }
     }
+}
+
+/// Reports what the kernel's rules drop; `command` lasts as long as they do.
+fn dropped(object: &str, found: String, command: String, report: &mut Report) {
+    let finding = Finding::new(Check::Firewall, object, found, command).note(KERNELS);
+    report.findings.push(finding);
 }
 
 /// What other tables of nftables drop.
@@ -158,9 +160,7 @@ fn nftables(net: &Net, needs: &Needs, bridge: &InterfaceName, facts: &Facts, rep
                 "nft insert rule {chain} 'iifname \"{bridge}\" accept' && \
                  nft insert rule {chain} 'oifname \"{bridge}\"{back} accept'"
             );
-            report
-                .findings
-                .push(Finding::new(Check::Firewall, object, found, command).note(KERNELS));
+            dropped(object, found, command, report);
         }
     }
     if net.status.wants_dnsmasq {
@@ -172,9 +172,7 @@ fn nftables(net: &Net, needs: &Needs, bridge: &InterfaceName, facts: &Facts, rep
                 "nft insert rule {chain} 'iifname \"{bridge}\" udp dport {{ 53, 67, 547 }} accept' && \
                  nft insert rule {chain} 'iifname \"{bridge}\" tcp dport 53 accept'"
             );
-            report
-                .findings
-                .push(Finding::new(Check::Firewall, object, found, command).note(KERNELS));
+            dropped(object, found, command, report);
         }
     }
 }

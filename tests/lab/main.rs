@@ -51,21 +51,9 @@ use support::Footprint;
 
 use libtest_mimic::{Arguments, Trial};
 
-/// Lists test functions by module: the name of a test is `module::function`.
-macro_rules! tests {
-    ($($module:ident { $($function:ident),* $(,)? })*) => {
-        vec![$($(
-            Trial::test(concat!(stringify!($module), "::", stringify!($function)), || {
-                $module::$function();
-                Ok(())
-            }),
-        )*)*]
-    };
-}
-
 #[expect(clippy::too_many_lines, reason = "a list of all tests")]
 fn tests() -> Vec<Trial> {
-    tests! {
+    support::tests! {
         harness {
             host_runs_commands_with_its_own_name_and_environment,
             command_that_hangs_is_killed,

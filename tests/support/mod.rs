@@ -5,7 +5,7 @@
 //! first process inside each host.
 
 // The lab tests and the demo share this module, and each uses a part of it.
-#![allow(dead_code, unused_imports)]
+#![allow(dead_code, unused_imports, unused_macros)]
 
 mod aside;
 pub(crate) mod command;
@@ -29,6 +29,19 @@ mod wait;
 
 use std::io::Write;
 use std::process::ExitCode;
+
+/// Lists test functions by module: the name of a test is `module::function`.
+macro_rules! tests {
+    ($($module:ident { $($function:ident),* $(,)? })*) => {
+        vec![$($(
+            libtest_mimic::Trial::test(concat!(stringify!($module), "::", stringify!($function)), || {
+                $module::$function();
+                Ok(())
+            }),
+        )*)*]
+    };
+}
+pub(crate) use tests;
 
 pub(crate) use aside::{AS_USER_ARGUMENT, Who, aside, aside_with, is_aside};
 pub(crate) use command::Command;

@@ -21,20 +21,8 @@ use libtest_mimic::{Arguments, Trial};
 use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
 
-/// Lists test functions by module: the name of a test is `module::function`.
-macro_rules! tests {
-    ($($module:ident { $($function:ident),* $(,)? })*) => {
-        vec![$($(
-            Trial::test(concat!(stringify!($module), "::", stringify!($function)), || {
-                $module::$function();
-                Ok(())
-            }),
-        )*)*]
-    };
-}
-
 fn tests() -> Vec<Trial> {
-    tests! {
+    support::tests! {
         deb {
             the_packages_come_serve_are_upgraded_and_go,
         }
