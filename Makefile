@@ -40,6 +40,9 @@ WITH_CARGO = dir=$$(packaging/setup --cargo) && PATH="$$dir:$$PATH"
 CARGO = $(WITH_CARGO) cargo
 # With the crates that `make dist` packs no network is needed, and none is used.
 VENDORED = $(if $(wildcard vendor/cargo.toml),--config vendor/cargo.toml --offline)
+# A program that is to be shipped is the same wherever it is built. The crates have to be there before their place is known.
+SHIPPED = $(if $(filter release,$(PROFILE)),{ $(CARGO) fetch --quiet --locked --target x86_64-unknown-linux-gnu $(VENDORED) && \
+    CARGO_ENCODED_RUSTFLAGS=$$(packaging/rustflags) && export CARGO_ENCODED_RUSTFLAGS; } &&)
 
 # Every script that is ours.
 SCRIPTS = $(shell grep -d skip -l '^\#!/bin/sh' packaging/*)
@@ -56,11 +59,11 @@ setup: ## install what building and testing need (asks first on a terminal)
 	@packaging/setup
 
 build: ## build the program
-	$(CARGO) build --locked $(VENDORED) --profile $(PROFILE)
+	$(SHIPPED) $(CARGO) build --locked $(VENDORED) --profile $(PROFILE)
 
 demo: setup ## set up, build, and show the main job on two private hosts
 	@$(MAKE) deb rpm
-	@$(CARGO) build --locked --profile $(PROFILE) --example demo
+	@$(SHIPPED) $(CARGO) build --locked --profile $(PROFILE) --example demo
 	@set -- $(TARGET)/$(PROFILE_DIR)/examples/demo --program $(PROGRAM) --deb $(DEB) --rpm $(RPM); \
 	if packaging/in-machine --needed; then \
 	    echo 'Namespaces are refused here, so the demo runs in an emulated machine, which takes about a quarter of an hour.'; \
@@ -157,7 +160,7 @@ stage: build
 	@rm -rf $(STAGE)
 	@$(MAKE) -s tree DESTDIR=$(abspath $(STAGE)) PREFIX=/usr PROFILE=$(PROFILE)
 	@strip $(STAGE)/usr/bin/$(NAME)
-	@packaging/check-program $(STAGE)/usr/bin/$(NAME) $(if $(filter release,$(PROFILE)),$(LARGEST))
+	@packaging/check-program $(STAGE)/usr/bin/$(NAME) $(if $(filter release,$(PROFILE)),$(LARGEST) '$(CURDIR)')
 
 deb: stage $(LICENCES)/copyright ## make the Debian packages in dist/
 	@$(if $(filter release,$(PROFILE)),,DPKG_DEB_COMPRESSOR_TYPE=gzip DPKG_DEB_COMPRESSOR_LEVEL=1) packaging/build-deb $(STAGE) $(VERSION) $(LICENCES)/copyright $(DIST) dist

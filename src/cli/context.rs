@@ -6,7 +6,7 @@ use super::later::Reached;
 use super::output::Output;
 use clap::{Args, ValueEnum};
 use miniascape::host::libvirt::is_local_uri;
-use miniascape::host::{Layout, Libvirt};
+use miniascape::host::{Daemons, Layout, Libvirt};
 use miniascape::name::NetworkName;
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -143,7 +143,13 @@ impl Context {
         let libvirt = match Libvirt::connect(&self.common.connect) {
             Ok(libvirt) => libvirt,
             Err(error) if error.is_away() && is_local_uri(&self.common.connect) => {
-                return Ok(Reached::Away(error.to_string()));
+                let daemons = Daemons::here();
+                let reason = if daemons.installed {
+                    error.to_string()
+                } else {
+                    format!("libvirt is not installed here (`{}`)", daemons.start_libvirt())
+                };
+                return Ok(Reached::Away(reason));
             }
             Err(error) => return Err(error.into()),
         };

@@ -6,12 +6,13 @@ use super::net::{compiled, settled_beside, warn_of_needs};
 use super::{Context, Failure};
 use clap::Subcommand;
 use miniascape::host::libvirt::is_local_uri;
-use miniascape::host::{Layout, Libvirt, Services, files, standing};
+use miniascape::host::{Layout, Libvirt, ServiceError, Services, files, standing};
 use miniascape::install;
 use miniascape::name::NetworkName;
 use miniascape::network::{
     self, Applied, BroughtByPackages, Deferred, Found, RegisterError, Registration, Step, Target, Wait,
 };
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -73,12 +74,19 @@ fn give_up_later() {
     });
 }
 
+/// What is waited for as a rule.
+const LIBVIRT: &str = "libvirt answers";
+
 /// How networks can be changed now.
 enum Host {
     /// By this libvirt.
     Runs(Libvirt),
-    /// Not yet, for this reason; that libvirt is waited for.
-    Waits(String, String),
+    /// Not yet, for this reason; that libvirt is waited for, or that of `until`.
+    Waits {
+        uri: String,
+        until: &'static str,
+        reason: String,
+    },
     /// Not before this system, which is an image, is started.
     Sleeps,
 }
@@ -93,14 +101,22 @@ impl Host {
         } else {
             install::SYSTEM
         };
-        let waits = |reason: String| Self::Waits(uri.to_owned(), reason);
-        if let Err(error) = Services::of(context.layout()).check() {
-            return waits(error.to_string());
+        let waits = |until: &'static str, reason: String| Self::Waits {
+            uri: uri.to_owned(),
+            until,
+            reason,
+        };
+        match Services::of(context.layout()).check() {
+            Ok(()) => {}
+            Err(ServiceError::NoManager { .. }) => {
+                return waits("`miniascape daemon` runs", "there is no systemd here".to_owned());
+            }
+            Err(error) => return waits("`miniascape daemon` answers", error.to_string()),
         }
         match context.reach_libvirt(false, None) {
             Ok(Reached::There(libvirt)) => Self::Runs(libvirt),
-            Ok(Reached::Away(reason)) => waits(reason),
-            Err(failure) => waits(failure.message().to_owned()),
+            Ok(Reached::Away(reason)) => waits(LIBVIRT, reason),
+            Err(failure) => waits(LIBVIRT, failure.message().to_owned()),
         }
     }
 }
@@ -135,12 +151,27 @@ fn post_install(context: &Context, networks: &[NetworkName]) -> Result<(), Failu
     let before = record.clone();
     if !work.is_empty() {
         let host = Host::look(context);
+        let mut later: BTreeMap<String, Vec<&str>> = BTreeMap::new();
         for (name, source) in &work {
             match follow(context, &host, name, source) {
-                Ok(()) if networks.contains(name) => drop(record.introduced.insert(name.clone())),
-                Ok(()) => {}
+                Ok(when) => {
+                    if networks.contains(name) {
+                        record.introduced.insert(name.clone());
+                    }
+                    if let Some(when) = when {
+                        later.entry(when).or_default().push(name.as_str());
+                    }
+                }
                 Err(failure) => failure.tell(context.format(), &left_as_it_is(name)),
             }
+        }
+        for (when, names) in later {
+            let (head, are) = match names.len() {
+                1 => ("the network", "is"),
+                _ => ("the networks", "are"),
+            };
+            let line = format!("miniascape: {head} {} {are} made when {when}", names.join(", "));
+            context.output().note(line);
         }
     }
     let known = registered
@@ -175,8 +206,13 @@ fn source(layout: &Layout, applied: &Applied) -> Option<String> {
     None
 }
 
-/// Registers or updates a network now, or puts that on record.
-fn follow(context: &Context, host: &Host, name: &NetworkName, source: &str) -> Result<(), Failure> {
+/// Registers or updates a network now, or puts that on record; then the answer is what is waited for.
+fn follow(
+    context: &Context,
+    host: &Host,
+    name: &NetworkName,
+    source: &str,
+) -> Result<Option<String>, Failure> {
     let libvirt = || match host {
         Host::Runs(libvirt) => Some(libvirt.clone()),
         _ => None,
@@ -189,30 +225,23 @@ fn follow(context: &Context, host: &Host, name: &NetworkName, source: &str) -> R
         )));
     }
     let compiled = compiled(context, &found)?;
-    let later = |wait: Wait<'_>| {
+    let later = |wait: Wait<'_>, when: String| {
         let deferral = super::later::register(context, &found, &compiled, wait, false)?;
-        if !deferral.report.steps.is_empty() {
-            context.output().note(format!(
-                "miniascape: the network {name} is made when {}",
-                match host {
-                    Host::Sleeps => "this system has started".to_owned(),
-                    _ => format!("libvirt answers: {}", wait.reason),
-                }
-            ));
-        }
-        Ok::<_, RegisterError>(())
+        // What is on record already is no news.
+        let news = !deferral.report.steps.is_empty();
+        Ok::<_, Failure>(news.then_some(when))
     };
     match host {
-        Host::Sleeps => Ok(later(Wait::FIRST_BOOT)?),
-        Host::Waits(uri, reason) => Ok(later(Wait { uri, reason })?),
+        Host::Sleeps => later(Wait::FIRST_BOOT, "this system has started".to_owned()),
+        Host::Waits { uri, until, reason } => later(Wait { uri, reason }, format!("{until}: {reason}")),
         Host::Runs(libvirt) => match now(context, &found, &compiled, libvirt) {
             Ok(report) => {
                 tell(context, &report);
-                Ok(())
+                Ok(None)
             }
             Err(error) if error.is_libvirt_away() => {
                 let (uri, reason) = (context.uri(), error.to_string());
-                Ok(later(Wait { uri, reason: &reason })?)
+                later(Wait { uri, reason: &reason }, format!("{LIBVIRT}: {reason}"))
             }
             Err(RegisterError::InUse { guests, .. }) => {
                 context.output().note(format!(
@@ -220,7 +249,7 @@ fn follow(context: &Context, host: &Host, name: &NetworkName, source: &str) -> R
                      `miniascape net diff {name}` shows what has changed, `miniascape net update {name}` does it",
                     guests.join(", ")
                 ));
-                Ok(())
+                Ok(None)
             }
             Err(error) => Err(Failure::of_network(error, &found.path)),
         },
@@ -315,14 +344,14 @@ fn take_away(context: &Context, host: &Host, name: &NetworkName, last: bool) -> 
     };
     let libvirt = match host {
         Host::Runs(libvirt) => libvirt,
-        Host::Waits(..) | Host::Sleeps if last => {
+        Host::Waits { .. } | Host::Sleeps if last => {
             return stays("libvirt cannot be asked who uses it".to_owned());
         }
         Host::Sleeps => {
             network::unregister_later(name, false, Wait::FIRST_BOOT, layout, false)?;
             return Ok(true);
         }
-        Host::Waits(uri, reason) => {
+        Host::Waits { uri, reason, .. } => {
             network::unregister_later(name, false, Wait { uri, reason }, layout, false)?;
             return Ok(true);
         }

@@ -93,11 +93,16 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
             .report(&told, || "this host is set up already; nothing to do".to_owned())?;
         return Ok(ExitCode::SUCCESS);
     }
+    let later = if away.is_some() {
+        " as soon as libvirt answers"
+    } else {
+        ""
+    };
     let lines = || {
         let mut lines: Vec<String> = steps.iter().map(Step::to_string).collect();
         lines.extend(
             news.iter()
-                .map(|wanted| format!("register the network {}", wanted.name)),
+                .map(|wanted| format!("register the network {}{later}", wanted.name)),
         );
         lines
     };

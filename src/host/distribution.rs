@@ -19,7 +19,7 @@ pub enum Distribution {
 }
 
 /// Debian's name of a package, Fedora's, openSUSE's, Arch's. What is not here has the same name everywhere.
-const NAMES: [(&str, &str, &str, &str); 16] = [
+const NAMES: [(&str, &str, &str, &str); 17] = [
     ("libvirt0", "libvirt-libs", "libvirt-libs", "libvirt"),
     (
         "libvirt-daemon-system",
@@ -30,7 +30,8 @@ const NAMES: [(&str, &str, &str, &str); 16] = [
     ("libvirt-clients", "libvirt-client", "libvirt-client", "libvirt"),
     (
         "qemu-system-x86",
-        "qemu-system-x86-core",
+        // The name that Fedora and RHEL share.
+        "qemu-kvm",
         "qemu-x86",
         "qemu-system-x86",
     ),
@@ -42,6 +43,7 @@ const NAMES: [(&str, &str, &str, &str); 16] = [
     ("ovmf", "edk2-ovmf", "qemu-ovmf-x86_64", "edk2-ovmf"),
     ("dpkg-dev", "dpkg-dev", "dpkg", "dpkg"),
     ("apt", "apt", "apt", "apt"),
+    ("libc-bin", "glibc-common", "glibc", "glibc"),
     ("rpm", "rpm", "rpm", "rpm-tools"),
     ("adduser", "shadow-utils", "shadow", "shadow"),
     ("passwd", "shadow-utils", "shadow", "shadow"),
@@ -107,6 +109,17 @@ impl Distribution {
             Self::Fedora => format!("dnf install {names}"),
             Self::Suse => format!("zypper install {names}"),
             Self::Arch => format!("pacman -S {names}"),
+        }
+    }
+
+    /// The command that installs a package, given by Debian's name, over one that is there and damaged.
+    pub fn install_anew(self, package: &str) -> String {
+        let name = self.package(package);
+        match self {
+            Self::Debian | Self::Other => format!("apt-get install --reinstall {name}"),
+            Self::Fedora => format!("dnf reinstall {name}"),
+            Self::Suse => format!("zypper install --force {name}"),
+            Self::Arch => format!("pacman -S {name}"),
         }
     }
 }

@@ -228,7 +228,11 @@ pub fn status(
 
 fn pending_problem(status: &Status) -> Option<String> {
     let wish = status.pending.as_ref()?;
-    Some(format!("to {} it is pending: {}", wish.work.verb(), wish.reason))
+    Some(format!(
+        "to {} it is pending: {}; `miniascape daemon --once` does it",
+        wish.work.verb(),
+        wish.reason
+    ))
 }
 
 enum Found {

@@ -63,7 +63,7 @@ fn in_an_image_everything_is_ready_for_the_first_boot_and_a_broken_definition_is
     assert!(
         first
             .stderr
-            .contains("the network net-1 is made when this system has started"),
+            .contains("the networks net-1, net-2 are made when this system has started"),
         "{first:?}"
     );
     let both = ["register-network net-1", "register-network net-2"];
@@ -101,7 +101,7 @@ fn while_libvirt_is_down_networks_wait_and_registered_ones_go_on() {
     let run = hook(state, "post-install --network net-1");
     assert!(
         run.stderr
-            .contains("the network net-1 is made when libvirt answers"),
+            .contains("the network net-1 is made when `miniascape daemon` runs: there is no systemd here"),
         "{run:?}"
     );
     assert_eq!(waiting(dir.path()), ["register-network net-1"]);

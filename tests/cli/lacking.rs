@@ -30,7 +30,7 @@ fn lacking(hidden: &[&str], os_release: &str, arguments: &[&str]) -> (i32, Strin
 }
 
 #[test]
-fn without_libvirts_library_only_what_needs_it_fails() {
+fn with_libvirts_library_damaged_only_what_needs_it_fails() {
     let library = "/usr/lib/x86_64-linux-gnu/libvirt.so.0";
     assert!(std::path::Path::new(library).exists());
     let hidden = ["../lib/x86_64-linux-gnu/libvirt.so.0"];
@@ -38,7 +38,7 @@ fn without_libvirts_library_only_what_needs_it_fails() {
     let (status, said) = lacking(&hidden, "ID=fedora\n", &list);
     assert_eq!(status, 4, "{said}");
     assert!(
-        said.contains("libvirt.so.0") && said.contains("`dnf install libvirt-libs`"),
+        said.contains("libvirt.so.0") && said.contains("`dnf reinstall libvirt-libs`"),
         "{said}"
     );
     let definition = concat!(env!("CARGO_MANIFEST_DIR"), "/networks/net-1.yaml");

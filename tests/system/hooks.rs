@@ -163,3 +163,65 @@ pub(crate) fn an_image_is_ready_at_its_first_boot() {
     }
     machine.is_healthy("first boot");
 }
+
+/// What makes libvirt installed: its client library, its daemons and their units.
+const LIBVIRT: &str = "usr/lib/x86_64-linux-gnu/libvirt*.so* usr/sbin/libvirtd usr/sbin/virtl*d usr/bin/virsh \
+    lib/systemd/system/libvirt* lib/systemd/system/virt*";
+
+pub(crate) fn without_libvirt_installed_the_networks_wait_for_it() {
+    let mut machine = debian("lacking");
+    let away = format!("cd \"$0\"; tar --create --remove-files --file root/libvirt.tar {LIBVIRT}");
+    let root = machine.root();
+    Command::machine(["sh".as_ref(), "-ec".as_ref(), away.as_ref(), root.as_os_str()]).check();
+    machine.boot();
+    machine.is_healthy("without libvirt");
+    // dpkg believes that libvirt0 is there; with its files gone it does not matter what it believes.
+    let done = machine.sh(&Kind::Deb.install("miniascape-refdata"));
+    let said: Vec<&str> = done.stderr.lines().chain(done.stdout.lines()).collect();
+    let ours: Vec<&str> = said
+        .into_iter()
+        .filter(|line| line.starts_with("miniascape: "))
+        .collect();
+    assert_eq!(
+        ours,
+        [
+            "miniascape: the networks net-1, net-2, net-3 are made when libvirt answers: libvirt is not installed here \
+             (`apt-get install libvirt-daemon-system libvirt-clients qemu-system-x86`)"
+        ],
+        "{done}"
+    );
+    let again = machine.sh("miniascape hook post-install --network net-1; miniascape hook post-install");
+    assert_eq!(again.stderr, "");
+    let told = machine.try_sh("miniascape net list");
+    assert!(told.stderr.contains("`apt-get install libvirt0`"), "{told}");
+    machine.is_healthy("installed without libvirt");
+    // At boot nothing is tried in vain.
+    machine.shut_down();
+    machine.boot();
+    machine.is_healthy("booted without libvirt");
+
+    // A library that is damaged.
+    machine.sh("echo rubbish >/usr/lib/x86_64-linux-gnu/libvirt.so.0; touch /usr/sbin/libvirtd");
+    machine.sh("rm /var/lib/miniascape/pending/network-net-2.json /var/lib/miniascape/brought.json");
+    let broken = machine.sh("miniascape hook post-install --network net-2");
+    assert!(
+        broken.stderr.starts_with(
+            "miniascape: the network net-2 is made when libvirt answers: libvirt's client library cannot be loaded: "
+        ) && broken.stderr.lines().count() == 1,
+        "{broken}"
+    );
+    let told = machine.try_sh("miniascape net list");
+    assert!(
+        told.stderr.contains("`apt-get install --reinstall libvirt0`"),
+        "{told}"
+    );
+    assert_eq!(machine.sh("miniascape hook pre-remove").stderr, "");
+
+    // It comes, and the daemon, which runs all the time, has the networks made.
+    machine.sh("tar -C / -xf /root/libvirt.tar; systemctl daemon-reload; systemctl start libvirtd.socket");
+    machine.wait_done(PATIENCE);
+    for network in ["net-1", "net-2", "net-3"] {
+        machine.sh(&format!("miniascape net status {network}"));
+    }
+    machine.is_healthy("libvirt has come");
+}

@@ -35,6 +35,7 @@ fn tests() -> Vec<Trial> {
         hooks {
             whatever_is_wrong_ends_no_transaction,
             an_image_is_ready_at_its_first_boot,
+            without_libvirt_installed_the_networks_wait_for_it,
         }
         sandbox {
             the_daemon_does_all_its_work_in_its_units_limits,

@@ -252,6 +252,8 @@ impl Story {
             told.contains("the network net-1 stays: g has an interface in it"),
             "{done}"
         );
+        // Of the packages that go the program is the last.
+        assert!(!told.contains("not found"), "{done}");
         for place in [
             "/etc/miniascape",
             "/var/lib/miniascape",

@@ -6,6 +6,7 @@ use crate::cli::guest::packaged;
 use crate::cli::progress::{Style, Teller};
 use crate::cli::{Context, Failure, Format};
 use miniascape::guest;
+use miniascape::host::CommandError;
 use miniascape::host::command::Run;
 use miniascape::install::{self, Finding, InstallError, Manager, Outcome, PendingKind, Unpacking, Verdict};
 use miniascape::name::printable;
@@ -82,7 +83,7 @@ pub(super) fn run(context: &Context, request: &Request<'_>) -> Result<ExitCode, 
                     .note(format!("note: left out, since it is installed: {path}"));
             }
             let run = (!files.is_empty())
-                .then(|| install::install_run(manager, &files))
+                .then(|| install::install_run(manager, &files).map_err(|error| unsuitable(manager, error)))
                 .transpose()?;
             told.command = run.as_ref().map(Run::words);
             run
@@ -131,6 +132,23 @@ pub(super) fn run(context: &Context, request: &Request<'_>) -> Result<ExitCode, 
         outcome.is_done(version) || !context.layout().is_live() && outcome.installed.as_ref() == Some(version)
     });
     Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Packages of the other kind: their package manager could be installed, but it would know nothing of this host.
+fn unsuitable(manager: Manager, error: CommandError) -> Failure {
+    let (kind, programs, other) = match manager {
+        Manager::Dpkg => ("Debian", "neither apt-get nor dpkg", "rpm"),
+        Manager::Rpm => ("RPM", "neither dnf nor zypper nor rpm", "deb"),
+    };
+    if !error.is_missing() {
+        return error.into();
+    }
+    Failure::missing(format!(
+        "{kind} packages cannot be installed here: there is {programs}"
+    ))
+    .hint(format!(
+        "`miniascape repack --to {other}` packs a guest for this host, and `--to tar` for any"
+    ))
 }
 
 fn shown(path: &Path) -> String {

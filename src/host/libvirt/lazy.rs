@@ -6,7 +6,7 @@
 //! then, too, but slow to start, and `packaging/check-program` says so of a program that is to be shipped.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 
 /// The library, by the name of its binary interface.
 const LIBRARY: &CStr = c"libvirt.so.0";
@@ -139,10 +139,15 @@ extern "C" fn not_loaded() -> ! {
     unreachable!("a function of libvirt was called before there was a connection")
 }
 
-/// Loads the library, once; the message says why it cannot be.
+/// Loads the library, once; the message says why it cannot be. It may come later: the daemon tries again.
 pub(super) fn load() -> Result<(), String> {
-    static LOADED: OnceLock<Result<(), String>> = OnceLock::new();
-    LOADED.get_or_init(fill).clone()
+    static LOADED: Mutex<bool> = Mutex::new(false);
+    let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+    if !*loaded {
+        fill()?;
+        *loaded = true;
+    }
+    Ok(())
 }
 
 fn fill() -> Result<(), String> {
@@ -158,8 +163,8 @@ fn fill() -> Result<(), String> {
         if function.is_null() {
             return Err(last_error());
         }
-        // SAFETY: there are as many slots as names. Only this writes them, once, before anyone can have a connection to
-        // call a function with.
+        // SAFETY: there are as many slots as names. Only this writes them, one caller at a time, before anyone can have a
+        // connection to call a function with.
         unsafe { (&raw mut (*slots)[index]).write_volatile(function) };
     }
     Ok(())

@@ -32,13 +32,23 @@ impl From<LibvirtError> for Failure {
                     Daemons::here().start_libvirt()
                 ))
             }
+            LibvirtError::Unreachable { uri, .. } if is_local_uri(uri) => Self::missing(error.to_string())
+                .hint(format!(
+                    "is libvirt running? `{}` starts it (as root), `miniascape doctor` tells more",
+                    Daemons::here().start_libvirt()
+                )),
             LibvirtError::Unreachable { uri, .. } => Self::missing(error.to_string()).hint(format!(
-                "is libvirt running? `systemctl status libvirtd` (or virtqemud, virtnetworkd) tells; `virsh -c {uri} version` tries it"
+                "is libvirt running there? `virsh -c {uri} version` tries it"
             )),
-            LibvirtError::Library { .. } => Self::missing(error.to_string()).hint(format!(
-                "install it: `{}`",
-                Distribution::here().install(&["libvirt0"])
-            )),
+            LibvirtError::Library { message } => {
+                // The dynamic loader's words for a file that is nowhere.
+                let (verb, command) = if message.ends_with("No such file or directory") {
+                    ("install it", Distribution::here().install(&["libvirt0"]))
+                } else {
+                    ("install it anew", Distribution::here().install_anew("libvirt0"))
+                };
+                Self::missing(error.to_string()).hint(format!("{verb}: `{command}`"))
+            }
             LibvirtError::Blocked { name, blocker } => {
                 Self::refused(error.to_string()).hint(blocker.remedy(name))
             }
