@@ -6,7 +6,7 @@ use super::support::{Host, HostOptions};
 use super::{median, pack, sh};
 use std::time::{Duration, Instant};
 
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 9;
 /// How long a guest that writes is watched when nobody packs it.
 const WATCHED: Duration = Duration::from_secs(5);
 

@@ -2,6 +2,7 @@
 
 use super::generate::{Dice, chain};
 use super::sure;
+use fs_err as fs;
 use miniascape::image::{Content, Disk, Export, Format, ImageError, Plan, content_digest};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -94,6 +95,22 @@ fn an_export_is_the_disk_that_it_exports() {
         let same = Plan::delta(&disk, &disk.bottom().unwrap(), 65536, &mut |_| {}).unwrap();
         assert_eq!(same.data_size(), 0, "seed {seed}");
     }
+}
+
+#[test]
+fn much_data_is_read_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("much");
+    let mut dice = Dice::new(7100);
+    let piece: Vec<u8> = (0..1_000_448)
+        .map(|_| u8::try_from(dice.below(256)).unwrap())
+        .collect();
+    fs::write(&path, piece.repeat(80)).unwrap();
+    let file = Disk::open(&path, Format::Raw, &|_, _| false).unwrap();
+    let server = Server::start(&path, Format::Raw, &[]);
+    let disk = Disk::exported(Arc::new(Export::open(&server.socket, "disk").unwrap()), None);
+    let digest = |disk: &Disk| content_digest(disk, &mut |_| {}).unwrap();
+    assert_eq!(digest(&disk), digest(&file));
 }
 
 #[test]
