@@ -5,17 +5,16 @@ mod diff;
 mod firewall;
 mod import;
 mod show;
+mod status;
+mod validate;
 
 use super::later::{self, Reached};
-use super::output::table;
-use super::{Context, Failure, Format};
+use super::{Context, Failure};
 use clap::Subcommand;
-use fs_err as fs;
-use miniascape::host::{Libvirt, Services, files};
+use miniascape::host::{Libvirt, Services};
 use miniascape::name::NetworkName;
 use miniascape::network::{
-    self, Compiled, FindError, Finder, Found, Network, NetworkError, Owner, Registration, StatusError, Step,
-    Target, Wait, find,
+    self, Compiled, FindError, Finder, Found, Network, Registration, Step, Target, Wait, find,
 };
 use miniascape::template::Templates;
 use serde_json::json;
@@ -125,8 +124,10 @@ pub(crate) enum Args {
 
 pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
     match args {
-        Args::Validate { networks } => validate(context, networks),
-        Args::Compile { network, output } => compile(context, network, output).map(|()| ExitCode::SUCCESS),
+        Args::Validate { networks } => validate::run(context, networks),
+        Args::Compile { network, output } => {
+            validate::compile(context, network, output).map(|()| ExitCode::SUCCESS)
+        }
         Args::Import(args) => import::run(context, args).map(|()| ExitCode::SUCCESS),
         Args::Diff(args) => diff::run(context, args),
         Args::Show { network } => show::run(context, network).map(|()| ExitCode::SUCCESS),
@@ -147,8 +148,8 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
         Args::Firewall { network } => {
             firewall::run(context, &named(context, network)?).map(|()| ExitCode::SUCCESS)
         }
-        Args::List => list(context),
-        Args::Status { network } => status(context, &named(context, network)?),
+        Args::List => status::list(context),
+        Args::Status { network } => status::run(context, &named(context, network)?),
     }
 }
 
@@ -209,114 +210,6 @@ pub(super) fn compiled(context: &Context, found: &Found) -> Result<Compiled, Fai
 fn compiled_network(context: &Context, network: &Network) -> Result<Compiled, Failure> {
     let templates = Templates::with_replacements(context.layout().templates().on_disk())?;
     Ok(network::compile(network, context.layout(), &templates)?)
-}
-
-/// Checks every definition, so that one run shows the mistakes of all. As JSON there is one line for each definition
-/// that could be read, right or wrong.
-fn validate(context: &Context, networks: &[String]) -> Result<ExitCode, Failure> {
-    let mut status = ExitCode::SUCCESS;
-    let libvirt = || context.libvirt_for_reading().ok();
-    let finder = Finder::to_validate(context.layout(), &libvirt);
-    for text in networks {
-        let result = finder.find(text);
-        if context.format() == Format::Json
-            && let Some(value) = verdict(text, &result)
-        {
-            context.output().event(&value, String::new)?;
-            if result.is_err() {
-                status = ExitCode::from(2);
-            }
-            continue;
-        }
-        match result {
-            Ok(found) => {
-                warn(context, &found);
-                let (name, hosts) = (found.network.name(), count(&found));
-                let auto = chosen(&found);
-                let line = || format!("{}: network {name}, {hosts}{auto}, fine", found.path.display());
-                context.output().event(&(), line)?;
-            }
-            Err(error) => status = Failure::from(error).report(context.format()),
-        }
-    }
-    Ok(status)
-}
-
-/// The number of a network's hosts, and where they stand if not all do in the definition.
-fn count(found: &Found) -> String {
-    let [own, people, guests] = found.hosts_by_origin();
-    let mut text = match own + people + guests {
-        1 => "1 host".to_owned(),
-        all => format!("{all} hosts"),
-    };
-    let others: Vec<String> = [(people, "in drop-ins"), (guests, "from guests")]
-        .into_iter()
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, place)| format!("{count} {place}"))
-        .collect();
-    if !others.is_empty() {
-        text = format!("{text} ({})", others.join(", "));
-    }
-    text
-}
-
-/// What `auto` stands for in a network, as part of a sentence.
-fn chosen(found: &Found) -> String {
-    let mut text = String::new();
-    if let Some(subnet) = found.chosen.subnet {
-        text = format!(", subnet {subnet} by auto");
-    }
-    let hosts = found.network.hosts().iter().filter_map(|host| {
-        let address = found.chosen.hosts.get(&host.name)?;
-        Some(format!("{} {address}", host.name))
-    });
-    let hosts: Vec<String> = hosts.collect();
-    match hosts.as_slice() {
-        [] => text,
-        few if few.len() <= 5 => format!("{text}, addresses by auto: {}", few.join(", ")),
-        many => format!("{text}, {} addresses by auto", many.len()),
-    }
-}
-
-/// What JSON says of a definition; `None` when there is none to speak of.
-fn verdict(text: &str, result: &Result<Found, FindError>) -> Option<serde_json::Value> {
-    match result {
-        Ok(found) => {
-            let [definition, drop_ins, guests] = found.hosts_by_origin();
-            Some(json!({
-                "file": found.path, "network": found.network.name(), "valid": true,
-                "hosts": { "definition": definition, "drop_ins": drop_ins, "guests": guests },
-                "auto": found.chosen,
-                "errors": [], "warnings": found.warnings,
-            }))
-        }
-        Err(FindError::Network(NetworkError::Definition(problems))) => Some(json!({
-            "file": problems.list().first().map_or(text, |problem| &problem.file), "network": null, "valid": false,
-            "errors": problems.list(), "warnings": [],
-        })),
-        Err(_) => None,
-    }
-}
-
-fn compile(context: &Context, text: &str, output: &std::path::Path) -> Result<(), Failure> {
-    let found = found(context, text)?;
-    let compiled = compiled(context, &found)?;
-    let write = || -> std::io::Result<Vec<PathBuf>> {
-        fs::create_dir_all(output)?;
-        let mut written = Vec::new();
-        for file in compiled.files() {
-            let path = output.join(file.name);
-            files::write(&path, file.content.as_bytes(), file.mode)?;
-            written.push(path);
-        }
-        Ok(written)
-    };
-    let written = write()?;
-    let value = json!({ "network": found.network.name(), "files": written });
-    context.output().report(&value, || {
-        let lines: Vec<String> = written.iter().map(|path| path.display().to_string()).collect();
-        lines.join("\n")
-    })
 }
 
 pub(super) fn register(context: &Context, text: &str, dry_run: bool) -> Result<(), Failure> {
@@ -444,115 +337,4 @@ fn steps_told(report: &Registration, done: &str, dry_run: bool) -> String {
         (steps, true) => format!("{name} would be {done}: {}", steps.join(", ")),
         (steps, false) => format!("{name} {done}: {}", steps.join(", ")),
     }
-}
-
-/// Also without libvirt, as far as the files tell; the status then says that something is missing.
-fn list(context: &Context) -> Result<ExitCode, Failure> {
-    let layout = context.layout();
-    let (libvirt, missing) = if layout.is_live() {
-        later::libvirt_if_there(context)?
-    } else {
-        (None, None)
-    };
-    let all = network::overview(layout, libvirt.as_ref())?;
-    if all.is_empty()
-        && let Some(missing) = missing
-    {
-        return Err(missing);
-    }
-    context.output().result(&all, || {
-        let yes = |is: bool| if is { "yes" } else { "no" }.to_owned();
-        let rows: Vec<_> = all
-            .iter()
-            .map(|n| {
-                let state = match n.active {
-                    Some(true) => "active",
-                    Some(false) => "inactive",
-                    None => "-",
-                };
-                let owner = match n.owner {
-                    Some(Owner::Miniascape) => "miniascape",
-                    Some(Owner::Other) => "other",
-                    None => "-",
-                };
-                [
-                    miniascape::name::printable(&n.name, 40),
-                    state.to_owned(),
-                    yes(n.defined),
-                    n.pending
-                        .map_or_else(|| yes(n.registered), |verb| format!("{verb} pending")),
-                    n.bridge.clone().unwrap_or_else(|| "-".to_owned()),
-                    owner.to_owned(),
-                ]
-            })
-            .collect();
-        table(
-            ["NAME", "STATE", "DEFINED", "REGISTERED", "BRIDGE", "OWNER"],
-            &rows,
-            "no networks",
-        )
-    })?;
-    missing.map_or(Ok(ExitCode::SUCCESS), Err)
-}
-
-fn status(context: &Context, name: &NetworkName) -> Result<ExitCode, Failure> {
-    let (libvirt, missing) = later::libvirt_if_there(context)?;
-    let services = Services::of(context.layout());
-    let (status, missing) = match (
-        network::status(context.layout(), libvirt.as_ref(), &services, name),
-        missing,
-    ) {
-        (Err(StatusError::Unknown(_)), Some(missing)) => return Err(missing),
-        (status, missing) => (status?, missing),
-    };
-    context.output().result(&status, || {
-        let mut lines = vec![format!("network {name}")];
-        let mut line = |key: &str, value: String| lines.push(format!("  {key:<10} {value}"));
-        line(
-            "registered",
-            if status.registered { "yes" } else { "no" }.to_owned(),
-        );
-        let libvirt = match (status.in_libvirt, status.active, status.autostart) {
-            _ if missing.is_some() => "cannot be asked".to_owned(),
-            (false, _, _) => "not defined".to_owned(),
-            (true, active, autostart) => format!(
-                "{}, {}",
-                if active { "active" } else { "inactive" },
-                if autostart {
-                    "starts at boot"
-                } else {
-                    "does not start at boot"
-                }
-            ),
-        };
-        line("libvirt", libvirt);
-        line("bridge", status.bridge.clone().unwrap_or_else(|| "-".to_owned()));
-        let dnsmasq = match (status.wants_dnsmasq, status.dnsmasq_pid) {
-            (false, _) => "none".to_owned(),
-            (true, Some(pid)) => format!("running, process {pid}"),
-            (true, None) => "not running".to_owned(),
-        };
-        line("dnsmasq", dnsmasq);
-        line("leases", status.leases.to_string());
-        line(
-            "guests",
-            if status.guests.is_empty() {
-                "none running".to_owned()
-            } else {
-                status.guests.join(", ")
-            },
-        );
-        for problem in &status.problems {
-            line("problem", problem.clone());
-        }
-        lines.join("\n")
-    })?;
-    if let Some(missing) = missing {
-        return Err(missing);
-    }
-    Ok(if status.problems.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
 }

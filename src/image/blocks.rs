@@ -15,8 +15,8 @@
 //!
 //! Such a list vouches for itself: its content digest, which [`Content::from_list`] computes, is made of these blocks.
 
+use super::bytes::index;
 use super::digest::{BLOCK, Content, ContentBuilder, REMEMBERED};
-use super::disk::index;
 
 const MAGIC: &[u8; 8] = b"MABLOCKS";
 const VERSION: u32 = 1;

@@ -1,8 +1,13 @@
-//! Small things about bytes: big-endian numbers, zeros, and reads at a place of a file.
+//! Small things about bytes: lengths, big-endian numbers, zeros, and reads at a place of a file.
 
 use fs_err as fs;
 use std::io;
 use std::os::unix::fs::FileExt;
+
+/// A length that is known to fit into memory.
+pub(super) fn index(bytes: u64) -> usize {
+    usize::try_from(bytes).expect("memory is addressed by 64 bits")
+}
 
 /// The big-endian number at `at`, if the bytes are there.
 pub(super) fn be32(bytes: &[u8], at: usize) -> Option<u32> {

@@ -3,27 +3,18 @@
 //! A file that a header names is opened only after the caller allowed it. Nothing is locked and nothing written; who
 //! reads an image that a guest writes to reads nonsense (`ensure_unused` tells).
 
-use super::info::{Backing, following};
+use super::bytes::{index, read_padded};
+use super::extent::{Extent, Place, WINDOW, cut, merge, push};
 use super::layer::{Layer, Packed, Piece, Stamp, Stored};
 use super::nbd::{Export, ExportReader, Kind};
+use super::open::{self, Permit};
 use super::unpack::Unpacker;
-use super::{Format, ImageError, QcowHeader, header};
-use crate::image::bytes::read_padded;
-use crate::name::printable;
-use fs_err as fs;
-use std::io::{self, Seek};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use super::{Format, ImageError};
+use std::path::Path;
+use std::sync::Arc;
 
 /// libvirt follows no longer chains (`VIR_STORAGE_MAX_CHAIN_DEPTH`, 200); nor does anyone who wants to read from one.
 pub const MAX_DEPTH: usize = 200;
-
-/// Guest bytes that one thread works on at a time: a multiple of the largest cluster.
-pub(super) const WINDOW: u64 = 4 << 20;
-
-/// Says whether a file that a header names may be opened in that format.
-pub type Permit<'a> = &'a dyn Fn(&Path, Format) -> bool;
 
 /// The images that make up a disk, opened.
 #[derive(Debug)]
@@ -34,63 +25,6 @@ pub struct Disk {
     /// The files that the exported disk was in when the export began, and that a guest goes on writing to: what is read from
     /// them is believed by its digest only.
     pub(super) beside: Option<Box<Disk>>,
-}
-
-/// A run of guest bytes that come from one place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Extent {
-    /// First guest byte.
-    pub start: u64,
-    /// Number of bytes.
-    pub length: u64,
-    /// Where they are.
-    pub place: Place,
-}
-
-/// Where guest bytes are. `layer` counts from 0, the image itself, downwards.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
-    /// In no layer: they read as zeros.
-    Nowhere,
-    /// In a layer that says that they are zeros.
-    Zero {
-        /// The layer.
-        layer: usize,
-    },
-    /// In a file, as they are.
-    Plain {
-        /// The layer.
-        layer: usize,
-        /// Where they start in the layer's data file.
-        offset: u64,
-    },
-    /// In the export, at the same place as in the guest.
-    Exported,
-    /// In a compressed cluster.
-    Packed {
-        /// The layer.
-        layer: usize,
-        /// Where the compressed bytes start in the layer's file.
-        offset: u64,
-        /// Their number, rounded up.
-        length: u64,
-        /// Bytes of the cluster before these.
-        skip: u64,
-    },
-}
-
-impl Extent {
-    /// First guest byte behind it.
-    pub const fn end(&self) -> u64 {
-        self.start + self.length
-    }
-}
-
-impl Place {
-    /// True if the bytes are zeros without anyone looking at them.
-    pub const fn reads_zero(self) -> bool {
-        matches!(self, Self::Nowhere | Self::Zero { .. })
-    }
 }
 
 impl Disk {
@@ -106,7 +40,7 @@ impl Disk {
         let mut next = Some((std::path::absolute(path)?, format));
         while let Some((path, format)) = next {
             let layer =
-                open_layer(path, format, permit).map_err(|error| match (error, disk.layers.last()) {
+                open::layer(path, format, permit).map_err(|error| match (error, disk.layers.last()) {
                     (ImageError::Missing { path }, Some(above)) => ImageError::MissingBacking {
                         image: above.path.clone(),
                         backing: path,
@@ -121,7 +55,7 @@ impl Disk {
                 });
             }
             seen.push(id);
-            next = layer_below(&layer, permit)?;
+            next = open::below(&layer, permit)?;
             disk.layers.push(layer);
             if disk.layers.len() == MAX_DEPTH && next.is_some() {
                 return Err(ImageError::Header {
@@ -311,60 +245,6 @@ impl Disk {
     }
 }
 
-/// Cuts ranges of whole windows into windows.
-pub(super) fn cut(ranges: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
-    let starts = |(start, end): (u64, u64)| {
-        (start..end)
-            .step_by(index(WINDOW))
-            .map(move |at| (at, end.min(at + WINDOW)))
-    };
-    ranges.into_iter().flat_map(starts).collect()
-}
-
-/// Sorts ranges and joins those that touch.
-pub(super) fn merge(mut ranges: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
-    ranges.sort_unstable();
-    let mut merged: Vec<(u64, u64)> = Vec::new();
-    for (start, end) in ranges {
-        match merged.last_mut() {
-            Some(last) if last.1 >= start => last.1 = last.1.max(end),
-            _ => merged.push((start, end)),
-        }
-    }
-    merged
-}
-
-fn push(extents: &mut Vec<Extent>, start: u64, end: u64, place: Place) {
-    if start >= end {
-        return;
-    }
-    if let Some(last) = extents.last_mut()
-        && last.end() == start
-    {
-        let goes_on = match (last.place, place) {
-            (Place::Nowhere, Place::Nowhere) | (Place::Exported, Place::Exported) => true,
-            (Place::Zero { layer: a }, Place::Zero { layer: b }) => a == b,
-            (
-                Place::Plain { layer: a, offset },
-                Place::Plain {
-                    layer: b,
-                    offset: next,
-                },
-            ) => a == b && offset + last.length == next,
-            _ => false,
-        };
-        if goes_on {
-            last.length = end - last.start;
-            return;
-        }
-    }
-    extents.push(Extent {
-        start,
-        length: end - start,
-        place,
-    });
-}
-
 /// Reads guest bytes, and keeps the last compressed cluster that it opened.
 #[derive(Debug)]
 pub struct DiskReader<'a> {
@@ -420,129 +300,4 @@ impl DiskReader<'_> {
         }
         Ok(())
     }
-}
-
-/// A length that is known to fit into memory.
-pub(super) fn index(bytes: u64) -> usize {
-    usize::try_from(bytes).expect("memory is addressed by 64 bits")
-}
-
-fn open_file(path: &Path) -> Result<(fs::File, u64, Stamp), ImageError> {
-    let mut options = fs::OpenOptions::new();
-    // A FIFO must not hold us up.
-    options
-        .read(true)
-        .options_mut()
-        .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
-    let mut file = match options.open(path) {
-        Ok(file) => file,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            return Err(ImageError::Missing {
-                path: path.to_owned(),
-            });
-        }
-        Err(e) => return Err(e.into()),
-    };
-    let meta = file.metadata()?;
-    let size = if meta.is_file() {
-        meta.len()
-    } else if meta.file_type().is_block_device() {
-        file.seek(io::SeekFrom::End(0))?
-    } else {
-        return Err(ImageError::NotAFile {
-            path: path.to_owned(),
-        });
-    };
-    Ok((file, size, Stamp::of(&meta)))
-}
-
-fn open_layer(path: PathBuf, format: Format, permit: Permit<'_>) -> Result<Layer, ImageError> {
-    let (file, file_size, stamp) = open_file(&path)?;
-    let mut layer = Layer {
-        path,
-        // As QEMU does: a guest sees whole sectors.
-        virtual_size: file_size.next_multiple_of(512),
-        file,
-        file_size,
-        stamp,
-        qcow2: None,
-        data: None,
-        run: Mutex::default(),
-    };
-    if format == Format::Raw {
-        return Ok(layer);
-    }
-    let header = header::read(&layer.file, &layer.path)?;
-    layer.virtual_size = header.virtual_size;
-    if header.encrypted {
-        return Err(ImageError::Unsupported {
-            path: layer.path,
-            what: "encryption".into(),
-            hint: "make a plain copy with `qemu-img convert` and the key",
-        });
-    }
-    if header.external_data {
-        layer.data = Some(open_data(&layer, &header, permit)?);
-    }
-    layer.qcow2 = Some(header);
-    Ok(layer)
-}
-
-fn open_data(
-    layer: &Layer,
-    header: &QcowHeader,
-    permit: Permit<'_>,
-) -> Result<(fs::File, u64, Stamp), ImageError> {
-    let Some(recorded) = &header.data_file else {
-        return Err(ImageError::Header {
-            path: layer.path.clone(),
-            reason: "its data lies in another file, which it does not name".into(),
-        });
-    };
-    let file = following(recorded, &layer.path)?;
-    ensure_permitted(&layer.path, "data", &file, Format::Raw, permit)?;
-    open_file(&file)
-}
-
-fn layer_below(layer: &Layer, permit: Permit<'_>) -> Result<Option<(PathBuf, Format)>, ImageError> {
-    let Some(header) = &layer.qcow2 else {
-        return Ok(None);
-    };
-    let Some(backing) = Backing::of(header) else {
-        return Ok(None);
-    };
-    let file = backing.resolve(&layer.path)?;
-    let Some(format) = backing.format else {
-        return Err(match &header.backing_format {
-            None => ImageError::NoBackingFormat {
-                path: layer.path.clone(),
-                backing: printable(&backing.recorded, 200),
-            },
-            Some(other) => ImageError::Unsupported {
-                path: layer.path.clone(),
-                what: format!("a backing file in the format {}", printable(other, 40)),
-                hint: "make it one qcow2 image with `qemu-img convert`",
-            },
-        });
-    };
-    ensure_permitted(&layer.path, "backing", &file, format, permit)?;
-    Ok(Some((file, format)))
-}
-
-fn ensure_permitted(
-    image: &Path,
-    role: &'static str,
-    file: &Path,
-    format: Format,
-    permit: Permit<'_>,
-) -> Result<(), ImageError> {
-    let real = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
-    if permit(&real, format) {
-        return Ok(());
-    }
-    Err(ImageError::BackingNotAllowed {
-        image: image.to_owned(),
-        role,
-        backing: real,
-    })
 }

@@ -2,9 +2,10 @@
 //! its bytes otherwise, and beside what the image is to stand on.
 
 use super::ImageError;
-use super::bytes::is_zero;
+use super::bytes::{index, is_zero};
 use super::digest::{Block, Content, hash_blocks};
-use super::disk::{Disk, DiskReader, Extent, Place, WINDOW, cut, index, merge};
+use super::disk::{Disk, DiskReader};
+use super::extent::{Extent, Place, WINDOW, cut, merge};
 use super::plan::State;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,7 +1,7 @@
 //! Where things lie in a new qcow2 image: header, refcounts, L1 table, L2 tables, then the guest's data, each thing in
 //! whole clusters. All of it follows from four numbers.
 
-use super::disk::index;
+use super::bytes::index;
 use super::layer::{COPIED, ZERO};
 use super::plan::Plan;
 

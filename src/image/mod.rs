@@ -26,6 +26,7 @@ mod bytes;
 mod digest;
 mod disk;
 mod draft;
+mod extent;
 mod guess;
 mod header;
 mod info;
@@ -33,6 +34,7 @@ mod judge;
 mod layer;
 mod layout;
 mod nbd;
+mod open;
 mod ordered;
 mod packed;
 mod plan;
@@ -45,12 +47,14 @@ mod write;
 
 pub use allow::Allow;
 pub use digest::{Content, ContentDigest, content_digest, sha256_file};
-pub use disk::{Disk, DiskReader, Extent, MAX_DEPTH, Permit, Place};
+pub use disk::{Disk, DiskReader, MAX_DEPTH};
 pub use draft::Draft;
+pub use extent::{Extent, Place};
 pub use guess::{Guess, guess};
 pub use header::{Compression, QcowHeader, peek};
 pub use info::{Backing, Chain, ImageInfo, chain, describe, ensure_unused, info};
 pub use nbd::{Export, NbdError};
+pub use open::Permit;
 pub use plan::Plan;
 pub use qemu::{
     check, compare, copy_raw, create, create_fine_overlay, create_overlay, rebase, remove_bitmap,

@@ -4,8 +4,8 @@
 //! data, the refcounts behind it.
 
 use super::ImageError;
-use super::bytes::write_at;
-use super::disk::{DiskReader, index};
+use super::bytes::{index, write_at};
+use super::disk::DiskReader;
 use super::layer::{COMPRESSED, COPIED, ZERO};
 use super::layout::Layout;
 use super::ordered::in_order;

@@ -5,8 +5,9 @@
 //! the number of cores, equal disks give equal plans, and equal plans equal files. Where things lie in the new file is
 //! `layout`'s business, writing it `stream`'s and `write`'s.
 
+use super::bytes::index;
 use super::digest::{BLOCK, Block, Content, ContentBuilder, ContentDigest, ContentHasher, REMEMBERED};
-use super::disk::{Disk, index};
+use super::disk::Disk;
 use super::judge::{Digests, Judge, Under, windows};
 use super::layout::Layout;
 use super::ordered::in_order;

@@ -2,8 +2,9 @@
 //! memory.
 
 use super::ImageError;
+use super::bytes::index;
 use super::digest::{BLOCK, Block, ContentHasher, hash_blocks};
-use super::disk::{Disk, DiskReader, index};
+use super::disk::{Disk, DiskReader};
 use super::plan::{Plan, Run};
 use std::io::{self, Read};
 

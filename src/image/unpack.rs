@@ -1,8 +1,7 @@
 //! Compressed clusters made readable again.
 
 use super::ImageError;
-use super::bytes::read_at;
-use super::disk::index;
+use super::bytes::{index, read_at};
 use super::header::Compression;
 use super::layer::{Layer, Packed};
 use miniz_oxide::inflate::TINFLStatus;

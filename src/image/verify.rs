@@ -2,8 +2,8 @@
 //! docs/interop/qcow2.txt). What the clusters hold is for digests to tell.
 
 use super::ImageError;
-use super::bytes::{be32, be64};
-use super::disk::{Disk, index};
+use super::bytes::{be32, be64, index};
+use super::disk::Disk;
 use super::header::QcowHeader;
 use super::layer::{COMPRESSED, COPIED, Layer, OFFSET, ZERO};
 use super::snapshots;

@@ -1,8 +1,9 @@
 //! Writing a planned image into a file, its data by several threads at once.
 
 use super::ImageError;
-use super::bytes::write_at;
-use super::disk::{DiskReader, Place, index};
+use super::bytes::{index, write_at};
+use super::disk::DiskReader;
+use super::extent::Place;
 use super::ordered::in_order;
 use super::plan::{Plan, Run};
 use fs_err as fs;

@@ -295,7 +295,7 @@ impl<S: Read + Write> Client<S> {
         let range = from.and_then(|from| Some((from, from.checked_add(length)?)));
         match range.filter(|(from, to)| from < to && *to <= room as u64) {
             // Both are within the buffer.
-            Some((from, to)) => Ok(super::super::disk::index(from)..super::super::disk::index(to)),
+            Some((from, to)) => Ok(super::super::bytes::index(from)..super::super::bytes::index(to)),
             None => Err(self.broken("it sends bytes that were not asked for")),
         }
     }

@@ -194,7 +194,7 @@ impl<'a> ExportReader<'a> {
             if !(self.at..self.at + self.fetched.len() as u64).contains(&start) {
                 self.fetch(start, buffer.len() as u64)?;
             }
-            let skip = super::super::disk::index(start - self.at);
+            let skip = super::super::bytes::index(start - self.at);
             let count = buffer.len().min(self.fetched.len() - skip);
             let (now, rest) = buffer.split_at_mut(count);
             now.copy_from_slice(&self.fetched[skip..skip + count]);
@@ -221,7 +221,7 @@ impl<'a> ExportReader<'a> {
         let to = goes_on
             .max((start + wanted).min(limit))
             .next_multiple_of(alignment);
-        self.fetched.resize(super::super::disk::index(to - from), 0);
+        self.fetched.resize(super::super::bytes::index(to - from), 0);
         self.at = from;
         let done = client.read(from, &mut self.fetched);
         match done {

@@ -1,7 +1,7 @@
 //! Where an export has something, a few bits for each 64 KiB, so that the memory it takes is small and known beforehand:
 //! 4 MiB for each TiB.
 
-use super::super::disk::index;
+use super::super::bytes::index;
 
 /// Guest bytes that one mark stands for.
 pub(super) const BLOCK: u64 = 64 * 1024;
