@@ -11,7 +11,7 @@ mod validate;
 use super::later::{self, Reached};
 use super::{Context, Failure};
 use clap::Subcommand;
-use miniascape::host::{Libvirt, Services};
+use miniascape::host::{Libvirt, Services, bus};
 use miniascape::name::NetworkName;
 use miniascape::network::{
     self, Compiled, FindError, Finder, Found, Network, Registration, Step, Target, Wait, find,
@@ -110,6 +110,13 @@ pub(crate) enum Args {
         #[arg(value_name = "NAME|FILE")]
         network: String,
     },
+    /// Wait until the process answers as a network's dnsmasq: for its unit, which is active then
+    #[command(hide = true)]
+    Await {
+        network: NetworkName,
+        #[arg(long, value_name = "PID")]
+        process: u32,
+    },
     /// List networks: defined, registered, and libvirt's own
     #[command(after_help = "Example: miniascape net list --format json")]
     List,
@@ -147,6 +154,9 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<ExitCode, Failure> {
         } => unregister(context, &named(context, network)?, *force, *dry_run).map(|()| ExitCode::SUCCESS),
         Args::Firewall { network } => {
             firewall::run(context, &named(context, network)?).map(|()| ExitCode::SUCCESS)
+        }
+        Args::Await { network, process } => {
+            Ok(ExitCode::from(u8::from(!bus::await_dnsmasq(network, *process))))
         }
         Args::List => status::list(context),
         Args::Status { network } => status::run(context, &named(context, network)?),

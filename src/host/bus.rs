@@ -2,6 +2,7 @@
 
 use crate::name::NetworkName;
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 use zbus::blocking::connection::Builder;
@@ -37,6 +38,8 @@ pub fn reload_policies() -> Result<(), BusError> {
 
 /// How long dnsmasq has to answer on the bus; reading very many hosts takes it a while.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two looks at whether it answers.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Asks the network's dnsmasq for its version, to see that it answers, and waits for that. It has its name on the bus
 /// before it has looked at all it needs, and may still end; when it answers, it serves.
@@ -46,6 +49,23 @@ pub fn ping_dnsmasq(network: &NetworkName) -> Result<(), BusError> {
     // The methods' interface is called as the bus name, like everything of such a dnsmasq.
     connection.call_method(Some(name.as_str()), PATH, Some(name.as_str()), "GetVersion", &())?;
     Ok(())
+}
+
+/// True if the process `pid` answers as the network's dnsmasq.
+pub fn answers(network: &NetworkName, pid: u32) -> bool {
+    dnsmasq_pid(network).is_ok_and(|owner| owner == Some(pid)) && ping_dnsmasq(network).is_ok()
+}
+
+/// Waits until the process `pid` answers as the network's dnsmasq; false if it has ended before.
+pub fn await_dnsmasq(network: &NetworkName, pid: u32) -> bool {
+    let process = Path::new("/proc").join(pid.to_string());
+    while process.exists() {
+        if answers(network, pid) {
+            return true;
+        }
+        std::thread::sleep(PAUSE);
+    }
+    false
 }
 
 /// Makes the network's dnsmasq forget the lease of `address`; false if it has none.

@@ -68,11 +68,26 @@ pub(crate) fn faults_of_units_are_found_and_cured() {
 
     let well = findings(&machine);
     assert!(well.is_empty(), "{well:#?}");
+    // One that cannot serve is not started, and the command says why.
+    let own = format!(
+        "{}\nenable-tftp\ntftp-root=/srv/nowhere\n",
+        include_str!("../../data/templates/dnsmasq.conf")
+    );
+    machine.write("/etc/miniascape/templates/dnsmasq.conf", own);
+    let refused = machine.try_sh("miniascape net update net-3");
+    refused.expect_code(1);
+    let said = "dnsmasq for net-3 ended at once: dnsmasq: TFTP directory /srv/nowhere inaccessible";
+    assert!(
+        refused.stderr.contains(said) && refused.stderr.contains("was put back"),
+        "{refused}"
+    );
+    machine.sh("rm /etc/miniascape/templates/dnsmasq.conf; miniascape net status net-3");
     let unit = "miniascape-dnsmasq@net-3.service";
     fault(
         &machine,
         "cd /var/lib/miniascape/networks/net-3; cp -a dnsmasq.conf /root/; echo nonsense >>dnsmasq.conf
-         systemctl restart miniascape-dnsmasq@net-3 || :; sleep 1; cp -a /root/dnsmasq.conf .",
+         ! systemctl restart miniascape-dnsmasq@net-3 2>/dev/null
+         until systemctl is-failed --quiet miniascape-dnsmasq@net-3; do sleep 0.1; done; cp -a /root/dnsmasq.conf .",
         "services",
         unit,
         &format!("systemctl reset-failed {unit} && systemctl restart {unit}"),

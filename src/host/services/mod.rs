@@ -35,6 +35,9 @@ pub enum ServiceError {
     /// The daemon tried and could not.
     #[error("{0}")]
     Refused(String),
+    /// dnsmasq has ended while it was started, with these words.
+    #[error("dnsmasq for {0} ended at once: {1}")]
+    Ended(NetworkName, String),
     /// systemctl could not be run, or failed.
     #[error(transparent)]
     Systemctl(#[from] CommandError),

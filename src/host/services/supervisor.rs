@@ -207,8 +207,7 @@ impl Daemon {
         let server = self.spawn(network)?;
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let up = bus::dnsmasq_pid(network).is_ok_and(|pid| pid == Some(server.pid))
-                && bus::ping_dnsmasq(network).is_ok();
+            let up = bus::answers(network, server.pid);
             if let Ok(words) = server.last_words.try_recv() {
                 return Err(format!("dnsmasq for {network} ended at once: {words}"));
             }

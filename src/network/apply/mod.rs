@@ -134,9 +134,6 @@ pub enum RegisterError {
     /// dnsmasq cannot be started or stopped.
     #[error(transparent)]
     Service(#[from] ServiceError),
-    /// dnsmasq was started, but does not answer.
-    #[error("dnsmasq for {0} was started but did not appear on the D-Bus system bus as {1}")]
-    Silent(NetworkName, String),
     /// libvirt has no such network to be adopted.
     #[error("libvirt has no network {0}")]
     Absent(NetworkName),

@@ -1,17 +1,13 @@
 //! The steps that change the host, and taking one. Which steps are needed is planned next door.
 
 use super::{RegisterError, Target, added, journal};
-use crate::host::{Layout, bus, files, firewall};
+use crate::host::{Layout, files, firewall};
 use crate::name::NetworkName;
 use crate::network::compile::{self, Compiled};
 use crate::network::diff::KEPT;
 use crate::network::{Deferred, Pending};
 use serde::Serialize;
 use std::io;
-use std::time::{Duration, Instant};
-
-/// How long dnsmasq has to appear on the bus after its start.
-const DNSMASQ_PATIENCE: Duration = Duration::from_secs(5);
 
 /// One thing that is done to the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -106,12 +102,10 @@ pub(super) fn take(step: Step, name: &NetworkName, target: &Target<'_>) -> Resul
         Step::StartDnsmasq => {
             added::prepare(target.layout, name)?;
             target.services.start(name)?;
-            await_dnsmasq(name)?;
         }
         Step::RestartDnsmasq => {
             added::prepare(target.layout, name)?;
             target.services.restart(name)?;
-            await_dnsmasq(name)?;
         }
         Step::ReloadDnsmasq => added::reload(name, target)?,
         Step::StopDnsmasq => drop(target.services.stop(name)?),
@@ -131,17 +125,6 @@ pub(super) fn take(step: Step, name: &NetworkName, target: &Target<'_>) -> Resul
         | Step::StopLibvirtDnsmasq
         | Step::OpenFirewall
         | Step::Defer => {}
-    }
-    Ok(())
-}
-
-fn await_dnsmasq(name: &NetworkName) -> Result<(), RegisterError> {
-    let deadline = Instant::now() + DNSMASQ_PATIENCE;
-    while bus::ping_dnsmasq(name).is_err() {
-        if Instant::now() >= deadline {
-            return Err(RegisterError::Silent(name.clone(), name.dnsmasq_bus_name()));
-        }
-        std::thread::sleep(Duration::from_millis(10));
     }
     Ok(())
 }

@@ -111,7 +111,9 @@ impl From<ServiceError> for Failure {
             }
             ServiceError::NotForUs(_) => Self::failed(error.to_string()).for_root(),
             ServiceError::Systemctl(error) => error.into(),
-            ServiceError::Talk(_) | ServiceError::Refused(_) => Self::failed(error.to_string()),
+            ServiceError::Talk(_) | ServiceError::Refused(_) | ServiceError::Ended(..) => {
+                Self::failed(error.to_string())
+            }
         }
     }
 }

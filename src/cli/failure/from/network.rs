@@ -106,9 +106,6 @@ impl From<RegisterError> for Failure {
             )),
             RegisterError::Libvirt(error) => error.into(),
             RegisterError::Service(error) => error.into(),
-            RegisterError::Silent(..) => Self::failed(message).hint(
-                "does the bus policy allow the name? The package's policy is in /usr/share/dbus-1/system.d",
-            ),
             RegisterError::NotRegistered(name) => {
                 Self::failed(message).hint(format!("miniascape net register {name}"))
             }
