@@ -2,7 +2,7 @@
 //! follows at once, as far as its dnsmasq only has to read its files again. Writing what a guest brings is `dropin`'s
 //! business.
 
-use super::apply::{RegisterError, Step, Target, update};
+use super::apply::{Beside, RegisterError, Step, Target, update_beside};
 use super::dropin::{Brought, take_back};
 use super::{
     Applied, CompileError, FindError, Finder, Found, NetworkError, StateError, Warning, compile, find,
@@ -145,13 +145,23 @@ fn follow(found: &Found, layout: &Layout, libvirt: &Libvirt, dry_run: bool) -> R
         libvirt,
         services: &services,
     };
-    let planned = update(network, &compiled, &applied.source, &target, true)?;
+    let update = |dry_run| {
+        update_beside(
+            network,
+            &compiled,
+            &applied.source,
+            &target,
+            dry_run,
+            Beside::Unplugged,
+        )
+    };
+    let planned = update(true)?;
     let harmless = |step: &Step| matches!(step, Step::WriteFiles | Step::AddHosts | Step::ReloadDnsmasq);
     if !planned.steps.iter().all(harmless) {
         return Err(RefreshError::OtherChanges(name.clone()));
     }
     if !dry_run {
-        update(network, &compiled, &applied.source, &target, false)?;
+        update(false)?;
     }
     Ok(())
 }

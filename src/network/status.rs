@@ -1,8 +1,8 @@
 //! What a network is doing: definition, record, libvirt, dnsmasq and leases side by side, and what is wrong.
 
-use super::apply::guests_of;
+use super::apply::{Guests, guests_of};
 use super::drift::{self, Drift, Look};
-use super::{Observed, Pending, StateError, Unmet, find, guests_in, pending, registered};
+use super::{Observed, Pending, StateError, Unmet, find, pending, registered};
 use crate::host::{Layout, Libvirt, LibvirtError, ServiceError, Services};
 use crate::lease::{self, LeaseFileError};
 use crate::name::NetworkName;
@@ -164,6 +164,10 @@ pub fn status(
     } else {
         None
     };
+    let guests = match libvirt {
+        Some(libvirt) if bridge.is_some() && record.is_some() => Guests::running(libvirt)?,
+        _ => Guests::default(),
+    };
     let mut status = Status {
         name: name.clone(),
         registered: applied.is_some(),
@@ -175,12 +179,12 @@ pub fn status(
             .as_ref()
             .map(|o| if o.ours { Owner::Miniascape } else { Owner::Other }),
         guests: match (&bridge, libvirt) {
-            (Some(bridge), Some(libvirt)) if record.is_some() => guests_in(name, bridge, libvirt)?,
+            (Some(bridge), _) => guests.named(name, bridge),
             (None, Some(libvirt)) => match &applied {
                 Some(applied) => guests_of(applied, libvirt)?,
                 None => Vec::new(),
             },
-            _ => Vec::new(),
+            (None, None) => Vec::new(),
         },
         bridge,
         wants_dnsmasq,
@@ -201,6 +205,7 @@ pub fn status(
             applied,
             record: record.as_ref(),
             dnsmasq: dnsmasq_pid,
+            guests: &guests,
             local: libvirt.is_local(),
         });
         match problems(&status, look.as_ref())? {

@@ -350,11 +350,50 @@ pub(crate) fn another_subnet_and_another_bridge_replug_running_guests() {
     assert!(!host.exists("/sys/class/net/virbr66"));
     let plugs = host.check(["virsh", "dumpxml", "g"]).stdout;
     assert!(plugs.contains("bridge='virbr67'"), "{plugs}");
+    others_unplug_it(&host, &mut console);
     assert_eq!(
         host.check(["pgrep", "-f", "guest=g,"]).stdout,
         pid,
         "the guest was restarted"
     );
+}
+
+/// libvirt, told to stop and start the network, and people take the guest's tap out of its bridge: that is found, and
+/// mended by the command that is told.
+fn others_unplug_it(host: &Host, console: &mut Console) {
+    for (script, found) in [
+        (
+            "virsh net-destroy lab; virsh net-start lab",
+            "guests are not plugged into virbr67: vnet0 of g",
+        ),
+        (
+            "ip link add other type bridge; ip link set vnet0 master other",
+            "guests are not plugged into virbr67: vnet0 of g, which is in other",
+        ),
+    ] {
+        host.check(["sh", "-ec", script]);
+        let status = host.miniascape(["net", "status", "lab"]);
+        status.expect_code(1);
+        let advice = format!("problem    {found}: `miniascape net update lab` puts that right\n");
+        assert!(status.stdout.contains(&advice), "{status}");
+        let diff = host.miniascape_check(["net", "diff", "lab"]).stdout;
+        assert!(diff.contains(found) && diff.contains("re-plug"), "{diff}");
+        let told = host.miniascape(["doctor", "--format", "json"]).json();
+        let findings = told["findings"].as_array().expect("a list");
+        let finding = findings.iter().find(|finding| finding["found"] == found);
+        let finding = finding.unwrap_or_else(|| panic!("{told:#}"));
+        assert_eq!(
+            (&finding["check"], &finding["object"]),
+            (&"networks".into(), &"lab".into())
+        );
+        let command = finding["command"].as_str().expect("a text");
+        let done = host.check(["sh", "-c", command]).stdout;
+        assert_eq!(done, "lab updated: plug running guests in again\n");
+        // Its link went down and up, so it asked again.
+        assert_eq!(console.wait("LEASE", BOOT_TIMEOUT).value("ip"), "10.66.7.66");
+        assert_eq!(console.ask("ping 10.66.7.1", "PONG").0, "PONG 10.66.7.1");
+        host.miniascape_check(["net", "status", "lab"]);
+    }
 }
 
 /// Refuses to start a network with the addresses 10.66.8.*, as a host's own hook may.

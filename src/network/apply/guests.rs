@@ -6,15 +6,56 @@ use crate::host::{Libvirt, LibvirtError, links};
 use crate::name::{InterfaceName, NetworkName};
 use std::time::Duration;
 
+/// The running guests, each with its live XML.
+#[derive(Debug, Default)]
+pub(in crate::network) struct Guests(Vec<(String, String)>);
+
+impl Guests {
+    /// Those of this libvirt.
+    pub(in crate::network) fn running(libvirt: &Libvirt) -> Result<Self, LibvirtError> {
+        let running = libvirt.domains()?.into_iter().filter(|d| d.state.is_active());
+        let live = |name: String| libvirt.live_domain_xml(&name).map(|xml| (name, xml));
+        running
+            .map(|record| live(record.name))
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+
+    /// Those with an interface in the network, or directly on its bridge.
+    pub(in crate::network) fn named(&self, network: &NetworkName, bridge: &str) -> Vec<String> {
+        let here = self.0.iter().filter(|(_, xml)| is_in(xml, network, bridge));
+        here.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Their interfaces in the network, by guest.
+    pub(super) fn plugs(&self, network: &NetworkName) -> Vec<(String, Plug)> {
+        let plugs = |(name, xml): &(String, String)| {
+            // libvirt's own XML; what cannot be read is in no network that we can name.
+            let plugs = plugs(xml, network.as_str()).unwrap_or_default();
+            plugs
+                .into_iter()
+                .map(|plug| (name.clone(), plug))
+                .collect::<Vec<_>>()
+        };
+        self.0.iter().flat_map(plugs).collect()
+    }
+
+    /// Those of them whose taps are not in the network's `bridge`: libvirt, stopping a network, takes its bridge away and
+    /// starts it again without them.
+    pub(in crate::network) fn unplugged(&self, network: &NetworkName, bridge: &str) -> Vec<(String, Plug)> {
+        let mut plugs = self.plugs(network);
+        plugs.retain(|(_, plug)| {
+            plug.tap
+                .parse()
+                .is_ok_and(|tap| links::exists(&tap) && links::master(&tap).as_deref() != Some(bridge))
+        });
+        plugs
+    }
+}
+
 /// The running guests with an interface in the network, or directly on its bridge.
 pub fn guests_in(name: &NetworkName, bridge: &str, libvirt: &Libvirt) -> Result<Vec<String>, LibvirtError> {
-    let mut guests = Vec::new();
-    for record in libvirt.domains()?.into_iter().filter(|d| d.state.is_active()) {
-        if is_in(&libvirt.live_domain_xml(&record.name)?, name, bridge) {
-            guests.push(record.name);
-        }
-    }
-    Ok(guests)
+    Ok(Guests::running(libvirt)?.named(name, bridge))
 }
 
 /// As [`guests_in`], with those that are off and would have such an interface when they start.
@@ -63,19 +104,6 @@ pub(super) fn refuse_in_use(
             guests,
         })
     }
-}
-
-/// The interfaces of running guests in the network, by guest; noted before the network is stopped.
-pub(super) fn plugged(name: &NetworkName, libvirt: &Libvirt) -> Result<Vec<(String, Plug)>, LibvirtError> {
-    let mut all = Vec::new();
-    for record in libvirt.domains()?.into_iter().filter(|d| d.state.is_active()) {
-        let xml = libvirt.live_domain_xml(&record.name)?;
-        // libvirt's own XML; what cannot be read is in no network that we can name.
-        for plug in plugs(&xml, name.as_str()).unwrap_or_default() {
-            all.push((record.name.clone(), plug));
-        }
-    }
-    Ok(all)
 }
 
 /// How long links stay down: long enough for a guest's system to notice.

@@ -34,7 +34,7 @@ pub fn follow(
     let is_registered = Applied::read_sound(layout, name)?.is_some();
     let go = |dry_run| {
         if is_registered {
-            update_locked(network, compiled, source, target, dry_run, Beside::NoDhcp)
+            update_locked(network, compiled, source, target, dry_run, Beside::Unplugged)
         } else {
             register_locked(network, compiled, source, target, dry_run)
         }

@@ -23,6 +23,7 @@ mod work;
 
 pub use adopt::{AdoptError, Adopted, Dropped, adopt_reservations};
 pub(super) use bridge::asks_for_servers;
+pub(super) use guests::Guests;
 pub use guests::guests_in;
 pub use hooked::{follow, users_of};
 pub(super) use hostroute::guests_of;

@@ -3,7 +3,7 @@
 
 use super::bridge::{self, refuse_taken_bridge};
 use super::facts::{Facts, plan};
-use super::guests::{plugged, replug};
+use super::guests::{Guests, replug};
 use super::journal;
 use super::undo::{Before, undo};
 use super::work::Work;
@@ -13,11 +13,13 @@ use crate::network::diff::keep;
 use crate::network::{Applied, Network};
 use std::path::Path;
 
-/// Beside what in libvirt's network an update goes on.
+/// Beside what others have done an update goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::network) enum Beside {
     /// DHCP entries are a reason to refuse: they would be lost.
     NoDhcp,
+    /// As `NoDhcp`, and whom others have unplugged is left so: nobody has asked for the update itself.
+    Unplugged,
     /// Whatever is there; the caller has looked at it.
     Anything,
 }
@@ -61,7 +63,7 @@ pub(in crate::network) fn update_locked(
     };
     target.services.check()?;
     let facts = Facts::gather(network, compiled, target)?;
-    if beside == Beside::NoDhcp {
+    if beside != Beside::Anything {
         adopt::refuse(name, facts.existing.as_ref())?;
     }
     let mut steps = plan(&facts, network.needs_dnsmasq());
@@ -69,13 +71,21 @@ pub(in crate::network) fn update_locked(
     // Those that a killed update left without a plug come first: their links may be down.
     let mut guests = journal::left(name, layout, target.libvirt)?;
     let left = guests.len();
-    // Of a network that was stopped by others, the guests' taps are on no bridge.
-    if steps.contains(&Step::Stop) || steps.contains(&Step::Start) {
-        for (guest, plug) in plugged(name, target.libvirt)? {
-            if guests.iter().all(|(_, known)| known.tap != plug.tap) {
-                guests.push((guest, plug));
-            }
+    let unplugs = steps.contains(&Step::Stop) || steps.contains(&Step::Start);
+    let more = match network.bridge() {
+        // Of a network that was stopped by others, the guests' taps are on no bridge.
+        _ if unplugs => Guests::running(target.libvirt)?.plugs(name),
+        Some(bridge) if beside != Beside::Unplugged && target.libvirt.is_local() => {
+            Guests::running(target.libvirt)?.unplugged(name, bridge.as_str())
         }
+        _ => Vec::new(),
+    };
+    for (guest, plug) in more {
+        if guests.iter().all(|(_, known)| known.tap != plug.tap) {
+            guests.push((guest, plug));
+        }
+    }
+    if unplugs {
         if !guests.is_empty() && steps.contains(&Step::Undefine) {
             // Their interfaces are of a kind that cannot be changed while they run.
             return Err(RegisterError::InUse {

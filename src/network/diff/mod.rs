@@ -12,7 +12,7 @@ pub(super) mod tree;
 pub use impact::Impact;
 pub(super) use kept::{FILE as KEPT, keep};
 
-use super::apply::{Beside, RegisterError, Step, Target, update_beside};
+use super::apply::{Beside, Guests, RegisterError, Step, Target, update_beside};
 use super::compile::{self, Compiled};
 use super::drift::{Drift, Look, dnsmasq_pid};
 use super::{Applied, Found, Observed, StateError};
@@ -210,6 +210,7 @@ fn drift(
         applied,
         record: record.as_ref(),
         dnsmasq: dnsmasq_pid(target.layout, target.services, name)?,
+        guests: &Guests::running(target.libvirt)?,
         local: target.libvirt.is_local(),
     };
     let mut all = look.drift()?;
@@ -221,7 +222,7 @@ fn drift(
         if replugs {
             drift.impact = Impact::Replug;
         }
-        if drift.impact >= Impact::Replug {
+        if drift.impact >= Impact::Replug && drift.guests.is_empty() {
             drift.guests = machines.names();
         }
     }

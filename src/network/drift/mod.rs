@@ -3,11 +3,12 @@
 
 pub(super) mod xml;
 
+use super::apply::Guests;
 use super::compile;
 use super::diff::{Impact, Reader};
-use super::{Applied, Needs};
+use super::{Applied, Needs, Observed};
 use crate::host::bridges::{self, Kind};
-use crate::host::{Layout, NetworkRecord, ServiceError, Services, bus, files, services};
+use crate::host::{Layout, NetworkRecord, ServiceError, Services, bus, files, links, services};
 use crate::name::{Digest, InterfaceName, NetworkName};
 use serde::Serialize;
 use sha2::Digest as _;
@@ -90,6 +91,8 @@ pub(super) struct Look<'a> {
     pub(super) record: Option<&'a NetworkRecord>,
     /// The process of dnsmasq as its manager knows it.
     pub(super) dnsmasq: Option<u32>,
+    /// The running guests.
+    pub(super) guests: &'a Guests,
     /// False if bridges are another host's.
     pub(super) local: bool,
 }
@@ -101,7 +104,7 @@ impl Look<'_> {
         found.splice(0..0, self.libvirt(xml.as_deref()));
         found.extend(self.dnsmasq());
         if self.local && self.record.is_some_and(|record| record.active) {
-            found.extend(self.bridge());
+            found.extend(self.bridge().or_else(|| self.unplugged()));
         }
         Ok(found)
     }
@@ -214,6 +217,25 @@ impl Look<'_> {
     fn bridge(&self) -> Option<Drift> {
         let needs = self.applied.needs.as_ref()?;
         lost(needs).map(|what| Drift::new(what, Some(Reader::Running)))
+    }
+
+    /// Running guests whose interfaces others have taken from the bridge, or libvirt with the bridge before this one.
+    fn unplugged(&self) -> Option<Drift> {
+        let bridge = Observed::parse(self.record?.live_xml.as_ref()?).bridge?;
+        let mut guests: Vec<String> = Vec::new();
+        let mut taps = Vec::new();
+        for (guest, plug) in self.guests.unplugged(&self.applied.name, &bridge) {
+            let master = plug.tap.parse().ok().and_then(|tap| links::master(&tap));
+            let elsewhere = master.map_or_else(String::new, |master| format!(", which is in {master}"));
+            taps.push(format!("{} of {guest}{elsewhere}", plug.tap));
+            guests.push(guest);
+        }
+        guests.dedup();
+        let what = format!("guests are not plugged into {bridge}: {}", taps.join("; "));
+        (!guests.is_empty()).then(|| Drift {
+            guests,
+            ..Drift::new(what, Some(Reader::Running))
+        })
     }
 }
 
