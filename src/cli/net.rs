@@ -113,7 +113,9 @@ pub(crate) enum Args {
     /// Wait until the process answers as a network's dnsmasq: for its unit, which is active then
     #[command(hide = true)]
     Await {
+        /// The network's name
         network: NetworkName,
+        /// The process that is to answer
         #[arg(long, value_name = "PID")]
         process: u32,
     },
