@@ -140,7 +140,7 @@ impl Export {
             });
         }
         if self.data() >= WORTH_IT && !self.warm.swap(true, Ordering::Relaxed) {
-            client.read(0, &mut vec![0; super::super::disk::index(LARGE)])?;
+            client.read(0, &mut vec![0; super::super::bytes::index(LARGE)])?;
         }
         Ok(client)
     }
