@@ -85,14 +85,12 @@ pub(in crate::network) fn update_locked(
             guests.push((guest, plug));
         }
     }
-    if unplugs {
-        if !guests.is_empty() && steps.contains(&Step::Undefine) {
-            // Their interfaces are of a kind that cannot be changed while they run.
-            return Err(RegisterError::InUse {
-                network: name.clone(),
-                guests: guests.into_iter().map(|(guest, _)| guest).collect(),
-            });
-        }
+    if unplugs && !guests.is_empty() && steps.contains(&Step::Undefine) {
+        // Their interfaces are of a kind that cannot be changed while they run.
+        return Err(RegisterError::InUse {
+            network: name.clone(),
+            guests: guests.into_iter().map(|(guest, _)| guest).collect(),
+        });
     }
     if !guests.is_empty() {
         // The last step, behind dnsmasq's restart, so that the guests' questions are answered.
