@@ -150,7 +150,8 @@ pub(crate) fn an_image_is_ready_at_its_first_boot() {
         .timeout(Duration::from_secs(300))
         .check();
     assert!(
-        done.stderr.contains("is made when this system has started"),
+        done.stderr
+            .contains("the networks net-1, net-2, net-3 are made when this system has started"),
         "{done}"
     );
     assert!(machine.exists("/var/lib/miniascape/pending/network-net-1.json"));
