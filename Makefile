@@ -48,7 +48,7 @@ SHIPPED = $(if $(filter release,$(PROFILE)),{ $(CARGO) fetch --quiet --locked --
 SCRIPTS = $(shell grep -d skip -l '^\#!/bin/sh' packaging/*)
 
 .PHONY: help setup build demo test test-full test-rings test-images test-packages test-lab test-system bench fuzz lint fmt \
-    install uninstall tree stage dist deb rpm srpm deb-source lint-packages lint-sources deny clean
+    install uninstall tree stage dist deb rpm srpm deb-source lint-packages lint-sources rebuild-sources deny clean
 
 help: ## list the targets
 	@printf 'miniascape %s\n\n' '$(VERSION)'
@@ -182,6 +182,9 @@ lint-packages: deb rpm ## make the packages and see what lintian and rpmlint say
 
 lint-sources: srpm deb-source ## the same for the source packages
 	@packaging/lint-packages dist/$(NAME)_$(PACKAGE_VERSION)-1.dsc dist/$(NAME)-$(PACKAGE_VERSION)-1.src.rpm
+
+rebuild-sources: rpm srpm deb-source ## build the source packages to the end with no network, and compare (half an hour)
+	@packaging/rebuild-sources $(VERSION) dist
 
 deny: ## hold the crates against deny.toml: doubles, licences, sources (needs cargo-deny: cargo install --locked cargo-deny)
 	@$(WITH_CARGO) cargo deny --version >/dev/null 2>&1 || { echo 'make deny: cargo-deny is missing; install it: cargo install --locked cargo-deny' >&2; exit 4; }
