@@ -4,8 +4,9 @@ use std::fmt::Display;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// How long to sleep between two looks at a condition.
-const PAUSE: Duration = Duration::from_millis(25);
+/// How long to sleep between two looks at a condition, at least; as long as a look takes, at most so long. Who looks all the
+/// time takes from what is waited for.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(25), Duration::from_millis(250));
 
 /// How many times longer things may take than on a machine of its own: set where that is emulated.
 pub(crate) const PATIENCE_VARIABLE: &str = "MINIASCAPE_TEST_PATIENCE";
@@ -23,13 +24,14 @@ pub(crate) fn poll_for<T>(timeout: Duration, mut probe: impl FnMut() -> Option<T
 
 fn look_until<T>(deadline: Instant, probe: &mut impl FnMut() -> Option<T>) -> Option<T> {
     loop {
+        let began = Instant::now();
         if let Some(value) = probe() {
             return Some(value);
         }
         if Instant::now() >= deadline {
             return None;
         }
-        sleep(PAUSE);
+        sleep(began.elapsed().clamp(PAUSE.0, PAUSE.1));
     }
 }
 

@@ -138,7 +138,8 @@ impl Machine {
     /// Shuts it down as its owner would, and waits for its end.
     #[track_caller]
     pub(crate) fn shut_down(&mut self) {
-        self.sh("systemctl poweroff");
+        // Not to be ended itself by what it begins.
+        self.sh("systemctl --no-block poweroff");
         let (nspawn, _) = self.running.take().expect("it runs");
         nspawn.wait(BOOT_PATIENCE).expect_code(0);
     }

@@ -68,12 +68,15 @@ for net in /sys/class/net/eth*; do
     udhcpc -i "$iface" -f -t 60 -T 1 -A 1 -s /lease.sh -x "hostname:$name" >/dev/null 2>&1 &
 done
 
-# A link that was down asks anew, as the network managers of real systems do.
+# A link that was down asks anew, as the network managers of real systems do. A process costs an emulated processor much, so
+# the shell reads by itself, and waits for what never comes.
+mkfifo /tmp/never
 watch_link() {
-    seen=$(cat "/sys/class/net/$1/carrier_down_count")
-    while sleep 0.2; do
-        now=$(cat "/sys/class/net/$1/carrier_down_count")
-        [ "$now" = "$seen" ] || [ "$(cat "/sys/class/net/$1/carrier")" = 0 ] && continue
+    exec 8<>/tmp/never
+    cd "/sys/class/net/$1" && read -r seen <carrier_down_count
+    until read -r -t 0.2 nothing <&8; do
+        read -r now <carrier_down_count && [ "$now" != "$seen" ] || continue
+        read -r carrier <carrier && [ "$carrier" = 1 ] || continue
         seen=$now
         killall -USR2 udhcpc
         killall -USR1 udhcpc
