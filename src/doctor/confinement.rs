@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// Denials are told for a day.
 const RECENT: u64 = 24 * 60 * 60;
 /// Where our files are.
-const OURS: [&str; 5] = [
+pub(super) const OURS: [&str; 5] = [
     "/var/lib/miniascape",
     "/var/lib/libvirt/images/miniascape",
     "/usr/share/miniascape",
@@ -17,6 +17,11 @@ const OURS: [&str; 5] = [
     "/run/miniascape",
 ];
 const RULES: &str = "/etc/apparmor.d";
+/// Compiles and loads our module for dnsmasq, and labels what it is about.
+const LOAD: &str = "cd \"$(mktemp -d)\" && \
+    checkmodule -M -m -o miniascape.mod /usr/share/miniascape/selinux/miniascape.te && \
+    semodule_package -o miniascape.pp -m miniascape.mod -f /usr/share/miniascape/selinux/miniascape.fc && \
+    semodule -i miniascape.pp && restorecon -RF /var/lib/miniascape";
 
 pub(super) fn judge(facts: &Facts, report: &mut Report) {
     let Some(denied) = &facts.denied else {
@@ -32,7 +37,7 @@ pub(super) fn judge(facts: &Facts, report: &mut Report) {
     };
     let mut said = BTreeSet::new();
     for one in denied.iter().filter(|one| is_news(one, facts.now)) {
-        if let Some(finding) = told(&one.denial)
+        if let Some(finding) = told(&one.denial, one.allowed)
             && said.insert(finding.command.clone())
         {
             report.findings.push(finding);
@@ -43,12 +48,13 @@ pub(super) fn judge(facts: &Facts, report: &mut Report) {
 /// False for what is over, or what something has been done about since.
 fn is_news(one: &Denied, now: u64) -> bool {
     let denial = &one.denial;
-    let again = one.changed.is_some_and(|changed| changed > denial.time);
+    // A file that is gone has no label; without our module what registering made is taken back again.
+    let again = one.changed.map_or(one.allowed, |changed| changed > denial.time);
     let done = match denial.module {
         Module::AppArmor(_) => one.allowed,
         Module::SELinux(_) => again || denial.permissive,
     };
-    denial.time + RECENT > now && !done
+    denial.time / 1000 + RECENT > now && !done
 }
 
 /// The profile's file, and the administrator's own additions to it, which the profile includes.
@@ -82,7 +88,7 @@ pub(super) fn local_rules(denial: &Denial) -> Option<PathBuf> {
     }
 }
 
-fn told(denial: &Denial) -> Option<Finding> {
+fn told(denial: &Denial, allowed: bool) -> Option<Finding> {
     let file = Path::new(&denial.file);
     let dir = OURS.iter().find(|dir| file.starts_with(dir));
     let program = &denial.program;
@@ -111,24 +117,17 @@ fn told(denial: &Denial) -> Option<Finding> {
             Some(Finding::new(Check::Denials, denial.file.as_str(), found, command))
         }
         Module::SELinux(context) => {
-            let ours = ["qemu", "dnsmasq", "miniascape"];
-            if dir.is_none() && (file.is_absolute() || !ours.iter().any(|name| program.starts_with(name))) {
-                return None;
-            }
+            dir?;
             let found = format!("SELinux keeps {program} ({context}) from it ({})", denial.wanted);
-            let dirs = match dir {
-                Some(_) => word(&denial.file),
-                None => OURS[..2].join(" "),
+            let finding = if program == "dnsmasq" && !allowed {
+                Finding::new(Check::Denials, denial.file.as_str(), found, LOAD)
+                    .note("checkmodule and semodule_package are in Debian's packages checkpolicy and semodule-utils")
+            } else {
+                let command = format!("restorecon -RFv {}", word(&denial.file));
+                Finding::new(Check::Denials, denial.file.as_str(), found, command)
+                    .note("`ausearch -m avc -ts recent` shows whether it comes again")
             };
-            Some(
-                Finding::new(
-                    Check::Denials,
-                    denial.file.as_str(),
-                    found,
-                    format!("restorecon -RFv {dirs}"),
-                )
-                .note("`ausearch -m avc -ts recent` shows whether it comes again"),
-            )
+            Some(finding)
         }
     }
 }

@@ -72,9 +72,9 @@ pub struct Filter {
 pub struct Denied {
     /// The denial.
     pub denial: Denial,
-    /// When the file was last changed, its label included; `None` if it is not there.
+    /// When the file was last changed, its label included, in milliseconds since 1970; `None` if it is not there.
     pub changed: Option<u64>,
-    /// True if the administrator's own rules name the file now.
+    /// True if rules for it are loaded now: the administrator's own, which name the file, or `SELinux`'s module of ours.
     pub allowed: bool,
 }
 
@@ -258,11 +258,20 @@ fn denied(root: bool) -> Option<Vec<Denied>> {
     if !root {
         return None;
     }
-    let all = denials::read()?.into_iter().map(|denial| {
-        let local = super::confinement::local_rules(&denial);
-        let allowed = local.is_some_and(|path| {
-            fs::read_to_string(path).is_ok_and(|text| text.contains(&format!("\"{}\"", denial.file)))
-        });
+    let has_module = denials::has_module("miniascape");
+    let all = denials::read()?.into_iter().map(|mut denial| {
+        // Of a name alone nobody knows whose it is.
+        if let Some(inode) = denial.inode.filter(|_| !denial.file.starts_with('/'))
+            && let Some(path) = denials::find(&super::confinement::OURS, &denial.file, inode)
+        {
+            denial.file = printable(&path.to_string_lossy(), 400);
+        }
+        let allowed = match super::confinement::local_rules(&denial) {
+            Some(path) => {
+                fs::read_to_string(path).is_ok_and(|text| text.contains(&format!("\"{}\"", denial.file)))
+            }
+            None => has_module,
+        };
         Denied {
             changed: denials::changed(Path::new(&denial.file)),
             allowed,

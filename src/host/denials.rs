@@ -5,11 +5,13 @@ use super::Program;
 use crate::name::printable;
 use fs_err as fs;
 use std::io::{Read, Seek, SeekFrom};
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::os::unix::fs::{DirEntryExt, MetadataExt};
+use std::path::{Path, PathBuf};
 
 /// Where auditd writes.
 const AUDIT_LOG: &str = "/var/log/audit/audit.log";
+/// Where the modules of SELinux's policies are kept: `POLICY/active/modules/PRIORITY/MODULE`.
+const MODULES: &str = "/var/lib/selinux";
 /// How much of its end is read, in bytes.
 const READ: u64 = 1 << 20;
 
@@ -25,32 +27,38 @@ pub enum Module {
 /// Something that was denied. All texts are safe to print.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Denial {
-    /// When, in seconds since 1970.
+    /// When, in milliseconds since 1970.
     pub time: u64,
     /// By whom.
     pub module: Module,
     /// To the program of that name.
     pub program: String,
-    /// Which file, as far as that is said: with SELinux the last part only, at times.
+    /// Which file, as far as that is said: with SELinux the last part only, as a rule.
     pub file: String,
+    /// The file's number in its file system, which SELinux says.
+    pub inode: Option<u64>,
     /// What it wanted with it.
     pub wanted: String,
     /// True if nothing more was done than to write it down.
     pub permissive: bool,
 }
 
-/// The denials on record, the oldest first; `None` where there is no log that we may read.
+/// The denials on record; `None` where there is no log that we may read. While auditd runs the kernel's own log has none.
 pub fn read() -> Option<Vec<Denial>> {
-    let text = match audit_log() {
-        Some(text) => text,
-        None => Program::find("dmesg", "util-linux")
-            .ok()?
-            .run()
-            .output()
-            .ok()?
-            .text(),
+    let kernels = || {
+        Some(
+            Program::find("dmesg", "util-linux")
+                .ok()?
+                .run()
+                .output()
+                .ok()?
+                .text(),
+        )
     };
-    Some(text.lines().filter_map(parse).collect())
+    let texts = [audit_log(), kernels()];
+    let mut known = texts.iter().flatten().peekable();
+    known.peek()?;
+    Some(known.flat_map(|text| text.lines()).filter_map(parse).collect())
 }
 
 fn audit_log() -> Option<String> {
@@ -62,9 +70,36 @@ fn audit_log() -> Option<String> {
     Some(String::from_utf8_lossy(&content).into_owned())
 }
 
-/// When something about the file `path` itself was last changed, its label included, in seconds since 1970.
+/// When something about the file `path` itself was last changed, its label included, in milliseconds since 1970.
 pub fn changed(path: &Path) -> Option<u64> {
-    u64::try_from(fs::symlink_metadata(path).ok()?.ctime()).ok()
+    let file = fs::symlink_metadata(path).ok()?;
+    let milliseconds = file.ctime() * 1000 + file.ctime_nsec() / 1_000_000;
+    u64::try_from(milliseconds).ok()
+}
+
+/// The file with that name and number in one of the directories, or below.
+pub fn find(dirs: &[&str], name: &str, inode: u64) -> Option<PathBuf> {
+    let mut dirs: Vec<PathBuf> = dirs.iter().map(PathBuf::from).collect();
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+            if entry.ino() == inode && entry.file_name() == name {
+                return Some(entry.path());
+            }
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                dirs.push(entry.path());
+            }
+        }
+    }
+    None
+}
+
+/// Whether SELinux's policy on this host has the module of that name.
+pub fn has_module(name: &str) -> bool {
+    let entries = |dir: PathBuf| fs::read_dir(dir).into_iter().flatten().flatten();
+    let policies = entries(PathBuf::from(MODULES)).map(|policy| policy.path().join("active/modules"));
+    policies
+        .flat_map(entries)
+        .any(|priority| priority.path().join(name).is_dir())
 }
 
 /// A line of the kernel's audit (`audit: type=1400 audit(TIME:SERIAL): apparmor="DENIED" …`) or of auditd's log
@@ -85,7 +120,18 @@ fn parse(line: &str) -> Option<Denial> {
         };
         Some(printable(&value, 400))
     };
-    let time = after("audit(")?.split('.').next()?.parse().ok()?;
+    // What the message bus denies names objects of its own.
+    if line.contains(" operation=\"dbus_") {
+        return None;
+    }
+    let (seconds, rest) = after("audit(")?.split_once('.')?;
+    let milliseconds: u64 = rest.split(':').next()?.parse().ok()?;
+    let time = seconds
+        .parse::<u64>()
+        .ok()?
+        .checked_mul(1000)?
+        .checked_add(milliseconds)?;
+    let inode = value("ino").and_then(|number| number.parse().ok());
     let file = value("path").or_else(|| value("name"))?;
     let program = value("comm").unwrap_or_default();
     if line.contains("apparmor=\"DENIED\"") {
@@ -94,6 +140,7 @@ fn parse(line: &str) -> Option<Denial> {
             module: Module::AppArmor(value("profile")?),
             program,
             file,
+            inode,
             wanted: value("denied_mask").or_else(|| value("requested_mask"))?,
             permissive: false,
         });
@@ -105,6 +152,7 @@ fn parse(line: &str) -> Option<Denial> {
         module: Module::SELinux(value("scontext")?),
         program,
         file,
+        inode,
         wanted: printable(wanted, 80),
         permissive: value("permissive").is_some_and(|value| value == "1"),
     })
@@ -130,7 +178,7 @@ mod tests {
         let denial = parse(apparmor).unwrap();
         assert_eq!(
             (denial.time, denial.program.as_str(), denial.wanted.as_str()),
-            (1_700_000_123, "qemu-system-x86", "r")
+            (1_700_000_123_456, "qemu-system-x86", "r")
         );
         assert_eq!(
             denial.module,
@@ -144,14 +192,15 @@ mod tests {
         let selinux = r#"type=AVC msg=audit(1700000200.001:9): avc:  denied  { read write } for  pid=12 comm="dnsmasq" name="leases" dev="vda2" ino=99 scontext=system_u:system_r:dnsmasq_t:s0 tcontext=unconfined_u:object_r:user_home_t:s0 tclass=file permissive=1"#;
         let denial = parse(selinux).unwrap();
         assert_eq!(
-            (denial.file.as_str(), denial.wanted.as_str()),
-            ("leases", "read write")
+            (denial.file.as_str(), denial.wanted.as_str(), denial.inode),
+            ("leases", "read write", Some(99))
         );
         assert!(denial.permissive && matches!(denial.module, Module::SELinux(_)));
         for other in [
             "",
             "audit(x",
             r#"audit: type=1400 audit(1.2:3): apparmor="STATUS" operation="profile_load" profile="unconfined" name="x" comm="apparmor_parser""#,
+            r#"type=USER_AVC msg=audit(1.2:3): pid=1 uid=104 msg='apparmor="DENIED" operation="dbus_bind" bus="system" name="uk.org.thekelleys.dnsmasq.x" mask="bind" profile="x" exe="/usr/bin/dbus-daemon"'"#,
             "type=AVC msg=audit(1.2:3): avc:  granted  { read } for path=\"/x\" scontext=a",
         ] {
             assert_eq!(parse(other), None, "{other}");
