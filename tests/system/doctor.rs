@@ -2,15 +2,73 @@
 
 use crate::machine::Machine;
 use crate::packages::Kind;
-use crate::support::{poll_for, wait_until};
+use crate::support::{Output, poll_for, wait_until};
 use serde_json::Value;
+use std::fmt::Write;
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Each of which asks for a finding more.
+const STEPS: u32 = 8;
 
-fn findings(machine: &Machine) -> Vec<Value> {
+/// Where a script can be run, whatever it ends with.
+pub(crate) trait Shell {
+    fn try_sh(&self, script: &str) -> Output;
+}
+
+impl Shell for Machine {
+    fn try_sh(&self, script: &str) -> Output {
+        Self::try_sh(self, script)
+    }
+}
+
+fn findings(machine: &impl Shell) -> Vec<Value> {
     let told = machine.try_sh("miniascape doctor --format json");
-    told.json()["findings"].as_array().expect("a list").clone()
+    let all = told.json()["findings"].as_array().expect("a list").clone();
+    assert_eq!(told.code(), Some(i32::from(!all.is_empty())), "{told}");
+    all
+}
+
+/// Nothing is found.
+#[track_caller]
+pub(crate) fn is_well(machine: &impl Shell) {
+    let well = poll_for(PATIENCE, || findings(machine).is_empty().then_some(()));
+    assert!(well.is_some(), "{:#?}", findings(machine));
+}
+
+/// Runs the commands of findings, each as it is printed, until the host is well; what was found, and each command. Among the
+/// findings has to be one of that check.
+#[track_caller]
+pub(crate) fn cure(machine: &impl Shell, check: &str) -> String {
+    let mut told = String::new();
+    let mut all = findings(machine);
+    assert!(
+        all.iter().any(|finding| finding["check"] == check),
+        "{check} is not found: {all:#?}"
+    );
+    for _ in 0..STEPS {
+        let Some(finding) = all.first().cloned() else {
+            return told;
+        };
+        let word = |key: &str| finding[key].as_str().expect("a text").to_owned();
+        let command = word("command");
+        let done = machine.try_sh(&command);
+        assert!(done.ok(), "{done}");
+        writeln!(
+            told,
+            "{} {}: {} | {command}",
+            word("check"),
+            word("object"),
+            word("found")
+        )
+        .expect("a String takes everything");
+        let gone = poll_for(PATIENCE, || {
+            all = findings(machine);
+            (!all.contains(&finding)).then_some(())
+        });
+        assert!(gone.is_some(), "`{command}` did not help: {all:#?}");
+    }
+    panic!("there is no end to it: {told}");
 }
 
 /// Makes the fault, runs the command of the first finding of that check as it is printed, and sees a host that is well.
@@ -24,12 +82,7 @@ fn fault(machine: &Machine, script: &str, check: &str, object: &str, command: &s
         .unwrap_or_else(|| panic!("{check} {object} is not found: {all:#?}"));
     assert_eq!(found["command"], command);
     machine.sh(command);
-    let well = poll_for(PATIENCE, || findings(machine).is_empty().then_some(()));
-    assert!(
-        well.is_some(),
-        "`{command}` did not help: {:#?}",
-        findings(machine)
-    );
+    is_well(machine);
 }
 
 pub(crate) fn faults_of_units_are_found_and_cured() {

@@ -7,9 +7,13 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod confined;
 mod deb;
 mod doctor;
+mod emulated;
+mod firewalls;
 mod hooks;
+mod image;
 mod machine;
 mod packages;
 mod rpm;
@@ -40,6 +44,10 @@ fn tests() -> Vec<Trial> {
         sandbox {
             the_daemon_does_all_its_work_in_its_units_limits,
             policies_of_apparmor_and_selinux_are_taken_by_their_compilers,
+        }
+        confined {
+            apparmor_and_firewalls_are_found_and_cured,
+            selinux_is_found_and_cured,
         }
     }
 }

@@ -114,6 +114,11 @@ impl Kind {
         files.iter().filter(wanted).cloned().collect()
     }
 
+    /// The packages of this source.
+    pub(crate) fn new_files(self) -> Vec<PathBuf> {
+        self.of(&all().expect("made before").new)
+    }
+
     /// Makes the machine's package manager know its repository, and nothing else. The machine may be off.
     pub(crate) fn prepare(self, machine: &Machine) {
         match self {
@@ -142,7 +147,7 @@ impl Kind {
     /// Publishes the packages of this source.
     pub(crate) fn publish_new(self, machine: &Machine) {
         let all = all().expect("made before");
-        self.publish(machine, &self.of(&all.new));
+        self.publish(machine, &self.new_files());
         if self == Self::Rpm {
             self.publish(machine, std::slice::from_ref(&all.stub));
         }

@@ -20,7 +20,7 @@ const PACKAGES: &str = "libvirt-daemon-system libvirt-daemon-driver-qemu libvirt
     ipxe-qemu dnsmasq-base iproute2 iptables nftables procps polkitd busybox-static e2fsprogs strace rpm dnf \
     apparmor checkpolicy semodule-utils";
 
-const MIRRORS: [&str; 1] = ["http://deb.debian.org/debian"];
+pub(crate) const MIRRORS: [&str; 1] = ["http://deb.debian.org/debian"];
 
 /// Why no machine can be made here, with what would help.
 pub(crate) fn obstacle() -> Result<()> {
