@@ -101,7 +101,7 @@ fn make() -> Result<Image> {
 /// The tree's layer is in memory; of files that only get a label, nothing else is copied there.
 const SCRIPT: &str = r#"set -eu; dir=$0; base=$1; kernel=$2; version=$3; draft=$4; mirror=$5
 export DEBIAN_FRONTEND=noninteractive
-mount -t tmpfs -o mode=755 layer "$dir"; trap 'umount "$dir/root/proc"; umount "$dir/root"; umount "$dir"' EXIT
+mount -t tmpfs -o mode=755 layer "$dir"; trap 'cd /; umount -R "$dir"' EXIT
 cd "$dir"; mkdir up work root
 mount -t overlay -o "lowerdir=$base,upperdir=up,workdir=work,redirect_dir=on,metacopy=on" overlay root
 mount -t proc proc root/proc
