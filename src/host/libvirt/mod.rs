@@ -108,7 +108,11 @@ impl Libvirt {
         lazy::load().map_err(|message| LibvirtError::Library { message })?;
         // libvirt would print every error on its own.
         virt::error::clear_error_callback();
-        let connection = open(uri).map_err(|e| LibvirtError::Unreachable {
+        // A daemon without work ends by itself, and may do so between accepting and answering; the next one is at its socket.
+        let broke_off =
+            |error: &Error| is_local_uri(uri) && error.code().known() == Some(ErrorNumber::SystemError);
+        let connection = open(uri).or_else(|error| if broke_off(&error) { open(uri) } else { Err(error) });
+        let connection = connection.map_err(|e| LibvirtError::Unreachable {
             uri: uri.to_owned(),
             message: e.message().to_owned(),
         })?;
@@ -173,5 +177,28 @@ fn without_unknown_flags<F, T>(flags: F, plain: F, call: impl Fn(F) -> Result<T,
     match call(flags) {
         Err(e) if e.code().known() == Some(ErrorNumber::InvalidArg) => call(plain),
         result => result,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixListener;
+
+    #[test]
+    fn a_daemon_that_ends_while_it_is_connected_to_is_tried_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sock");
+        let socket = UnixListener::bind(&path).unwrap();
+        let daemon = std::thread::spawn(move || {
+            let (connection, _) = socket.accept().unwrap();
+            drop(socket);
+            drop(connection);
+        });
+        let uri = format!("qemu+unix:///system?socket={}", path.display());
+        let error = Libvirt::connect(&uri).unwrap_err().to_string();
+        // Nobody listens any more: what it says of the second time.
+        assert!(error.contains("Failed to connect socket"), "{error}");
+        daemon.join().unwrap();
     }
 }
