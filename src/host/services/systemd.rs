@@ -68,8 +68,10 @@ pub(super) fn stop(network: &NetworkName) -> Result<bool, ServiceError> {
     let before = running(network)?.pid;
     systemctl("disable", network)?.output()?;
     systemctl("stop", network)?.output()?;
-    // One that has failed is of no more concern to anybody. Others are not heard of any more.
-    systemctl("reset-failed", network)?.finish()?;
+    // One that has failed is of no more concern to anybody.
+    if systemctl("is-failed", network)?.finish()?.status.success() {
+        systemctl("reset-failed", network)?.output()?;
+    }
     Ok(before.is_some())
 }
 
